@@ -1,0 +1,2 @@
+//! The belfry command.
+fn main() {}
