@@ -1,0 +1,324 @@
+//! What goes into the state machine and what comes out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::definition::Definition;
+use crate::ids::{AttemptNo, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis};
+use crate::run::{AttemptResult, Reason, Report, Run};
+use crate::schedule::Schedule;
+
+/// One log entry's meaning.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Command {
+    /// The proposer's wall clock.
+    pub now: UnixMillis,
+    /// Set by clients that want to retry safely.
+    pub request: Option<RequestKey>,
+    /// What to do.
+    pub action: Action,
+}
+
+/// Identity of a client's request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RequestKey {
+    /// Chosen by the client.
+    pub id: Arc<str>,
+    /// Hash of the request: the same id with another request is refused.
+    pub fingerprint: u64,
+}
+
+/// What a command does.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    /// Adds a schedule.
+    CreateSchedule {
+        /// Its name.
+        key: ScheduleKey,
+        /// Public identity, never used before.
+        uid: Arc<str>,
+        /// What the user declared.
+        definition: Arc<Definition>,
+        /// First instant after `now`.
+        next_fire_at: Option<UnixMillis>,
+    },
+    /// Replaces a schedule's definition.
+    UpdateSchedule {
+        /// Its name.
+        key: ScheduleKey,
+        /// Refuse unless this is its revision.
+        expected: Option<Revision>,
+        /// What the user declares from now on.
+        definition: Arc<Definition>,
+        /// What that does to its next instant.
+        retime: Retime,
+    },
+    /// Removes a schedule; its rows stay.
+    DeleteSchedule {
+        /// Its name.
+        key: ScheduleKey,
+        /// Refuse unless this is its revision.
+        expected: Option<Revision>,
+    },
+    /// Stops a schedule from starting anything by itself.
+    PauseSchedule {
+        /// Its name.
+        key: ScheduleKey,
+        /// Refuse unless this is its revision.
+        expected: Option<Revision>,
+        /// For whoever finds it paused.
+        reason: String,
+        /// Who did it.
+        actor: String,
+    },
+    /// Ends a pause.
+    ResumeSchedule {
+        /// Its name.
+        key: ScheduleKey,
+        /// Refuse unless this is its revision.
+        expected: Option<Revision>,
+    },
+    /// Makes one run, now.
+    TriggerSchedule {
+        /// Its name.
+        key: ScheduleKey,
+        /// Who did it.
+        actor: Arc<str>,
+    },
+    /// Makes the rows of instants that have come.
+    Fire(Vec<FireGroup>),
+    /// Gives leases.
+    Begin(Vec<BeginGroup>),
+    /// Ends attempts.
+    Complete(Vec<Completion>),
+    /// Gives up on executors that vanished.
+    ExpireLeases(Vec<LeaseLoss>),
+    /// Ends due runs whose start deadline has passed.
+    ExpireStarts(Vec<RunId>),
+    /// Drops rows, reports and answers that retention no longer keeps.
+    Prune(Prune),
+    /// Lets commands of a higher level be proposed from here on.
+    RaiseFeatureLevel(u32),
+}
+
+/// What an edit does to the next instant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Retime {
+    /// The timing did not change.
+    Keep,
+    /// The first instant after `now` by the new timing.
+    From(Option<UnixMillis>),
+}
+
+/// Schedules that are due at the same instant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FireGroup {
+    /// That instant.
+    pub nominal_at: UnixMillis,
+    /// The schedules.
+    pub fires: Vec<Fire>,
+}
+
+/// One schedule's fire. It counts only if the schedule's next instant is still this one and its generation too: a second
+/// leader, a retry or a replay cannot make the same run twice (RUN-1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fire {
+    /// Which schedule.
+    pub schedule: ScheduleId,
+    /// Whose timing `next_fire_at` was computed from.
+    pub generation: Generation,
+    /// The instant after this one.
+    pub next_fire_at: Option<UnixMillis>,
+}
+
+/// Begins asked for by one executor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BeginGroup {
+    /// Id of the executor process.
+    pub executor: Arc<str>,
+    /// What it wants to begin.
+    pub begins: Vec<Begin>,
+}
+
+/// A begin asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Begin {
+    /// Which run.
+    pub run: RunId,
+    /// Which attempt: makes asking again harmless.
+    pub attempt: AttemptNo,
+}
+
+/// The end of an attempt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Completion {
+    /// Which run.
+    pub run: RunId,
+    /// The token that its begin was answered with.
+    pub token: FencingToken,
+    /// How it went.
+    pub result: AttemptResult,
+    /// What else there is to say.
+    pub report: Report,
+}
+
+/// A lease whose executor vanished, or overran.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeaseLoss {
+    /// Which run.
+    pub run: RunId,
+    /// Which of its leases.
+    pub token: FencingToken,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What retention lets go, chosen by [`crate::retention::select`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Prune {
+    /// Rows; those that have not ended stay.
+    pub runs: Vec<RunId>,
+    /// Reports of rows that stay.
+    pub reports: Vec<RunId>,
+    /// Answers, by sequence.
+    pub answers: Vec<u64>,
+}
+
+impl Prune {
+    /// Whether there is nothing to let go.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.reports.is_empty() && self.answers.is_empty()
+    }
+}
+
+/// What became of a command.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Applied {
+    /// The answer to its proposer: the same on every node.
+    pub outcome: Result<Outcome, Rejection>,
+    /// What the leader should do now.
+    pub effects: Vec<Effect>,
+}
+
+/// A command did what it says.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Outcome {
+    /// The schedule as it is now.
+    Schedule(Box<Schedule>),
+    /// The schedule as it was when deleted.
+    Deleted(Box<Schedule>),
+    /// The run that was made.
+    Run(Box<Run>),
+    /// Of a fire.
+    Fired(FireTally),
+    /// Of begins, in the order they were asked for.
+    Begun(Vec<BeginResult>),
+    /// Of completions, in the order they were reported.
+    Completed(Vec<CompletionResult>),
+    /// Number of runs whose lease or start expired.
+    Expired(u32),
+    /// Number of records dropped.
+    Pruned(u32),
+    /// The feature level in force.
+    FeatureLevel(u32),
+}
+
+/// What a fire did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FireTally {
+    /// Rows made.
+    pub created: u32,
+    /// Of these, SKIPPED.
+    pub skipped: u32,
+    /// Older rows that became MERGED.
+    pub merged: u32,
+    /// Fires that no longer applied: the schedule had moved on.
+    pub stale: u32,
+}
+
+/// What became of one begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BeginResult {
+    /// The lease is yours.
+    Begun {
+        /// The right to execute.
+        token: FencingToken,
+        /// Begun minus scheduled.
+        lateness: Duration,
+        /// Whether this answer is a repetition.
+        again: bool,
+    },
+    /// Somebody else has it, or it is over, or not its turn: do not run.
+    Refused,
+}
+
+/// What became of one completion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CompletionResult {
+    /// It is in the ledger.
+    Accepted,
+    /// It was in the ledger already.
+    Repeated,
+    /// An older token: final.
+    Refused,
+}
+
+/// A command that changed nothing, for a reason that is equal on all nodes.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Rejection {
+    /// No such schedule.
+    #[error("no schedule named {key}")]
+    ScheduleNotFound {
+        /// The name.
+        key: ScheduleKey,
+    },
+    /// There is one already.
+    #[error("a schedule named {key} already exists")]
+    ScheduleExists {
+        /// The name.
+        key: ScheduleKey,
+    },
+    /// Somebody else changed it in between.
+    #[error("{key} was changed in between: its etag is now {current}")]
+    RevisionMismatch {
+        /// The name.
+        key: ScheduleKey,
+        /// Its revision.
+        current: Revision,
+    },
+    /// The request id was used for something else.
+    #[error("request id {id} was already used for another request")]
+    RequestIdReused {
+        /// The id.
+        id: Arc<str>,
+    },
+    /// Instants before the change have no rows yet: the ticker makes them first, then this can be tried again (LEDGER-2).
+    #[error("{key} has instants that are due but not yet recorded: try again")]
+    NotCaughtUp {
+        /// The name.
+        key: ScheduleKey,
+    },
+    /// More runs triggered by hand wait than one schedule may have.
+    #[error("{key} has {waiting} triggered runs waiting already")]
+    TooManyWaiting {
+        /// The name.
+        key: ScheduleKey,
+        /// How many.
+        waiting: usize,
+    },
+    /// The command contradicts itself: a bug in its proposer.
+    #[error("malformed command: {why}")]
+    Malformed {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+/// What the leader should do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Offer this run to an executor.
+    Offer(RunId),
+}

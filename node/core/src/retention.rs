@@ -1,0 +1,93 @@
+//! What the ledger keeps, and for how long. Dropping rows never feeds a scheduling decision.
+
+use std::time::Duration;
+
+use crate::command::Prune;
+use crate::ids::{RunId, ScheduleId, UnixMillis};
+use crate::run::Run;
+use crate::state::State;
+
+/// How much is kept. Whichever limit is hit first lets the oldest go; the last success and the last failure of a schedule
+/// stay, and so does everything that has not ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retention {
+    /// Age of ended rows.
+    pub rows_for: Duration,
+    /// Ended rows per schedule.
+    pub rows_per_schedule_max: u64,
+    /// Rows in all.
+    pub rows_max: usize,
+    /// Bytes of reports (messages and output) in all.
+    pub reports_bytes_max: u64,
+    /// Age of answers to request ids.
+    pub answers_for: Duration,
+}
+
+/// Schedules looked at by one selection, so that no lock is held for long.
+const SCHEDULES_PER_PASS: usize = 4096;
+
+/// Rows looked at from the oldest on: the last words of quiet schedules may stand in front.
+const ROWS_PER_PASS: usize = 65_536;
+
+/// Records let go by one command.
+const PRUNED_PER_COMMAND: usize = 4096;
+
+/// What to let go now, and where to look on at the next pass.
+///
+/// Looks at a bounded number of schedules from `cursor` on; the caller goes round.
+pub fn select(state: &State, keep: &Retention, now: UnixMillis, cursor: ScheduleId) -> (Prune, ScheduleId) {
+    let mut prune = Prune::default();
+    let old = now.minus(keep.rows_for);
+    let surplus = state.run_count().saturating_sub(keep.rows_max);
+    for (position, run) in state.runs_from(RunId(0)).enumerate().take(ROWS_PER_PASS) {
+        if position >= surplus && run.created_at >= old {
+            break;
+        }
+        if prune.runs.len() >= PRUNED_PER_COMMAND {
+            break;
+        }
+        if may_go(state, run) {
+            prune.runs.push(run.id);
+        }
+    }
+
+    let mut next = ScheduleId(0);
+    for (seen, id) in state.schedule_ids_from(cursor).enumerate() {
+        if seen == SCHEDULES_PER_PASS || prune.runs.len() >= PRUNED_PER_COMMAND {
+            next = id;
+            break;
+        }
+        let surplus = state.row_count(id).saturating_sub(keep.rows_per_schedule_max);
+        let room = PRUNED_PER_COMMAND - prune.runs.len().min(PRUNED_PER_COMMAND);
+        let rows = state.rows(id).take(usize::try_from(surplus).unwrap_or(usize::MAX));
+        prune.runs.extend(rows.filter(|run| may_go(state, run)).map(|run| run.id).take(room));
+    }
+
+    let (reports, mut weight) = state.reports();
+    for (id, report) in reports.take(PRUNED_PER_COMMAND) {
+        if weight <= keep.reports_bytes_max {
+            break;
+        }
+        weight -= report.weight_bytes();
+        prune.reports.push(id);
+    }
+
+    let unanswered = now.minus(keep.answers_for);
+    prune.answers = state
+        .answers()
+        .take(PRUNED_PER_COMMAND)
+        .take_while(|answer| answer.answered_at < unanswered)
+        .map(|answer| answer.sequence)
+        .collect();
+    (prune, next)
+}
+
+/// Ended, and not the last word on how its schedule is doing.
+fn may_go(state: &State, run: &Run) -> bool {
+    let last = state.schedule(run.schedule).is_some_and(|schedule| {
+        let counters = &schedule.counters;
+        let is_this = |last: &Option<(RunId, UnixMillis)>| last.is_some_and(|(id, _)| id == run.id);
+        schedule.deleted_at.is_none() && (is_this(&counters.last_success) || is_this(&counters.last_failure))
+    });
+    run.state.ended_at().is_some() && !last
+}

@@ -1,0 +1,80 @@
+//! A schedule as the state machine keeps it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::definition::Definition;
+use crate::ids::{Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis};
+
+/// A schedule and its place in time.
+///
+/// The watermark is what makes a deploy at the hour mark harmless: what is due is decided from "handled up to", never
+/// from "the next time after now".
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Schedule {
+    /// Handle.
+    pub id: ScheduleId,
+    /// Public identity, never reused; chosen by the proposer of its creation.
+    pub uid: Arc<str>,
+    /// Its name.
+    pub key: ScheduleKey,
+    /// Version of the definition.
+    pub generation: Generation,
+    /// Version of anything.
+    pub revision: Revision,
+    /// What its user declared.
+    pub definition: Arc<Definition>,
+    /// Older definitions that runs not yet ended were made from.
+    pub retired: BTreeMap<Generation, Arc<Definition>>,
+    /// The first instant that has no row yet; none when there is none left.
+    pub next_fire_at: Option<UnixMillis>,
+    /// Every instant after activation and up to here has its row (LEDGER-1).
+    pub watermark: UnixMillis,
+    /// More instants have passed than have rows: nothing is offered until all have, so that they coalesce.
+    pub catching_up: bool,
+    /// Set while paused.
+    pub pause: Option<Pause>,
+    /// When it was created.
+    pub created_at: UnixMillis,
+    /// When a user last changed it.
+    pub updated_at: UnixMillis,
+    /// How its runs ended.
+    pub counters: Counters,
+    /// Deleted, and kept only for the rows that name it.
+    pub deleted_at: Option<UnixMillis>,
+}
+
+impl Schedule {
+    /// The definition that runs of `generation` were made from.
+    ///
+    /// Rows that have ended may have outlived theirs: they get the current one.
+    pub fn definition_of(&self, generation: Generation) -> &Arc<Definition> {
+        self.retired.get(&generation).unwrap_or(&self.definition)
+    }
+}
+
+/// Why, by whom and since when a schedule is paused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pause {
+    /// In the words of whoever did it.
+    pub reason: String,
+    /// Who did it.
+    pub actor: String,
+    /// Instants after this become SKIPPED.
+    pub paused_at: UnixMillis,
+}
+
+/// How the runs of a schedule ended, since its creation: rows may go, these stay.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// SUCCEEDED.
+    pub succeeded: u64,
+    /// FAILED, TIMED_OUT, UNKNOWN.
+    pub unsuccessful: u64,
+    /// SKIPPED, MERGED, EXPIRED, CANCELLED.
+    pub not_started: u64,
+    /// The last success: retention keeps its row.
+    pub last_success: Option<(RunId, UnixMillis)>,
+    /// The last failure: retention keeps its row.
+    pub last_failure: Option<(RunId, UnixMillis)>,
+}

@@ -1,0 +1,78 @@
+//! The invariants as a check of the whole state: linear, for tests and simulation.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{RunId, ScheduleId};
+use crate::run::RunState;
+use crate::state::State;
+
+/// An invariant that does not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Its id.
+    pub invariant: &'static str,
+    /// What is wrong, with the ids.
+    pub what: String,
+}
+
+impl State {
+    /// Everything that must hold between any two commands.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let mut say = |invariant, what| found.push(Violation { invariant, what });
+
+        let mut tokens = BTreeMap::<u64, RunId>::new();
+        for (id, run) in &self.runs {
+            if let Some(lease) = run.state.lease() {
+                if let Some(other) = tokens.insert(lease.token.0, *id) {
+                    say("RUN-3", format!("runs {other} and {id} share token {}", lease.token));
+                }
+                if lease.token.0 > self.totals.next_token {
+                    say("RUN-3", format!("run {id} has a token that was never handed out"));
+                }
+            }
+            let (due, running) = match run.state {
+                RunState::Due { .. } => (true, false),
+                RunState::Running(_) => (false, true),
+                RunState::Ended { .. } => (false, false),
+            };
+            let slot = &self.slots[&run.schedule];
+            if due != (slot.waiting == Some(*id) || slot.manual.contains(id)) {
+                say("RUN-4", format!("run {id} is {} but its place says otherwise", run.state.name()));
+            }
+            if running != self.running.contains(id) || running != slot.running.contains(id) {
+                say("RUN-4", format!("run {id} is {} but the leases say otherwise", run.state.name()));
+            }
+            if self.ready.contains(id) != (slot.ready == Some(*id)) || (slot.ready == Some(*id) && !due) {
+                say("DUE-1", format!("run {id} is {} but is offered wrongly", run.state.name()));
+            }
+        }
+        for (id, slot) in &self.slots {
+            self.check_schedule(*id, slot, &mut say);
+        }
+        found
+    }
+
+    fn check_schedule(&self, id: ScheduleId, slot: &super::Slot, say: &mut impl FnMut(&'static str, String)) {
+        let schedule = &slot.schedule;
+        if slot.running.len() > 1 {
+            say("RUN-2", format!("schedule {id} runs {} at once under HOLD_ONE", slot.running.len()));
+        }
+        if let Some(next) = schedule.next_fire_at {
+            if next <= schedule.watermark {
+                say("LEDGER-1", format!("schedule {id} would fire {next:?} behind its watermark"));
+            }
+            if !self.due.until(next).any(|(at, due)| at == next && due == id) {
+                say("LEDGER-1", format!("schedule {id} is missing from the due index at {next:?}"));
+            }
+        }
+        let idle = slot.running.is_empty() && slot.manual.is_empty();
+        let may_start = schedule.pause.is_none() && !schedule.catching_up && idle;
+        if may_start && slot.waiting.is_some() && slot.ready != slot.waiting {
+            say("DUE-1", format!("schedule {id} has a run that could begin and is not offered"));
+        }
+        if self.rows(id).count() as u64 != slot.rows {
+            say("RUN-1", format!("schedule {id} counts {} rows", slot.rows));
+        }
+    }
+}

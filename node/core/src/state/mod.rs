@@ -1,0 +1,426 @@
+//! The replicated state: schedules, their rows, and the indexes that keep every operation logarithmic.
+//!
+//! Stored: schedules, runs, reports, answers, totals. Derived, rebuilt by [`State::restore`]: everything in `Slot` beside
+//! the schedule, the due index, the ready set, the name index.
+
+mod attempts;
+mod due;
+mod fire;
+mod invariants;
+mod records;
+mod schedules;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::command::{Action, Applied, Command, Effect, Outcome, Rejection, RequestKey};
+use crate::ids::{FencingToken, LogPosition, RunId, ScheduleId, ScheduleKey, UnixMillis};
+use crate::run::{IllegalTransition, Report, Run, RunEvent, RunState, Trigger};
+use crate::schedule::Schedule;
+
+pub use due::DueIndex;
+pub use invariants::Violation;
+pub use records::{Answer, BlockId, BlockKind, Record, RestoreError, Subject, Totals};
+
+/// Runs triggered by hand that may wait on one schedule.
+pub const MANUAL_WAITING_MAX: usize = 100;
+
+/// Begun later than this after its scheduled time, a run says why.
+pub const LATE_AFTER_MS: i64 = 1000;
+
+/// The replicated state of a cluster. See the module's documentation.
+#[derive(Clone, Default)]
+pub struct State {
+    totals: Totals,
+    slots: BTreeMap<ScheduleId, Slot>,
+    runs: BTreeMap<RunId, Run>,
+    reports: BTreeMap<RunId, Report>,
+    answers: BTreeMap<Arc<str>, Answer>,
+
+    by_key: BTreeMap<ScheduleKey, ScheduleId>,
+    by_nominal: BTreeMap<RowKey, RunId>,
+    answers_by_sequence: BTreeMap<u64, Arc<str>>,
+    due: DueIndex,
+    ready: BTreeSet<RunId>,
+    running: BTreeSet<RunId>,
+    deadlines: BTreeSet<(UnixMillis, RunId)>,
+    reports_weight_bytes: u64,
+    /// Rows by the name of their state.
+    census: BTreeMap<&'static str, u64>,
+    /// Blocks changed since they were last written.
+    dirty: BTreeSet<BlockId>,
+}
+
+/// A schedule with what is derived from its runs.
+#[derive(Clone)]
+struct Slot {
+    schedule: Schedule,
+    /// The row of the timing that waits to begin. HOLD_ONE keeps one.
+    waiting: Option<RunId>,
+    /// Triggered rows that wait to begin, in order.
+    manual: BTreeSet<RunId>,
+    running: BTreeSet<RunId>,
+    /// The waiting row that may begin now.
+    ready: Option<RunId>,
+    rows: u64,
+}
+
+/// Identity of a row within the ledger (RUN-1). Rows by hand live beside those of the timing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct RowKey {
+    schedule: ScheduleId,
+    nominal_at: UnixMillis,
+    manual: bool,
+}
+
+impl RowKey {
+    fn of(run: &Run) -> Self {
+        Self {
+            schedule: run.schedule,
+            nominal_at: run.nominal_at,
+            manual: matches!(run.trigger, Trigger::Manual),
+        }
+    }
+}
+
+impl State {
+    /// Applies one committed command. Same state and same command give the same result, on every node, for ever
+    /// (APPLY-1). Nothing that a client can send makes it panic.
+    pub fn apply(&mut self, at: LogPosition, command: Command) -> Applied {
+        let mut effects = Vec::new();
+        let outcome = self.answer_once(at, command, &mut effects);
+        Applied { outcome, effects }
+    }
+
+    /// API-2: a request that was answered before gets the same answer and changes nothing.
+    fn answer_once(
+        &mut self,
+        at: LogPosition,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Rejection> {
+        let Some(request) = command.request else {
+            return self.act(at, command.now, command.action, effects);
+        };
+        if let Some(answer) = self.answers.get(&request.id) {
+            if answer.fingerprint != request.fingerprint {
+                return Err(Rejection::RequestIdReused { id: request.id });
+            }
+            return self.repeat(answer.subject, request.id);
+        }
+        let outcome = self.act(at, command.now, command.action, effects)?;
+        self.remember(request, command.now, &outcome);
+        Ok(outcome)
+    }
+
+    fn act(
+        &mut self,
+        at: LogPosition,
+        now: UnixMillis,
+        action: Action,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Rejection> {
+        match action {
+            Action::CreateSchedule { key, uid, definition, next_fire_at } => {
+                self.create_schedule(at, now, key, uid, definition, next_fire_at)
+            }
+            Action::UpdateSchedule { key, expected, definition, retime } => {
+                self.update_schedule(at, now, key, expected, definition, retime)
+            }
+            Action::DeleteSchedule { key, expected } => self.delete_schedule(at, now, key, expected),
+            Action::PauseSchedule { key, expected, reason, actor } => {
+                self.pause_schedule(at, now, key, expected, reason, actor, effects)
+            }
+            Action::ResumeSchedule { key, expected } => self.resume_schedule(at, now, key, expected, effects),
+            Action::TriggerSchedule { key, actor } => self.trigger_schedule(now, key, actor, effects),
+            Action::Fire(groups) => Ok(self.fire(now, groups, effects)),
+            Action::Begin(groups) => Ok(self.begin(now, groups)),
+            Action::Complete(completions) => Ok(self.complete(now, completions, effects)),
+            Action::ExpireLeases(losses) => Ok(self.expire_leases(now, losses, effects)),
+            Action::ExpireStarts(runs) => Ok(self.expire_starts(now, runs, effects)),
+            Action::Prune(prune) => Ok(self.prune(prune)),
+            Action::RaiseFeatureLevel(level) => Ok(self.raise_feature_level(level)),
+        }
+    }
+
+    fn raise_feature_level(&mut self, level: u32) -> Outcome {
+        self.totals_mut().feature_level = self.totals.feature_level.max(level);
+        Outcome::FeatureLevel(self.totals.feature_level)
+    }
+
+    // ---- answers to request ids
+
+    fn repeat(&self, subject: Subject, id: Arc<str>) -> Result<Outcome, Rejection> {
+        match subject {
+            Subject::Schedule(schedule) => self
+                .slots
+                .get(&schedule)
+                .map(|slot| Outcome::Schedule(Box::new(slot.schedule.clone())))
+                .ok_or(Rejection::RequestIdReused { id }),
+            Subject::Run(run) => self
+                .runs
+                .get(&run)
+                .map(|run| Outcome::Run(Box::new(run.clone())))
+                .ok_or(Rejection::RequestIdReused { id }),
+        }
+    }
+
+    fn remember(&mut self, request: RequestKey, now: UnixMillis, outcome: &Outcome) {
+        let subject = match outcome {
+            Outcome::Schedule(schedule) | Outcome::Deleted(schedule) => Subject::Schedule(schedule.id),
+            Outcome::Run(run) => Subject::Run(run.id),
+            Outcome::Fired(_)
+            | Outcome::Begun(_)
+            | Outcome::Completed(_)
+            | Outcome::Expired(_)
+            | Outcome::Pruned(_)
+            | Outcome::FeatureLevel(_) => return,
+        };
+        let sequence = self.totals.next_answer;
+        self.totals_mut().next_answer += 1;
+        self.touch(BlockId::of_answer(sequence));
+        self.answers_by_sequence.insert(sequence, request.id.clone());
+        let answer = Answer { sequence, fingerprint: request.fingerprint, answered_at: now, subject };
+        self.answers.insert(request.id, answer);
+    }
+
+    // ---- retention
+
+    fn prune(&mut self, prune: crate::command::Prune) -> Outcome {
+        let mut pruned = 0;
+        for id in prune.runs {
+            pruned += u32::from(self.drop_row(id));
+        }
+        for id in prune.reports {
+            pruned += u32::from(self.drop_report(id));
+        }
+        for sequence in prune.answers {
+            if let Some(id) = self.answers_by_sequence.remove(&sequence) {
+                self.answers.remove(&id);
+                self.touch(BlockId::of_answer(sequence));
+                pruned += 1;
+            }
+        }
+        Outcome::Pruned(pruned)
+    }
+
+    /// Drops the row of a run that has ended, and its schedule with the last row of a deleted one.
+    fn drop_row(&mut self, id: RunId) -> bool {
+        let ended = self.runs.get(&id).is_some_and(|run| run.state.ended_at().is_some());
+        if !ended {
+            return false;
+        }
+        let run = self.runs.remove(&id).expect("it was just found");
+        *self.census.entry(run.state.name()).or_default() -= 1;
+        self.touch(BlockId::of_run(id));
+        self.drop_report(id);
+        let row = RowKey::of(&run);
+        if self.by_nominal.get(&row) == Some(&id) {
+            self.by_nominal.remove(&row);
+        }
+        let slot = self.slots.get_mut(&run.schedule).expect("every row has its schedule");
+        slot.rows -= 1;
+        if slot.rows == 0 && slot.schedule.deleted_at.is_some() {
+            self.slots.remove(&run.schedule);
+            self.touch(BlockId::of_schedule(run.schedule));
+        }
+        true
+    }
+
+    fn drop_report(&mut self, id: RunId) -> bool {
+        let Some(report) = self.reports.remove(&id) else { return false };
+        self.reports_weight_bytes -= report.weight_bytes();
+        self.touch(BlockId::of_report(id));
+        true
+    }
+
+    // ---- rows: every change of a run goes through here
+
+    fn add_row(&mut self, run: Run) -> RunId {
+        let id = run.id;
+        self.touch(BlockId::of_run(id));
+        let former = self.by_nominal.insert(RowKey::of(&run), id);
+        assert!(former.is_none(), "RUN-1: schedule {} has two rows at {:?}", run.schedule, run.nominal_at);
+        self.slot_mut(run.schedule).rows += 1;
+        *self.census.entry(run.state.name()).or_default() += 1;
+        self.runs.insert(id, run);
+        id
+    }
+
+    /// Moves a run along its life cycle; an illegal move changes nothing.
+    fn step(&mut self, id: RunId, event: &RunEvent, now: UnixMillis) -> Result<(), IllegalTransition> {
+        let run = self.runs.get_mut(&id).expect("callers step rows that exist");
+        let former = run.state.name();
+        run.state = run.state.after(event, now)?;
+        *self.census.entry(former).or_default() -= 1;
+        *self.census.entry(run.state.name()).or_default() += 1;
+        self.touch(BlockId::of_run(id));
+        Ok(())
+    }
+
+    fn next_run_id(&mut self) -> RunId {
+        let id = RunId(self.totals.next_run);
+        self.totals_mut().next_run += 1;
+        id
+    }
+
+    fn next_token(&mut self) -> FencingToken {
+        // RUN-3: from 1, so that 0 can mean "refused" on the wire.
+        self.totals_mut().next_token += 1;
+        FencingToken(self.totals.next_token)
+    }
+
+    fn slot_mut(&mut self, id: ScheduleId) -> &mut Slot {
+        self.slots.get_mut(&id).expect("every row and every index entry has its schedule")
+    }
+
+    fn totals_mut(&mut self) -> &mut Totals {
+        self.touch(BlockId::TOTALS);
+        &mut self.totals
+    }
+
+    fn touch(&mut self, block: BlockId) {
+        self.dirty.insert(block);
+    }
+
+    // ---- what others may read
+
+    /// The feature level in force: no command of a later one may be proposed.
+    pub fn feature_level(&self) -> u32 {
+        self.totals.feature_level
+    }
+
+    /// Schedules by instant.
+    pub fn due(&self) -> &DueIndex {
+        &self.due
+    }
+
+    /// The schedule of a handle, deleted ones with rows included.
+    pub fn schedule(&self, id: ScheduleId) -> Option<&Schedule> {
+        self.slots.get(&id).map(|slot| &slot.schedule)
+    }
+
+    /// The schedule of a name.
+    pub fn schedule_named(&self, key: &ScheduleKey) -> Option<&Schedule> {
+        self.by_key.get(key).and_then(|id| self.schedule(*id))
+    }
+
+    /// Schedules in order of name, from `from` on.
+    pub fn schedules_from<'a>(&'a self, from: &ScheduleKey) -> impl Iterator<Item = &'a Schedule> + 'a {
+        self.by_key.range(from.clone()..).filter_map(|(_, id)| self.schedule(*id))
+    }
+
+    /// All schedule handles from `from` on, deleted ones with rows included.
+    pub fn schedule_ids_from(&self, from: ScheduleId) -> impl Iterator<Item = ScheduleId> + '_ {
+        self.slots.range(from..).map(|(id, _)| *id)
+    }
+
+    /// Schedules of a name that were deleted but still have rows: newest first.
+    pub fn deleted_named<'a>(&'a self, key: &'a ScheduleKey) -> impl Iterator<Item = &'a Schedule> + 'a {
+        self.slots
+            .values()
+            .rev()
+            .map(|slot| &slot.schedule)
+            .filter(move |schedule| schedule.deleted_at.is_some() && schedule.key == *key)
+    }
+
+    /// Number of schedules that are not deleted.
+    pub fn schedule_count(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// How many runs of a schedule wait to begin, and how many are running.
+    pub fn active_counts(&self, id: ScheduleId) -> (usize, usize) {
+        self.slots.get(&id).map_or((0, 0), |slot| {
+            (slot.manual.len() + usize::from(slot.waiting.is_some()), slot.running.len())
+        })
+    }
+
+    /// Number of rows of a schedule.
+    pub fn row_count(&self, id: ScheduleId) -> u64 {
+        self.slots.get(&id).map_or(0, |slot| slot.rows)
+    }
+
+    /// The run of a handle.
+    pub fn run(&self, id: RunId) -> Option<&Run> {
+        self.runs.get(&id)
+    }
+
+    /// Rows from `from` on, in order of creation.
+    pub fn runs_from(&self, from: RunId) -> impl DoubleEndedIterator<Item = &Run> {
+        self.runs.range(from..).map(|(_, run)| run)
+    }
+
+    /// Rows before `before`, newest first.
+    pub fn runs_before(&self, before: RunId) -> impl Iterator<Item = &Run> {
+        self.runs.range(..before).rev().map(|(_, run)| run)
+    }
+
+    /// The row of an instant of a schedule.
+    pub fn run_at(&self, schedule: ScheduleId, nominal_at: UnixMillis, manual: bool) -> Option<&Run> {
+        self.by_nominal.get(&RowKey { schedule, nominal_at, manual }).and_then(|id| self.runs.get(id))
+    }
+
+    /// Rows of a schedule with an instant before (`before`, manual), newest instant first.
+    pub fn rows_before(
+        &self,
+        schedule: ScheduleId,
+        before: (UnixMillis, bool),
+    ) -> impl Iterator<Item = &Run> {
+        let first = RowKey { schedule, nominal_at: UnixMillis(i64::MIN), manual: false };
+        let end = RowKey { schedule, nominal_at: before.0, manual: before.1 };
+        self.by_nominal.range(first..end).rev().filter_map(|(_, id)| self.runs.get(id))
+    }
+
+    /// Rows of a schedule, oldest instant first.
+    pub fn rows(&self, schedule: ScheduleId) -> impl Iterator<Item = &Run> {
+        let first = RowKey { schedule, nominal_at: UnixMillis(i64::MIN), manual: false };
+        let last = RowKey { schedule, nominal_at: UnixMillis(i64::MAX), manual: true };
+        self.by_nominal.range(first..=last).filter_map(|(_, id)| self.runs.get(id))
+    }
+
+    /// What an executor said of a run.
+    pub fn report(&self, id: RunId) -> Option<&Report> {
+        self.reports.get(&id)
+    }
+
+    /// Reports in order of creation of their runs, and what all of them weigh.
+    pub fn reports(&self) -> (impl Iterator<Item = (RunId, &Report)>, u64) {
+        (self.reports.iter().map(|(id, report)| (*id, report)), self.reports_weight_bytes)
+    }
+
+    /// Answers in the order they were given.
+    pub fn answers(&self) -> impl Iterator<Item = &Answer> {
+        self.answers_by_sequence.values().filter_map(|id| self.answers.get(id))
+    }
+
+    /// Runs that may begin now, in order of creation.
+    pub fn ready(&self) -> &BTreeSet<RunId> {
+        &self.ready
+    }
+
+    /// Runs that an executor holds a lease on.
+    pub fn running(&self) -> &BTreeSet<RunId> {
+        &self.running
+    }
+
+    /// Due runs with a start deadline, earliest first.
+    pub fn start_deadlines(&self) -> impl Iterator<Item = (UnixMillis, RunId)> + '_ {
+        self.deadlines.iter().copied()
+    }
+
+    /// Number of rows.
+    pub fn run_count(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Number of rows by the name of their state.
+    pub fn census(&self) -> &BTreeMap<&'static str, u64> {
+        &self.census
+    }
+
+    /// Where a run is, if it exists.
+    pub fn run_state(&self, id: RunId) -> Option<&RunState> {
+        self.runs.get(&id).map(|run| &run.state)
+    }
+}
