@@ -1,0 +1,69 @@
+//! Waiting between tries: exponential, with a cap, and never the same for two clients.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+/// Delays that double from `first` up to `cap`, each shortened at random by up to a half.
+///
+/// The randomness keeps thousands of clients that lost the same leader from coming back in step.
+#[derive(Clone, Debug)]
+pub(crate) struct Backoff {
+    first: Duration,
+    cap: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(first: Duration, cap: Duration) -> Self {
+        Self { first, cap, next: first }
+    }
+
+    /// How long to wait before the next try.
+    pub(crate) fn delay(&mut self) -> Duration {
+        let delay = self.next;
+        self.next = (delay * 2).min(self.cap);
+        jittered(delay, random_fraction())
+    }
+
+    /// To be called once a try has succeeded.
+    pub(crate) fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+/// `delay` shortened by `fraction` of its half.
+fn jittered(delay: Duration, fraction: f64) -> Duration {
+    delay.mul_f64(1.0 - fraction / 2.0)
+}
+
+/// A number in 0..1. The keys of the standard hasher are the randomness at hand: no crate is needed for a jitter.
+fn random_fraction() -> f64 {
+    let bits = RandomState::new().hash_one(0_u8) >> 11;
+    bits as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_up_to_the_cap_and_starts_again_after_a_reset() {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(150));
+        let mut below = |limit: u64| {
+            let delay = backoff.delay();
+            assert!(delay <= Duration::from_millis(limit) && delay >= Duration::from_millis(limit / 2));
+        };
+        below(50);
+        below(100);
+        below(150);
+        below(150);
+        backoff.reset();
+        assert!(backoff.delay() <= Duration::from_millis(50));
+    }
+
+    #[test]
+    fn jitter_takes_at_most_a_half() {
+        assert_eq!(jittered(Duration::from_secs(2), 0.0), Duration::from_secs(2));
+        assert_eq!(jittered(Duration::from_secs(2), 1.0), Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,187 @@
+//! The client of the API: one method for each call of the contract.
+//!
+//! How a call is tried, and tried again, is in [`call`]; this file lists the calls.
+
+mod call;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tonic::transport::Channel;
+
+use crate::address::{Address, Directory, parse_all};
+use crate::error::ClientError;
+use crate::pb;
+use crate::pb::cluster_service_client::ClusterServiceClient;
+use crate::pb::run_service_client::RunServiceClient;
+use crate::pb::schedule_service_client::ScheduleServiceClient;
+
+/// Largest answer taken: a page of 1000 schedules with large targets is far below it.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Connections kept beside those to the named endpoints (to leaders that hints led to).
+const HINTED_CONNECTIONS_MAX: usize = 16;
+
+/// Where the nodes are and how long to try.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Nodes as `host:port` or `http://host:port`, tried in this order. Any node takes any call.
+    pub endpoints: Vec<String>,
+    /// Limit of a call over all its tries. 10 s.
+    pub timeout: Duration,
+    /// Limit of one try when there is another node to turn to; a node that hangs costs no more than this. 3 s.
+    pub try_timeout: Duration,
+    /// Limit of connecting to a node. 2 s.
+    pub connect_timeout: Duration,
+}
+
+impl ClientOptions {
+    /// Options with these endpoints and the default limits.
+    pub fn new<T: Into<String>>(endpoints: impl IntoIterator<Item = T>) -> Self {
+        Self { endpoints: endpoints.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            timeout: Duration::from_secs(10),
+            try_timeout: Duration::from_secs(3),
+            connect_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A client of one cluster. Clones are cheap and share connections and what is known about the leader.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: ClientOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    directory: Directory,
+    connections: BTreeMap<Address, Channel>,
+}
+
+impl Client {
+    /// A client with these options. Connects to nobody yet: the first call does.
+    pub fn connect(options: ClientOptions) -> Result<Self, ClientError> {
+        let directory = Directory::new(parse_all(&options.endpoints)?).ok_or(ClientError::NoEndpoints)?;
+        let state = Mutex::new(State { directory, connections: BTreeMap::new() });
+        Ok(Self { shared: Arc::new(Shared { options, state }) })
+    }
+
+    /// Runs `read_or_write` on the state; the lock is never held across an await.
+    fn with_state<T>(&self, read_or_write: impl FnOnce(&mut State) -> T) -> T {
+        read_or_write(&mut self.shared.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The node to ask now, and the connection to it.
+    fn target(&self) -> (Address, Channel) {
+        let connect_timeout = self.shared.options.connect_timeout;
+        self.with_state(|state| {
+            let address = state.directory.target().clone();
+            state.forget_surplus_connections();
+            let connection = state
+                .connections
+                .entry(address.clone())
+                .or_insert_with(|| address.endpoint(connect_timeout).connect_lazy());
+            (address, connection.clone())
+        })
+    }
+}
+
+impl State {
+    fn forget_surplus_connections(&mut self) {
+        if self.connections.len() >= self.directory.nodes().len() + HINTED_CONNECTIONS_MAX {
+            let named = self.directory.nodes();
+            self.connections.retain(|address, _| named.contains(address));
+        }
+    }
+}
+
+/// A request that changes something.
+trait Mutation {
+    fn request_id(&mut self) -> &mut String;
+    fn validate_only(&self) -> bool;
+}
+
+macro_rules! mutations {
+    ($($request:ident),+ $(,)?) => {$(
+        impl Mutation for pb::$request {
+            fn request_id(&mut self) -> &mut String {
+                &mut self.request_id
+            }
+            fn validate_only(&self) -> bool {
+                self.validate_only
+            }
+        }
+    )+};
+}
+
+mutations!(
+    CreateScheduleRequest,
+    UpdateScheduleRequest,
+    DeleteScheduleRequest,
+    PauseScheduleRequest,
+    ResumeScheduleRequest,
+    TriggerScheduleRequest,
+);
+
+/// The table of calls: documentation, how it may be repeated (`read`, `mutation`, `once`), name, request, answer.
+macro_rules! calls {
+    ($($service:ident { $($(#[$doc:meta])* $kind:ident $name:ident($request:ident) -> $answer:ty;)+ })+) => {
+        impl Client {$($(
+            $(#[$doc])*
+            pub async fn $name(&self, request: pb::$request) -> Result<$answer, ClientError> {
+                let (request, repeat) = call::Repeat::$kind(request);
+                let send = |connection, request| async move {
+                    $service::new(connection).max_decoding_message_size(ANSWER_BYTES_MAX).$name(request).await
+                };
+                self.call(stringify!($name), request, repeat, send).await
+            }
+        )+)+}
+    };
+}
+
+calls! {
+    ScheduleServiceClient {
+        /// Creates a schedule. [`ClientError::AlreadyExists`] when the name is taken.
+        mutation create_schedule(CreateScheduleRequest) -> pb::Schedule;
+        /// Reads one schedule.
+        read get_schedule(GetScheduleRequest) -> pb::Schedule;
+        /// Reads one page of schedules, in order of name.
+        read list_schedules(ListSchedulesRequest) -> pb::ListSchedulesResponse;
+        /// Changes the masked fields. [`ClientError::Conflict`] when the etag is not the current one.
+        mutation update_schedule(UpdateScheduleRequest) -> pb::Schedule;
+        /// Deletes a schedule; its ledger stays.
+        mutation delete_schedule(DeleteScheduleRequest) -> ();
+        /// Keeps a schedule from starting runs by itself.
+        mutation pause_schedule(PauseScheduleRequest) -> pb::Schedule;
+        /// Ends a pause.
+        mutation resume_schedule(ResumeScheduleRequest) -> pb::Schedule;
+        /// Runs a schedule once, now, without moving its timing.
+        mutation trigger_schedule(TriggerScheduleRequest) -> pb::Run;
+    }
+    RunServiceClient {
+        /// Reads one run, with the tail of its output.
+        read get_run(GetRunRequest) -> pb::Run;
+        /// Reads one page of runs, newest first.
+        read list_runs(ListRunsRequest) -> pb::ListRunsResponse;
+    }
+    ClusterServiceClient {
+        /// What the node that is asked knows of the cluster; answered without a leader too.
+        read get_cluster_status(GetClusterStatusRequest) -> pb::ClusterStatus;
+        /// Hands leadership to another voter. Takes no request id: it is tried again only while it is certain that no
+        /// node has received it.
+        once transfer_leadership(TransferLeadershipRequest) -> pb::TransferLeadershipResponse;
+    }
+}

@@ -1,0 +1,206 @@
+//! What a handler is told about its run.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::output::OutputTail;
+use crate::pb;
+use crate::time::UnixMillis;
+
+/// The resource name of a run: `namespaces/{namespace}/schedules/{schedule}/runs/{run}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunName(String);
+
+impl RunName {
+    /// Reads a resource name; none when it is not the name of a run.
+    #[must_use]
+    pub fn parse(text: String) -> Option<Self> {
+        let parts: [&str; 6] = split(&text)?;
+        let named = [parts[1], parts[3], parts[5]].iter().all(|part| !part.is_empty());
+        let well_formed = named && [parts[0], parts[2], parts[4]] == ["namespaces", "schedules", "runs"];
+        well_formed.then_some(Self(text))
+    }
+
+    /// The whole name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The namespace in it.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.part(1)
+    }
+
+    /// The schedule in it, without its namespace.
+    #[must_use]
+    pub fn schedule(&self) -> &str {
+        self.part(3)
+    }
+
+    fn part(&self, index: usize) -> &str {
+        self.0.split('/').nth(index).expect("a run's name has six parts")
+    }
+}
+
+impl fmt::Display for RunName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The six parts of `text`, if it has exactly six.
+fn split(text: &str) -> Option<[&str; 6]> {
+    let mut parts = [""; 6];
+    let mut pieces = text.split('/');
+    for part in &mut parts {
+        *part = pieces.next()?;
+    }
+    pieces.next().is_none().then_some(parts)
+}
+
+/// What a handler is told about its run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RunContext {
+    /// The run's resource name, with its namespace and its schedule.
+    pub run: RunName,
+    /// The instant that the timing names: what the run is for, however late it is.
+    pub nominal_time: UnixMillis,
+    /// When it was meant to begin: the nominal time, and the spread of the schedule.
+    pub scheduled_time: UnixMillis,
+    /// The run stands for all instants after this one, up to its nominal time.
+    pub window_start: UnixMillis,
+    /// How many older instants were merged into it.
+    pub merged_count: u32,
+    /// Which try of the run this is, from 1.
+    pub attempt: u32,
+    /// The same for every attempt of this run and for no other run.
+    pub idempotency_key: String,
+    /// Larger for every later lease of the schedule: whoever is written to can refuse a smaller one than it has seen.
+    pub fencing_token: u64,
+    /// When the attempt times out, by the clock of this machine.
+    pub deadline: UnixMillis,
+    /// Whether somebody triggered it by hand.
+    pub manual: bool,
+    /// What the schedule's target says; for the stock handlers the encoded target.
+    pub payload: Bytes,
+    /// Where to write what people shall see.
+    pub output: OutputTail,
+    /// Cancelled at the attempt timeout and at the end of the executor's grace period.
+    pub cancelled: CancellationToken,
+}
+
+impl RunContext {
+    /// A context outside of any cluster, for trying a handler in a test: attempt 1 of a manual run of now, one hour long.
+    #[must_use]
+    pub fn for_trial(run: RunName, payload: impl Into<Bytes>) -> Self {
+        let now = UnixMillis::now();
+        Self {
+            idempotency_key: run.as_str().to_owned(),
+            run,
+            nominal_time: now,
+            scheduled_time: now,
+            window_start: now,
+            merged_count: 0,
+            attempt: 1,
+            fencing_token: 1,
+            deadline: now.after(Duration::from_secs(3600)),
+            manual: true,
+            payload: payload.into(),
+            output: OutputTail::new(),
+            cancelled: CancellationToken::new(),
+        }
+    }
+
+    /// The context of a granted run under its lease.
+    pub(super) fn of(
+        run: RunName,
+        grant: pb::Grant,
+        fencing_token: u64,
+        cancelled: CancellationToken,
+        now: UnixMillis,
+    ) -> Self {
+        Self {
+            run,
+            nominal_time: UnixMillis(grant.nominal_unix_ms),
+            scheduled_time: UnixMillis(grant.scheduled_unix_ms),
+            window_start: UnixMillis(grant.window_start_unix_ms),
+            merged_count: grant.merged_count,
+            attempt: grant.attempt,
+            idempotency_key: grant.idempotency_key,
+            fencing_token,
+            deadline: now.after(Duration::from_millis(grant.attempt_timeout_ms)),
+            manual: grant.manual,
+            payload: grant.payload,
+            output: OutputTail::new(),
+            cancelled,
+        }
+    }
+
+    /// The same as variables for a process. Instants are RFC 3339 in UTC; `BELFRY_TRIGGER` is `timer` or `manual`.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("BELFRY_RUN", self.run.to_string()),
+            ("BELFRY_NAMESPACE", self.run.namespace().to_owned()),
+            ("BELFRY_SCHEDULE", self.run.schedule().to_owned()),
+            ("BELFRY_NOMINAL_TIME", self.nominal_time.to_string()),
+            ("BELFRY_SCHEDULED_TIME", self.scheduled_time.to_string()),
+            ("BELFRY_ATTEMPT", self.attempt.to_string()),
+            ("BELFRY_IDEMPOTENCY_KEY", self.idempotency_key.clone()),
+            ("BELFRY_FENCING_TOKEN", self.fencing_token.to_string()),
+            ("BELFRY_WINDOW_START", self.window_start.to_string()),
+            ("BELFRY_MERGED_COUNT", self.merged_count.to_string()),
+            ("BELFRY_DEADLINE", self.deadline.to_string()),
+            ("BELFRY_TRIGGER", if self.manual { "manual" } else { "timer" }.to_owned()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_names_of_runs_only() {
+        let name = RunName::parse("namespaces/n/schedules/s/runs/r".into()).unwrap();
+        assert_eq!((name.namespace(), name.schedule()), ("n", "s"));
+        for text in [
+            "",
+            "namespaces/n/schedules/s",
+            "namespaces/n/schedules//runs/r",
+            "a/n/b/s/c/r",
+            "namespaces/n/schedules/s/runs/r/x",
+        ] {
+            assert_eq!(RunName::parse(text.into()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn writes_all_variables() {
+        let name = RunName::parse("namespaces/n/schedules/s/runs/r".into()).unwrap();
+        let grant = pb::Grant {
+            attempt: 2,
+            idempotency_key: "key".into(),
+            nominal_unix_ms: 3_600_000,
+            scheduled_unix_ms: 3_601_500,
+            window_start_unix_ms: 0,
+            merged_count: 4,
+            attempt_timeout_ms: 60_000,
+            ..Default::default()
+        };
+        let run = RunContext::of(name, grant, 77, CancellationToken::new(), UnixMillis(7_200_000));
+        let written: Vec<String> =
+            run.environment().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let expected = "BELFRY_RUN=namespaces/n/schedules/s/runs/r BELFRY_NAMESPACE=n BELFRY_SCHEDULE=s \
+            BELFRY_NOMINAL_TIME=1970-01-01T01:00:00Z BELFRY_SCHEDULED_TIME=1970-01-01T01:00:01.500Z BELFRY_ATTEMPT=2 \
+            BELFRY_IDEMPOTENCY_KEY=key BELFRY_FENCING_TOKEN=77 BELFRY_WINDOW_START=1970-01-01T00:00:00Z \
+            BELFRY_MERGED_COUNT=4 BELFRY_DEADLINE=1970-01-01T02:01:00Z BELFRY_TRIGGER=timer";
+        assert_eq!(written.join(" "), expected);
+    }
+}

@@ -1,0 +1,401 @@
+//! What this process holds, and what is to be said about it. Pure: instants come in, messages come out.
+//!
+//! ```text
+//!   grant ──► OFFERED ──Begin──► ASKED ──token──► RUNNING ──ended──► ENDED ──ack──► (forgotten)
+//!                │                 └──refused──► (forgotten)           ▲
+//!                └──drain──► declined        token while draining ─────┘ NOT_STARTED
+//! ```
+//!
+//! - EXEC-1: only the step from ASKED to RUNNING hands out a [`Lease`], once per (run, attempt).
+//! - EXEC-2: `reconnected` makes every question and every completion due again; nothing but an answer removes them.
+//! - EXEC-4: offered + asked + running ≤ slots: an offer beyond them is declined.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use prost::Message as _;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::context::RunName;
+use super::handler::AnyHandler;
+use super::recent::Recent;
+use crate::pb;
+use crate::pb::executor_message::Message;
+
+/// Most items of one message: beyond a thousand, batches no longer become cheaper.
+const BATCH_MAX: usize = 1024;
+/// Most bytes of completions in one message: a quarter of the 4 MiB that gRPC servers take by default.
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Unacknowledged completions, in number and in bytes, beyond which no more credit is given.
+const ENDED_MIN: usize = 4096;
+const ENDED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Declines waiting to be said. More than this are left to the leader's offer timeout.
+const DECLINES_MAX: usize = 65_536;
+
+/// An offer that this executor can carry out.
+pub(super) struct Offer {
+    pub(super) run: RunName,
+    pub(super) handler: std::sync::Arc<dyn AnyHandler>,
+    pub(super) grant: pb::Grant,
+}
+
+/// The right to start user code, once.
+pub(super) struct Lease {
+    pub(super) offer: Offer,
+    pub(super) fencing_token: u64,
+    pub(super) cancel: CancellationToken,
+}
+
+enum Phase {
+    /// Not asked for, so nobody can have given us a lease.
+    Offered(Offer),
+    /// Asked for, so a lease may have been committed. `asked_at` is none while the question waits to be put again.
+    Asked { offer: Offer, asked_at: Option<Instant> },
+    /// User code runs.
+    Running { fencing_token: u64, cancel: CancellationToken },
+    /// Over, and not acknowledged. `sent_at` is none while the completion waits to be sent (again).
+    Ended { completion: pb::Completion, sent_at: Option<Instant> },
+}
+
+/// Everything held, and everything to be said.
+pub(super) struct Leases {
+    slots: u32,
+    held: HashMap<u64, Phase>,
+    started: Recent,
+    unanswered: usize,
+    running: usize,
+    ended_bytes: usize,
+    /// Credit given in this session and not yet spent by a grant.
+    outstanding: u32,
+    to_ask: VecDeque<u64>,
+    to_complete: VecDeque<u64>,
+    to_decline: VecDeque<u64>,
+    draining: bool,
+    drain_due: bool,
+    keep_alive_due: bool,
+    declined: u64,
+    handed_back: u64,
+}
+
+impl Leases {
+    pub(super) fn new(slots: u32) -> Self {
+        Self {
+            slots,
+            held: HashMap::new(),
+            started: Recent::default(),
+            unanswered: 0,
+            running: 0,
+            ended_bytes: 0,
+            outstanding: 0,
+            to_ask: VecDeque::new(),
+            to_complete: VecDeque::new(),
+            to_decline: VecDeque::new(),
+            draining: false,
+            drain_due: false,
+            keep_alive_due: false,
+            declined: 0,
+            handed_back: 0,
+        }
+    }
+
+    /// The leases to name in Hello: begun, and not acknowledged as complete.
+    pub(super) fn named_in_hello(&self) -> Vec<pb::Held> {
+        self.held.iter().filter_map(|(&run_id, phase)| held(run_id, phase)).collect()
+    }
+
+    /// A new session has begun. The leader knows nothing of what the former one was told and did not acknowledge.
+    pub(super) fn reconnected(&mut self) {
+        self.outstanding = 0;
+        self.drain_due = self.draining;
+        self.keep_alive_due = false;
+        self.to_decline.clear();
+        self.to_ask.clear();
+        self.to_complete.clear();
+        for (&run_id, phase) in &mut self.held {
+            match phase {
+                Phase::Offered(_) => self.to_ask.push_back(run_id),
+                Phase::Asked { asked_at, .. } => {
+                    *asked_at = None;
+                    self.to_ask.push_back(run_id);
+                }
+                Phase::Running { .. } => {}
+                Phase::Ended { sent_at, .. } => {
+                    *sent_at = None;
+                    self.to_complete.push_back(run_id);
+                }
+            }
+        }
+    }
+
+    /// Takes an offer, or declines it.
+    pub(super) fn offer(&mut self, offer: Offer) {
+        let (run_id, attempt) = (offer.grant.run_id, offer.grant.attempt);
+        match self.held.get(&run_id) {
+            Some(Phase::Offered(held) | Phase::Asked { offer: held, .. })
+                if held.grant.attempt == attempt =>
+            {
+                // The same offer again: the question is put already.
+                self.outstanding = self.outstanding.saturating_sub(1);
+            }
+            // Answers name the run only, so one run is asked for one attempt at a time.
+            Some(_) => self.decline(run_id),
+            None if self.draining || self.is_full() => self.decline(run_id),
+            None if self.started.contains(run_id, attempt) => {
+                tracing::warn!(run = %offer.run, attempt, "declined an attempt that was already started here");
+                self.decline(run_id);
+            }
+            None => {
+                self.outstanding = self.outstanding.saturating_sub(1);
+                self.unanswered += 1;
+                self.held.insert(run_id, Phase::Offered(offer));
+                self.to_ask.push_back(run_id);
+            }
+        }
+    }
+
+    /// Declines an offer that was received.
+    pub(super) fn decline(&mut self, run_id: u64) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        self.declined += 1;
+        if self.to_decline.len() < DECLINES_MAX {
+            self.to_decline.push_back(run_id);
+        }
+    }
+
+    /// Takes the answer to a Begin. A lease is to be carried out at once.
+    pub(super) fn answer(&mut self, reply: pb::BeginReply) -> Option<Lease> {
+        let pb::BeginReply { run_id, fencing_token } = reply;
+        match self.held.remove(&run_id) {
+            Some(Phase::Offered(offer) | Phase::Asked { offer, .. }) => {
+                self.unanswered -= 1;
+                self.leased(offer, fencing_token)
+            }
+            Some(phase @ (Phase::Running { .. } | Phase::Ended { .. })) => {
+                // Answered twice; the first answer counts (EXEC-1).
+                self.held.insert(run_id, phase);
+                None
+            }
+            None => {
+                // Nobody here waits for it, yet it may be a lease: the leader shall not wait for this run.
+                if fencing_token != 0 {
+                    self.hand_back(run_id, fencing_token, "the executor no longer holds this offer");
+                }
+                None
+            }
+        }
+    }
+
+    fn leased(&mut self, offer: Offer, fencing_token: u64) -> Option<Lease> {
+        let run_id = offer.grant.run_id;
+        if fencing_token == 0 {
+            return None;
+        }
+        if self.draining {
+            self.hand_back(run_id, fencing_token, "the executor is draining");
+            return None;
+        }
+        assert!(self.started.insert(run_id, offer.grant.attempt), "EXEC-1: an attempt is started once");
+        let cancel = CancellationToken::new();
+        self.running += 1;
+        self.held.insert(run_id, Phase::Running { fencing_token, cancel: cancel.clone() });
+        Some(Lease { offer, fencing_token, cancel })
+    }
+
+    fn hand_back(&mut self, run_id: u64, fencing_token: u64, message: &str) {
+        self.handed_back += 1;
+        self.keep(pb::Completion {
+            run_id,
+            fencing_token,
+            result: pb::completion::Result::NotStarted.into(),
+            message: message.to_owned(),
+            ..Default::default()
+        });
+    }
+
+    /// Takes what a started run came to.
+    pub(super) fn ended(&mut self, completion: pb::Completion) {
+        if let Some(Phase::Running { .. }) = self.held.remove(&completion.run_id) {
+            self.running -= 1;
+        }
+        self.keep(completion);
+    }
+
+    fn keep(&mut self, completion: pb::Completion) {
+        self.ended_bytes += completion.encoded_len();
+        self.to_complete.push_back(completion.run_id);
+        self.held.insert(completion.run_id, Phase::Ended { completion, sent_at: None });
+    }
+
+    /// Forgets a completion. A refused one too: refusals are final.
+    pub(super) fn acknowledged(&mut self, ack: &pb::CompletionAck) {
+        let Some(Phase::Ended { completion, .. }) = self.held.get(&ack.run_id) else { return };
+        if completion.fencing_token != ack.fencing_token {
+            return;
+        }
+        if !ack.accepted {
+            tracing::warn!(
+                run_id = ack.run_id,
+                "the leader has settled this run otherwise, its completion is dropped"
+            );
+        }
+        self.ended_bytes -= completion.encoded_len();
+        self.held.remove(&ack.run_id);
+    }
+
+    /// From now on nothing new is begun: what was not asked for is declined, what is answered with a lease goes back.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+        self.drain_due = true;
+        let mut unasked = Vec::new();
+        self.held.retain(|&run_id, phase| {
+            let keep = !matches!(phase, Phase::Offered(_));
+            if !keep {
+                unasked.push(run_id);
+            }
+            keep
+        });
+        self.unanswered -= unasked.len();
+        for run_id in unasked {
+            self.decline(run_id);
+        }
+    }
+
+    /// Cancels all that runs.
+    pub(super) fn cancel_running(&self) {
+        for phase in self.held.values() {
+            if let Phase::Running { cancel, .. } = phase {
+                cancel.cancel();
+            }
+        }
+    }
+
+    /// The keep-alive interval has passed. Whatever has waited for an answer for longer than `patience` is said again.
+    pub(super) fn tick(&mut self, now: Instant, patience: Duration) {
+        self.keep_alive_due = true;
+        let overdue = |since: &Option<Instant>| since.is_some_and(|since| now - since > patience);
+        for (&run_id, phase) in &mut self.held {
+            match phase {
+                Phase::Asked { asked_at, .. } if overdue(asked_at) => {
+                    *asked_at = None;
+                    self.to_ask.push_back(run_id);
+                }
+                Phase::Ended { sent_at, .. } if overdue(sent_at) => {
+                    *sent_at = None;
+                    self.to_complete.push_back(run_id);
+                }
+                Phase::Offered(_) | Phase::Asked { .. } | Phase::Running { .. } | Phase::Ended { .. } => {}
+            }
+        }
+    }
+
+    /// Whether there is something to say.
+    pub(super) fn has_message(&self) -> bool {
+        self.drain_due
+            || self.keep_alive_due
+            || !self.to_ask.is_empty()
+            || !self.to_complete.is_empty()
+            || !self.to_decline.is_empty()
+            || self.credit_due() > 0
+    }
+
+    /// The next thing to say, as one batch of all that is due of its kind.
+    pub(super) fn next_message(&mut self, now: Instant) -> Option<Message> {
+        if std::mem::take(&mut self.drain_due) {
+            return Some(Message::Drain(pb::Drain {}));
+        }
+        if std::mem::take(&mut self.keep_alive_due) {
+            return Some(Message::KeepAlive(pb::KeepAlive {}));
+        }
+        // Begins first: somebody's run is late until they are answered.
+        self.next_begins(now)
+            .or_else(|| self.next_credits())
+            .or_else(|| self.next_completions(now))
+            .or_else(|| self.next_declines())
+    }
+
+    fn next_begins(&mut self, now: Instant) -> Option<Message> {
+        let mut begins = Vec::new();
+        while begins.len() < BATCH_MAX
+            && let Some(run_id) = self.to_ask.pop_front()
+        {
+            match self.held.remove(&run_id) {
+                Some(Phase::Offered(offer) | Phase::Asked { offer, asked_at: None }) => {
+                    begins.push(pb::Begin { run_id, attempt: offer.grant.attempt });
+                    self.held.insert(run_id, Phase::Asked { offer, asked_at: Some(now) });
+                }
+                Some(phase) => {
+                    self.held.insert(run_id, phase);
+                }
+                None => {}
+            }
+        }
+        (!begins.is_empty()).then_some(Message::Begins(pb::Begins { begins }))
+    }
+
+    fn next_credits(&mut self) -> Option<Message> {
+        let count = self.credit_due();
+        self.outstanding += count;
+        (count > 0).then_some(Message::Credits(pb::Credits { count }))
+    }
+
+    fn next_completions(&mut self, now: Instant) -> Option<Message> {
+        let mut completions = Vec::new();
+        let mut bytes = 0;
+        while completions.len() < BATCH_MAX
+            && bytes < BATCH_BYTES_MAX
+            && let Some(run_id) = self.to_complete.pop_front()
+        {
+            if let Some(Phase::Ended { completion, sent_at: sent_at @ None }) = self.held.get_mut(&run_id) {
+                *sent_at = Some(now);
+                bytes += completion.encoded_len();
+                completions.push(completion.clone());
+            }
+        }
+        (!completions.is_empty()).then_some(Message::Completions(pb::Completions { completions }))
+    }
+
+    fn next_declines(&mut self) -> Option<Message> {
+        let run_ids: Vec<u64> = self.to_decline.drain(..self.to_decline.len().min(BATCH_MAX)).collect();
+        (!run_ids.is_empty()).then_some(Message::Declines(pb::Declines { run_ids }))
+    }
+
+    /// Free slots for which the leader has no credit. Computed from what is held, so that a lost grant, a duplicate or a
+    /// declined one cannot leak credit.
+    fn credit_due(&self) -> u32 {
+        let ended = self.held.len() - self.unanswered - self.running;
+        let clogged = ended >= ENDED_MIN.max(self.slots as usize) || self.ended_bytes >= ENDED_BYTES_MAX;
+        if self.draining || clogged {
+            return 0;
+        }
+        let busy = u32::try_from(self.unanswered + self.running).unwrap_or(u32::MAX);
+        self.slots.saturating_sub(busy).saturating_sub(self.outstanding)
+    }
+
+    fn is_full(&self) -> bool {
+        self.unanswered + self.running >= self.slots as usize
+    }
+
+    /// How many runs are offered, asked for, running, or over and not acknowledged.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Offers declined so far.
+    pub(super) fn declined(&self) -> u64 {
+        self.declined
+    }
+
+    /// Leases handed back so far without a start.
+    pub(super) fn handed_back(&self) -> u64 {
+        self.handed_back
+    }
+}
+
+fn held(run_id: u64, phase: &Phase) -> Option<pb::Held> {
+    match phase {
+        Phase::Offered(_) | Phase::Asked { .. } => None,
+        Phase::Running { fencing_token, .. } => Some(pb::Held { run_id, fencing_token: *fencing_token }),
+        Phase::Ended { completion, .. } => Some(pb::Held { run_id, fencing_token: completion.fencing_token }),
+    }
+}

@@ -1,0 +1,268 @@
+//! The life of a lease in this process, step by step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::context::{RunContext, RunName};
+use super::handler::Outcome;
+use super::leases::{Leases, Offer};
+use crate::pb;
+use crate::pb::executor_message::Message;
+
+fn offer(run_id: u64, attempt: u32) -> Offer {
+    Offer {
+        run: RunName::parse(format!("namespaces/n/schedules/s/runs/{run_id}")).unwrap(),
+        handler: Arc::new(|_: RunContext| async { Outcome::Succeeded }),
+        grant: pb::Grant { run_id, attempt, ..Default::default() },
+    }
+}
+
+fn answer(run_id: u64, fencing_token: u64) -> pb::BeginReply {
+    pb::BeginReply { run_id, fencing_token }
+}
+
+fn success(run_id: u64, fencing_token: u64) -> pb::Completion {
+    let result = pb::completion::Result::Succeeded.into();
+    pb::Completion { run_id, fencing_token, result, ..Default::default() }
+}
+
+fn ack(run_id: u64, fencing_token: u64) -> pb::CompletionAck {
+    pb::CompletionAck { run_id, fencing_token, accepted: true }
+}
+
+/// All that is due, one line a message.
+fn said(leases: &mut Leases) -> Vec<String> {
+    let mut lines = Vec::new();
+    while let Some(message) = leases.next_message(Instant::now()) {
+        lines.push(line(message));
+    }
+    assert!(!leases.has_message(), "what is due was said");
+    lines
+}
+
+fn line(message: Message) -> String {
+    match message {
+        Message::Hello(_) => "hello".to_owned(),
+        Message::Credits(credits) => format!("credits {}", credits.count),
+        Message::Begins(begins) => {
+            let items: Vec<String> =
+                begins.begins.iter().map(|begin| format!(" {}/{}", begin.run_id, begin.attempt)).collect();
+            format!("begin{}", items.concat())
+        }
+        Message::Completions(completions) => {
+            let items: Vec<String> = completions
+                .completions
+                .iter()
+                .map(|end| format!(" {}:{} {}", end.run_id, end.fencing_token, end.result().as_str_name()))
+                .collect();
+            format!("end{}", items.concat())
+        }
+        Message::Declines(declines) => format!("decline {:?}", declines.run_ids),
+        Message::KeepAlive(_) => "keep alive".to_owned(),
+        Message::Drain(_) => "drain".to_owned(),
+    }
+}
+
+fn two_slots() -> Leases {
+    let mut leases = Leases::new(2);
+    assert_eq!(said(&mut leases), ["credits 2"]);
+    leases
+}
+
+#[test]
+fn a_run_from_its_grant_to_its_acknowledgement() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    assert_eq!(said(&mut leases), ["begin 7/1"]);
+    let lease = leases.answer(answer(7, 70)).unwrap();
+    assert_eq!((lease.offer.grant.run_id, lease.fencing_token), (7, 70));
+    assert!(said(&mut leases).is_empty());
+    leases.ended(success(7, 70));
+    assert_eq!(said(&mut leases), ["credits 1", "end 7:70 SUCCEEDED"]);
+    leases.acknowledged(&ack(7, 70));
+    assert_eq!(leases.len(), 0);
+}
+
+#[test]
+fn a_refused_begin_frees_the_slot() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    said(&mut leases);
+    assert!(leases.answer(answer(7, 0)).is_none());
+    assert_eq!(said(&mut leases), ["credits 1"]);
+    assert_eq!(leases.len(), 0);
+}
+
+#[test]
+fn what_is_granted_or_answered_twice_starts_once() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    leases.offer(offer(7, 1));
+    assert_eq!(said(&mut leases), ["begin 7/1", "credits 1"]);
+    assert!(leases.answer(answer(7, 70)).is_some());
+    assert!(leases.answer(answer(7, 70)).is_none());
+    leases.offer(offer(7, 1));
+    assert_eq!(said(&mut leases), ["credits 1", "decline [7]"]);
+    leases.ended(success(7, 70));
+    assert!(leases.answer(answer(7, 70)).is_none());
+    leases.acknowledged(&ack(7, 70));
+    said(&mut leases);
+    leases.offer(offer(7, 1));
+    assert_eq!(said(&mut leases), ["credits 1", "decline [7]"]);
+    assert_eq!(leases.declined(), 2);
+}
+
+#[test]
+fn a_later_attempt_of_a_run_starts_after_the_earlier_one_is_settled() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    said(&mut leases);
+    leases.answer(answer(7, 70)).unwrap();
+    leases.ended(success(7, 70));
+    leases.acknowledged(&ack(7, 70));
+    leases.offer(offer(7, 2));
+    assert_eq!(said(&mut leases), ["begin 7/2", "credits 1"]);
+    assert!(leases.answer(answer(7, 71)).is_some());
+}
+
+#[test]
+fn another_attempt_of_a_run_that_is_asked_for_is_declined() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    said(&mut leases);
+    leases.offer(offer(7, 2));
+    assert_eq!(said(&mut leases), ["credits 1", "decline [7]"]);
+    assert_eq!(leases.answer(answer(7, 70)).unwrap().offer.grant.attempt, 1);
+}
+
+#[test]
+fn a_lost_answer_is_asked_for_again_after_a_reconnect() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    said(&mut leases);
+    assert!(leases.named_in_hello().is_empty(), "without a token there is nothing to name");
+    leases.reconnected();
+    assert_eq!(said(&mut leases), ["begin 7/1", "credits 1"]);
+    assert!(leases.answer(answer(7, 70)).is_some());
+}
+
+#[test]
+fn leases_are_named_and_completions_repeated_after_each_reconnect() {
+    let mut leases = two_slots();
+    for run_id in [7, 8] {
+        leases.offer(offer(run_id, 1));
+        said(&mut leases);
+        leases.answer(answer(run_id, run_id * 10)).unwrap();
+    }
+    leases.ended(success(7, 70));
+    said(&mut leases);
+    for _ in 0..2 {
+        let mut held = leases.named_in_hello();
+        held.sort_by_key(|held| held.run_id);
+        let named: Vec<_> = held.iter().map(|held| (held.run_id, held.fencing_token)).collect();
+        assert_eq!(named, [(7, 70), (8, 80)]);
+        leases.reconnected();
+        assert_eq!(said(&mut leases), ["credits 1", "end 7:70 SUCCEEDED"]);
+    }
+    leases.acknowledged(&ack(7, 69));
+    leases.reconnected();
+    assert_eq!(
+        said(&mut leases),
+        ["credits 1", "end 7:70 SUCCEEDED"],
+        "an acknowledgement of another token counts for nothing"
+    );
+    leases.acknowledged(&pb::CompletionAck { accepted: false, ..ack(7, 70) });
+    leases.reconnected();
+    assert_eq!(said(&mut leases), ["credits 1"], "a refusal is final");
+}
+
+#[test]
+fn what_waits_too_long_for_an_answer_is_said_again() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    leases.offer(offer(8, 1));
+    said(&mut leases);
+    leases.answer(answer(8, 80)).unwrap();
+    leases.ended(success(8, 80));
+    said(&mut leases);
+    let patience = Duration::from_secs(10);
+    leases.tick(Instant::now(), patience);
+    assert_eq!(said(&mut leases), ["keep alive"]);
+    leases.tick(Instant::now() + patience * 2, patience);
+    assert_eq!(said(&mut leases), ["keep alive", "begin 7/1", "end 8:80 SUCCEEDED"]);
+}
+
+#[test]
+fn a_lease_that_nobody_waits_for_is_handed_back() {
+    let mut leases = two_slots();
+    assert!(leases.answer(answer(9, 90)).is_none());
+    assert_eq!(said(&mut leases), ["end 9:90 NOT_STARTED"]);
+    assert_eq!(leases.handed_back(), 1);
+}
+
+#[test]
+fn offers_beyond_the_slots_are_declined() {
+    let mut leases = two_slots();
+    for run_id in 1..=3 {
+        leases.offer(offer(run_id, 1));
+    }
+    assert_eq!(said(&mut leases), ["begin 1/1 2/1", "decline [3]"]);
+}
+
+#[test]
+fn draining_declines_offers_and_hands_leases_back() {
+    let mut leases = two_slots();
+    leases.offer(offer(1, 1));
+    said(&mut leases);
+    leases.offer(offer(2, 1));
+    leases.drain();
+    assert_eq!(said(&mut leases), ["drain", "decline [2]"]);
+    assert!(leases.answer(answer(1, 10)).is_none());
+    assert_eq!(said(&mut leases), ["end 1:10 NOT_STARTED"]);
+    leases.offer(offer(3, 1));
+    assert_eq!(said(&mut leases), ["decline [3]"]);
+    leases.reconnected();
+    assert_eq!(said(&mut leases), ["drain", "end 1:10 NOT_STARTED"]);
+}
+
+#[test]
+fn batches_are_bounded_in_number_and_in_bytes() {
+    let mut leases = Leases::new(3000);
+    said(&mut leases);
+    for run_id in 1..=3000 {
+        leases.offer(offer(run_id, 1));
+    }
+    let sizes: Vec<usize> = said(&mut leases).iter().map(|line| line.split(' ').count() - 1).collect();
+    assert_eq!(sizes, [1024, 1024, 952]);
+    for run_id in 1..=100 {
+        leases.answer(answer(run_id, run_id)).unwrap();
+        let output_tail = vec![b'x'; 64 * 1024].into();
+        leases.ended(pb::Completion { output_tail, ..success(run_id, run_id) });
+    }
+    while let Some(message) = leases.next_message(Instant::now()) {
+        let bytes = prost::Message::encoded_len(&pb::ExecutorMessage { message: Some(message) });
+        assert!(bytes < 1200 * 1024, "{bytes}");
+    }
+}
+
+#[test]
+fn completions_that_are_not_acknowledged_hold_back_credit() {
+    let mut leases = Leases::new(1);
+    said(&mut leases);
+    let mut runs = 0_u64;
+    loop {
+        runs += 1;
+        leases.offer(offer(runs, 1));
+        said(&mut leases);
+        leases.answer(answer(runs, runs)).unwrap();
+        leases.ended(success(runs, runs));
+        if !said(&mut leases).contains(&"credits 1".to_owned()) {
+            break;
+        }
+    }
+    assert_eq!(runs, 4096);
+    leases.acknowledged(&ack(1, 1));
+    assert_eq!(said(&mut leases), ["credits 1"]);
+}

@@ -1,0 +1,231 @@
+//! The connection to the leader: dials with patience, listens, notices silence. Owns no run.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::Config;
+use super::leases::Leases;
+use crate::address::{Address, Directory};
+use crate::backoff::Backoff;
+use crate::error::Refusal;
+use crate::pb;
+use crate::pb::executor_message::Message;
+use crate::pb::executor_reply::Message as Reply;
+use crate::pb::executor_service_client::ExecutorServiceClient;
+
+/// Messages under way to the connection. Few: what waits in `Leases` meanwhile grows into larger batches.
+const OUTBOUND_MAX: usize = 4;
+/// Largest message taken from the leader: 1024 grants of 16 KiB.
+const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Keep-alive intervals of silence after which the leader is taken for gone.
+const SILENT_INTERVALS: u32 = 3;
+/// What a leader may ask for as keep-alive interval; and what is used when it asks for nothing.
+const KEEP_ALIVE_RANGE: std::ops::RangeInclusive<u32> = 10..=60_000;
+const KEEP_ALIVE_DEFAULT_MS: u32 = 5_000;
+/// First and longest wait between dials. The first is short, because a hand-over takes some 20 ms.
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_CAP: Duration = Duration::from_secs(5);
+
+/// What the connection has to tell.
+pub(super) enum Event {
+    /// A leader welcomed this executor; messages go here.
+    Opened(mpsc::Sender<pb::ExecutorMessage>),
+    /// The leader said something.
+    Said(Reply),
+    /// The keep-alive interval has passed.
+    KeepAliveDue { patience: Duration },
+    /// There is no connection (any more); `redial` is to be called.
+    Lost(Lost),
+}
+
+/// Why there is no connection.
+pub(super) struct Lost {
+    address: Address,
+    status: Status,
+}
+
+type Dial = Pin<Box<dyn Future<Output = Result<Session, Lost>> + Send>>;
+
+pub(super) struct Link {
+    directory: Directory,
+    backoff: Backoff,
+    /// Whether a hint was followed since the last welcome: the first one is followed without a wait.
+    followed: bool,
+    state: LinkState,
+}
+
+enum LinkState {
+    Dialling(Dial),
+    Up(Box<Session>),
+}
+
+struct Session {
+    address: Address,
+    outbound: mpsc::Sender<pb::ExecutorMessage>,
+    inbound: Streaming<pb::ExecutorReply>,
+    keep_alive: Interval,
+    silence_max: Duration,
+    heard_at: Instant,
+}
+
+impl Link {
+    /// A link that dials at once.
+    pub(super) fn new(config: &Config, directory: Directory, leases: &Leases) -> Self {
+        let first = dial(config, directory.target().clone(), leases, Duration::ZERO);
+        Self {
+            directory,
+            backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_CAP),
+            followed: false,
+            state: LinkState::Dialling(first),
+        }
+    }
+
+    /// Waits for the next event. Nothing is lost when the wait is given up.
+    pub(super) async fn next(&mut self) -> Event {
+        match &mut self.state {
+            LinkState::Dialling(dial) => match dial.as_mut().await {
+                Ok(session) => {
+                    self.backoff.reset();
+                    self.followed = false;
+                    tracing::info!(address = %session.address, "connected to the leader");
+                    let outbound = session.outbound.clone();
+                    self.state = LinkState::Up(Box::new(session));
+                    Event::Opened(outbound)
+                }
+                Err(lost) => Event::Lost(lost),
+            },
+            LinkState::Up(session) => session.next().await,
+        }
+    }
+
+    /// Dials again after a loss: the leader that the loss named, or the next node.
+    pub(super) fn redial(&mut self, config: &Config, leases: &Leases, lost: &Lost) {
+        let refusal = Refusal::of(&lost.status);
+        let hinted =
+            refusal.leader_address().is_some_and(|leader| self.directory.follow(&lost.address, leader));
+        if !hinted {
+            self.directory.failed(&lost.address);
+        }
+        let delay = if hinted && !self.followed { Duration::ZERO } else { self.backoff.delay() };
+        self.followed |= hinted;
+        let delay = delay.max(refusal.retry_after.unwrap_or_default().min(BACKOFF_CAP));
+        let target = self.directory.target().clone();
+        tracing::info!(address = %lost.address, cause = lost.status.message(), next = %target, ?delay, "no connection");
+        self.state = LinkState::Dialling(dial(config, target, leases, delay));
+    }
+}
+
+impl Lost {
+    /// The refusal in it, when another try cannot change it.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(
+            self.status.code(),
+            tonic::Code::InvalidArgument | tonic::Code::PermissionDenied | tonic::Code::Unauthenticated
+        )
+    }
+
+    pub(super) fn into_status(self) -> Status {
+        self.status
+    }
+}
+
+impl Session {
+    async fn next(&mut self) -> Event {
+        loop {
+            tokio::select! {
+                biased;
+                message = self.inbound.message() => {
+                    self.heard_at = Instant::now();
+                    return match message {
+                        Ok(Some(pb::ExecutorReply { message: Some(reply) })) => Event::Said(reply),
+                        // A kind of message that a later release added.
+                        Ok(Some(pb::ExecutorReply { message: None })) => continue,
+                        Ok(None) => self.lost(Status::unavailable("the leader ended the stream")),
+                        Err(status) => self.lost(status),
+                    };
+                }
+                _ = self.keep_alive.tick() => {
+                    if self.heard_at.elapsed() > self.silence_max {
+                        return self.lost(Status::unavailable("the leader is silent"));
+                    }
+                    return Event::KeepAliveDue { patience: self.silence_max };
+                }
+            }
+        }
+    }
+
+    fn lost(&self, status: Status) -> Event {
+        Event::Lost(Lost { address: self.address.clone(), status })
+    }
+}
+
+/// A future that waits, connects, says Hello, and is welcomed.
+fn dial(config: &Config, address: Address, leases: &Leases, delay: Duration) -> Dial {
+    let hello = hello(config, leases);
+    let limit = config.connect_timeout;
+    Box::pin(async move {
+        sleep(delay).await;
+        let opened = match timeout(limit, open(&address, hello, limit)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(Status::unavailable(format!("not welcomed within {limit:?}"))),
+        };
+        opened.map_err(|status| Lost { address, status })
+    })
+}
+
+async fn open(address: &Address, hello: pb::Hello, limit: Duration) -> Result<Session, Status> {
+    let connection =
+        address.endpoint(limit).connect().await.map_err(|error| Status::unavailable(innermost(&error)))?;
+    let mut client = ExecutorServiceClient::new(connection).max_decoding_message_size(REPLY_BYTES_MAX);
+    let (outbound, messages) = mpsc::channel(OUTBOUND_MAX);
+    // Before the call: a node may want to read Hello before it answers at all.
+    let hello = pb::ExecutorMessage { message: Some(Message::Hello(hello)) };
+    outbound.try_send(hello).expect("a new channel has room");
+    let mut inbound = client.session(ReceiverStream::new(messages)).await?.into_inner();
+    let welcome = match inbound.message().await?.and_then(|reply| reply.message) {
+        Some(Reply::Welcome(welcome)) => welcome,
+        Some(Reply::Grants(_) | Reply::BeginReplies(_) | Reply::CompletionAcks(_) | Reply::KeepAlive(_))
+        | None => return Err(Status::unavailable("the first message was not a welcome")),
+    };
+    let asked_for = if welcome.keep_alive_ms == 0 { KEEP_ALIVE_DEFAULT_MS } else { welcome.keep_alive_ms };
+    let period = asked_for.clamp(*KEEP_ALIVE_RANGE.start(), *KEEP_ALIVE_RANGE.end());
+    let period = Duration::from_millis(period.into());
+    let mut keep_alive = interval_at(Instant::now() + period, period);
+    keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    Ok(Session {
+        address: address.clone(),
+        outbound,
+        inbound,
+        keep_alive,
+        silence_max: period * SILENT_INTERVALS,
+        heard_at: Instant::now(),
+    })
+}
+
+fn hello(config: &Config, leases: &Leases) -> pb::Hello {
+    let mut handlers: Vec<String> = config.handlers.keys().cloned().collect();
+    handlers.sort();
+    pb::Hello {
+        executor_id: config.executor_id.clone(),
+        display_name: config.display_name.clone(),
+        pool: config.pool.clone(),
+        handlers,
+        slots: config.slots,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        held: leases.named_in_hello(),
+    }
+}
+
+/// The words of the first error in the chain, such as `Connection refused (os error 111)`.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

@@ -1,0 +1,317 @@
+//! The executor runtime: takes runs for the handlers that it offers, and reports how they ended.
+//!
+//! ```text
+//!  Executor::run ── runtime (one loop, owns everything)
+//!                     ├── link      the connection: dials, listens, keeps alive, reconnects
+//!                     ├── leases    what is held: offers, leases, unacknowledged completions (pure)
+//!                     └── attempt   one per run: user code, its timeout, its panic
+//! ```
+//!
+//! - EXEC-1: user code starts only after the lease was answered with a fencing token, and never twice for one
+//!   (run, attempt) in one process, however often it is granted or answered.
+//! - EXEC-2: whatever was asked or ended and is not answered is said again after every reconnect.
+//! - EXEC-3: losing the connection stops no run: what runs goes on and is reported later.
+//! - EXEC-4: everything held is bounded by the slots; completions that are not acknowledged hold back credit.
+
+mod attempt;
+mod context;
+mod handler;
+mod leases;
+#[cfg(test)]
+mod leases_tests;
+mod link;
+mod output;
+mod recent;
+mod runtime;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ulid::Ulid;
+
+use crate::address::{BadAddress, Directory, parse_all};
+
+pub use context::{RunContext, RunName};
+pub use handler::{Handler, Outcome};
+pub use output::{OUTPUT_TAIL_BYTES, OutputTail};
+
+use handler::AnyHandler;
+
+/// Default of [`ExecutorBuilder::grace`]: what Kubernetes gives a pod between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(30);
+/// Limit of connecting and being welcomed. Dialling another node costs less than waiting for a hanging one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most slots of one executor: what it holds must fit into one Hello.
+const SLOTS_MAX: u32 = 65_536;
+
+/// An executor, ready to run. One value is one executor to the cluster: it has an id of its own.
+pub struct Executor {
+    config: Config,
+    directory: Directory,
+}
+
+/// What the runtime needs to know.
+pub(crate) struct Config {
+    executor_id: String,
+    display_name: String,
+    pool: String,
+    slots: u32,
+    handlers: HashMap<String, Arc<dyn AnyHandler>>,
+    grace: Duration,
+    abort_after: Duration,
+    connect_timeout: Duration,
+}
+
+impl Executor {
+    /// A builder with the defaults: pool `default`, one slot, 30 s of grace.
+    #[must_use]
+    pub fn builder() -> ExecutorBuilder {
+        ExecutorBuilder::default()
+    }
+
+    /// The id by which the cluster knows this executor; unique, and never used again.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.config.executor_id
+    }
+
+    /// Executes runs until `shutdown` completes, then drains: no more runs are taken, running ones get the grace period,
+    /// then their cancellation token, and all completions are delivered.
+    ///
+    /// Keeps reconnecting for as long as it takes; an error is a refusal that trying again cannot mend.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Summary, ExecutorError> {
+        runtime::Runtime::new(self.config, self.directory).run(shutdown).await
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor")
+            .field("executor_id", &self.config.executor_id)
+            .field("pool", &self.config.pool)
+            .field("slots", &self.config.slots)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Describes an [`Executor`].
+#[derive(Default)]
+pub struct ExecutorBuilder {
+    endpoints: Vec<String>,
+    display_name: Option<String>,
+    pool: Option<String>,
+    slots: Option<u32>,
+    handlers: Vec<(String, Arc<dyn AnyHandler>)>,
+    grace: Option<Duration>,
+    abort_after: Option<Duration>,
+    connect_timeout: Option<Duration>,
+}
+
+impl ExecutorBuilder {
+    /// Nodes as `host:port` or `http://host:port`. Any node takes the stream and passes it to the leader.
+    #[must_use]
+    pub fn endpoints<T: Into<String>>(mut self, endpoints: impl IntoIterator<Item = T>) -> Self {
+        self.endpoints.extend(endpoints.into_iter().map(Into::into));
+        self
+    }
+
+    /// The pool whose runs it takes. Default: `default`.
+    #[must_use]
+    pub fn pool(mut self, pool: impl Into<String>) -> Self {
+        self.pool = Some(pool.into());
+        self
+    }
+
+    /// How many runs it takes at once, from 1 to 65 536. Default: 1.
+    #[must_use]
+    pub fn slots(mut self, slots: u32) -> Self {
+        self.slots = Some(slots);
+        self
+    }
+
+    /// A name for people. Default: host and process.
+    #[must_use]
+    pub fn display_name(mut self, name: impl Into<String>) -> Self {
+        self.display_name = Some(name.into());
+        self
+    }
+
+    /// Offers a handler under this name: runs of schedules with this handler as their target come here.
+    #[must_use]
+    pub fn handler(mut self, name: impl Into<String>, handler: impl Handler) -> Self {
+        self.handlers.push((name.into(), Arc::new(handler)));
+        self
+    }
+
+    /// How long running runs may go on after shutdown was asked for, before they are cancelled. Default: 30 s.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
+    /// How long a handler may go on after it was cancelled (by its attempt timeout, or at the end of the grace period)
+    /// before its future is dropped. Default: 10 s, which leaves the stock command handler room for SIGTERM and SIGKILL.
+    #[must_use]
+    pub fn abort_after(mut self, abort_after: Duration) -> Self {
+        self.abort_after = Some(abort_after);
+        self
+    }
+
+    /// Limit of connecting to a node and being welcomed. Default: 5 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// Checks the description.
+    pub fn build(self) -> Result<Executor, ExecutorError> {
+        let directory = Directory::new(parse_all(&self.endpoints)?).ok_or(ExecutorError::NoEndpoints)?;
+        let slots = self.slots.unwrap_or(1);
+        if !(1..=SLOTS_MAX).contains(&slots) {
+            return Err(ExecutorError::Slots { slots });
+        }
+        let mut handlers = HashMap::new();
+        for (name, handler) in self.handlers {
+            if name.is_empty() {
+                return Err(ExecutorError::UnnamedHandler);
+            }
+            if handlers.insert(name.clone(), handler).is_some() {
+                return Err(ExecutorError::DuplicateHandler { name });
+            }
+        }
+        if handlers.is_empty() {
+            return Err(ExecutorError::NoHandlers);
+        }
+        let config = Config {
+            executor_id: Ulid::generate().to_string(),
+            display_name: self.display_name.unwrap_or_else(host_and_process),
+            pool: self.pool.unwrap_or_else(|| "default".to_owned()),
+            slots,
+            handlers,
+            grace: self.grace.unwrap_or(GRACE),
+            abort_after: self.abort_after.unwrap_or(attempt::ABORT_AFTER),
+            connect_timeout: self.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+        };
+        Ok(Executor { config, directory })
+    }
+}
+
+impl fmt::Debug for ExecutorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecutorBuilder")
+            .field("endpoints", &self.endpoints)
+            .field("pool", &self.pool)
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an executor did from its start to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Runs whose user code was started.
+    pub started: u64,
+    /// Of those, the ones that succeeded.
+    pub succeeded: u64,
+    /// Of those, the ones that failed.
+    pub failed: u64,
+    /// Of those, the ones that ran into their attempt timeout.
+    pub timed_out: u64,
+    /// Leases handed back because user code did not begin.
+    pub not_started: u64,
+    /// Offers declined.
+    pub declined: u64,
+    /// Times that a leader welcomed it.
+    pub sessions: u64,
+    /// Leases and completions still held when it stopped: the cluster has not heard how these runs ended.
+    pub undelivered: u64,
+}
+
+/// Why an executor cannot be built, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecutorError {
+    /// No endpoint was given.
+    #[error("no endpoint given: name at least one node as host:port")]
+    NoEndpoints,
+    /// An endpoint is not an address.
+    #[error("{text:?} is not the address of a node ({cause}): write host:port or http://host:port")]
+    BadEndpoint {
+        /// The endpoint as given.
+        text: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// No handler was given.
+    #[error("no handler given: an executor offers at least one")]
+    NoHandlers,
+    /// A handler without a name.
+    #[error("a handler has an empty name: give it the name that schedules use as their target")]
+    UnnamedHandler,
+    /// Two handlers of one name.
+    #[error("two handlers are named {name:?}: give each its own name")]
+    DuplicateHandler {
+        /// The name.
+        name: String,
+    },
+    /// A number of slots out of range.
+    #[error("{slots} slots are out of range: choose from 1 to 65536")]
+    Slots {
+        /// The number as given.
+        slots: u32,
+    },
+    /// The cluster does not take this executor.
+    #[error("the cluster refuses this executor: {message}; correct its settings and start it again")]
+    Refused {
+        /// What the node said.
+        message: String,
+        /// The status itself.
+        #[source]
+        status: Box<tonic::Status>,
+    },
+}
+
+impl From<BadAddress> for ExecutorError {
+    fn from(bad: BadAddress) -> Self {
+        Self::BadEndpoint { text: bad.text, cause: bad.cause.to_owned() }
+    }
+}
+
+/// `host/4711`, as far as the host's name is known.
+fn host_and_process() -> String {
+    let host = std::env::var("HOSTNAME")
+        .or_else(|_| std::fs::read_to_string("/proc/sys/kernel/hostname"))
+        .unwrap_or_default();
+    let host = host.trim();
+    format!("{}/{}", if host.is_empty() { "unknown" } else { host }, std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete() -> ExecutorBuilder {
+        Executor::builder().endpoints(["a:1"]).handler("h", |_: RunContext| async { Outcome::Succeeded })
+    }
+
+    #[test]
+    fn two_executors_have_two_ids() {
+        assert_ne!(complete().build().unwrap().id(), complete().build().unwrap().id());
+    }
+
+    #[test]
+    fn says_what_is_missing() {
+        let message = |builder: ExecutorBuilder| builder.build().unwrap_err().to_string();
+        assert!(message(Executor::builder()).starts_with("no endpoint given"));
+        assert!(message(Executor::builder().endpoints(["a:1"])).starts_with("no handler given"));
+        assert!(message(complete().endpoints(["nowhere"])).contains("it has no port"));
+        assert!(message(complete().slots(0)).starts_with("0 slots"));
+        let twice = complete().handler("h", |_: RunContext| async { Outcome::Succeeded });
+        assert!(message(twice).starts_with("two handlers are named \"h\""));
+    }
+}

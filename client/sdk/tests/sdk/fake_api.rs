@@ -1,0 +1,155 @@
+//! A node whose answers are written down beforehand.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use belfry_sdk::pb;
+use belfry_sdk::pb::cluster_service_server::{ClusterService, ClusterServiceServer};
+use belfry_sdk::pb::schedule_service_server::{ScheduleService, ScheduleServiceServer};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// What a node does with a call.
+#[derive(Clone, Debug)]
+pub(crate) enum Play {
+    Answer,
+    Refuse(Status),
+    /// Takes the call and never answers.
+    Hang,
+}
+
+/// A status with an ErrorInfo.
+pub(crate) fn status(code: tonic::Code, reason: &str, metadata: &[(&str, &str)]) -> Status {
+    let metadata: std::collections::HashMap<String, String> =
+        metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Status::with_error_details(
+        code,
+        reason.to_lowercase(),
+        ErrorDetails::with_error_info(reason, "belfry", metadata),
+    )
+}
+
+pub(crate) struct FakeNode {
+    pub(crate) endpoint: String,
+    book: Arc<Mutex<Book>>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Book {
+    plays: VecDeque<Play>,
+    /// What is done when no play is left.
+    ever_after: Option<Play>,
+    calls: Vec<String>,
+}
+
+impl FakeNode {
+    /// A node that plays these, one per call, and then the last one for ever; without any it answers.
+    pub(crate) async fn start(plays: impl IntoIterator<Item = Play>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap().to_string();
+        let plays: VecDeque<Play> = plays.into_iter().collect();
+        let book = Arc::new(Mutex::new(Book { ever_after: plays.back().cloned(), plays, calls: Vec::new() }));
+        let (schedules, cluster) = (Node(Arc::clone(&book)), Node(Arc::clone(&book)));
+        let server = tokio::spawn(async move {
+            tonic::transport::Server::builder()
+                .add_service(ScheduleServiceServer::new(schedules))
+                .add_service(ClusterServiceServer::new(cluster))
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await
+                .unwrap();
+        });
+        Self { endpoint, book, server }
+    }
+
+    /// The calls that arrived: name and request id.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.book.lock().unwrap().calls.clone()
+    }
+}
+
+impl Drop for FakeNode {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+struct Node(Arc<Mutex<Book>>);
+
+impl Node {
+    async fn play<T>(&self, call: String, answer: T) -> Result<Response<T>, Status> {
+        let play = {
+            let mut book = self.0.lock().unwrap();
+            book.calls.push(call);
+            book.plays.pop_front().or_else(|| book.ever_after.clone()).unwrap_or(Play::Answer)
+        };
+        match play {
+            Play::Answer => Ok(Response::new(answer)),
+            Play::Refuse(status) => Err(status),
+            Play::Hang => std::future::pending().await,
+        }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn unused<T>() -> Answer<T> {
+    Err(Status::unimplemented("no test calls this"))
+}
+
+#[tonic::async_trait]
+impl ScheduleService for Node {
+    async fn get_schedule(&self, request: Request<pb::GetScheduleRequest>) -> Answer<pb::Schedule> {
+        let name = request.into_inner().name;
+        self.play("get".to_owned(), pb::Schedule { name, ..Default::default() }).await
+    }
+
+    async fn pause_schedule(&self, request: Request<pb::PauseScheduleRequest>) -> Answer<pb::Schedule> {
+        let pb::PauseScheduleRequest { name, request_id, .. } = request.into_inner();
+        self.play(format!("pause {request_id}"), pb::Schedule { name, ..Default::default() }).await
+    }
+
+    async fn create_schedule(&self, _: Request<pb::CreateScheduleRequest>) -> Answer<pb::Schedule> {
+        unused()
+    }
+
+    async fn list_schedules(
+        &self,
+        _: Request<pb::ListSchedulesRequest>,
+    ) -> Answer<pb::ListSchedulesResponse> {
+        unused()
+    }
+
+    async fn update_schedule(&self, _: Request<pb::UpdateScheduleRequest>) -> Answer<pb::Schedule> {
+        unused()
+    }
+
+    async fn delete_schedule(&self, _: Request<pb::DeleteScheduleRequest>) -> Answer<()> {
+        unused()
+    }
+
+    async fn resume_schedule(&self, _: Request<pb::ResumeScheduleRequest>) -> Answer<pb::Schedule> {
+        unused()
+    }
+
+    async fn trigger_schedule(&self, _: Request<pb::TriggerScheduleRequest>) -> Answer<pb::Run> {
+        unused()
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for Node {
+    async fn get_cluster_status(&self, _: Request<pb::GetClusterStatusRequest>) -> Answer<pb::ClusterStatus> {
+        unused()
+    }
+
+    async fn transfer_leadership(
+        &self,
+        _: Request<pb::TransferLeadershipRequest>,
+    ) -> Answer<pb::TransferLeadershipResponse> {
+        self.play("transfer".to_owned(), pb::TransferLeadershipResponse { leader_id: 2 }).await
+    }
+}
