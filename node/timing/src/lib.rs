@@ -1,1 +1,46 @@
-//! Placeholder of the skeleton.
+//! When a schedule fires: cron expressions, intervals, single instants and time zones as pure functions.
+//!
+//! The proposer asks [`Timing::next`] for the fire times it puts into commands, and the command line answers
+//! `belfry schedule next` with the same code and no cluster. Nothing here reads a clock, a file or the
+//! environment: instants come in as milliseconds since the Unix epoch, and the zone data is compiled in.
+//!
+//! ```text
+//! text ── cron::grammar ──► sets + day rule ── cron::walk ──► matching wall times ── cron::fires ──► instants
+//!              │                                                                        ▲
+//!              └─ H resolved, warnings, columns                    zone: offsets from jiff's bundled tzdb
+//! ```
+//!
+//! Invariants, repeated by id in code and tests:
+//! - TIMING-1: `next(t) > t`, strictly, for every `t`.
+//! - TIMING-2: no text and no instant makes anything here panic or loop; each answer takes at most 20 ms.
+//! - TIMING-3: nothing fires before 1970 or at or after [`HORIZON_UNIX_MILLIS`].
+//! - TIMING-4: the same text, zone, seed and tzdata version give the same instants, on every build.
+//! - DST-1: a *fixed* rule (neither its minute nor its hour field begins with `*`) fires once at the first instant
+//!   after a gap that swallowed a matching wall time, and in the first pass only of a repeated hour.
+//! - DST-2: a *wildcard* rule has no fires in a gap and fires in both passes of a repeated hour.
+//! - DST-3: several matching wall times on one instant are one fire.
+//! - DAY-1: day-of-month and day-of-week must both match if either text begins with `*` or `?`; otherwise one is enough.
+
+mod clock_text;
+mod cron;
+pub mod crontab;
+mod duration_text;
+mod intern;
+mod interval;
+mod timing;
+mod zone;
+
+pub use self::{
+    clock_text::{TimeError, format_local, format_time, parse_time},
+    cron::{CronError, EXPRESSION_BYTES_MAX, Field, HashSeed, NeverFiring, Problem, Warning},
+    duration_text::{DurationError, format_duration, parse_duration},
+    interval::{EVERY_MAX, EVERY_MIN, TimingError},
+    timing::Timing,
+    zone::{TimeZone, UnknownTimeZone, tzdata_version},
+};
+
+/// No timing fires at or after this instant: 2101-01-01T00:00:00Z, where the calendar walker's years end.
+pub const HORIZON_UNIX_MILLIS: i64 = HORIZON_SECONDS * 1000;
+
+/// [`HORIZON_UNIX_MILLIS`] in the unit the calendar works in.
+pub(crate) const HORIZON_SECONDS: i64 = 4_133_980_800;

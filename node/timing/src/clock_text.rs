@@ -1,0 +1,255 @@
+//! Instants as text: RFC 3339, and civil times in a zone.
+//!
+//! A civil time inside a gap means the first instant after it, and one that comes twice means the first pass: the rule of
+//! fixed schedules (DST-1).
+
+use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
+
+use crate::zone::TimeZone;
+
+/// Why a text is no time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimeError {
+    /// Not in one of the forms.
+    #[error(
+        "`{text}` is not a time: write `2026-11-23T02:00:00Z`, or `2026-11-23T02:00` for the schedule's time zone"
+    )]
+    Malformed {
+        /// The text, cut if it is long.
+        text: String,
+    },
+    /// In the right form, but no such day, hour, minute, second or offset.
+    #[error("`{text}` does not exist: check {part}")]
+    NoSuch {
+        /// The text.
+        text: String,
+        /// What does not exist.
+        part: &'static str,
+    },
+    /// Before the epoch, where nothing is ever due.
+    #[error("`{text}` lies before 1970: use a later time")]
+    BeforeEpoch {
+        /// The text.
+        text: String,
+    },
+}
+
+/// Reads an instant (`2026-11-23T02:00:00Z`, `…+01:00`, up to nine decimals of a second, of which three are kept) or a
+/// civil time in `zone` (`2026-11-23T02:00`, `2026-11-23 02:00:30`). The answer is in milliseconds since the epoch and
+/// not before it.
+pub fn parse_time(text: &str, zone: &TimeZone) -> Result<i64, TimeError> {
+    let shown = || text.chars().take(40).collect::<String>();
+    let parts = Parts::read(text.as_bytes()).ok_or_else(|| TimeError::Malformed { text: shown() })?;
+    let no_such = |part| TimeError::NoSuch { text: shown(), part };
+    let wall = NaiveDate::from_ymd_opt(parts.year, parts.month, parts.day)
+        .ok_or_else(|| no_such("the date"))?
+        .and_hms_opt(parts.hour, parts.minute, parts.second)
+        .ok_or_else(|| no_such("the time of day"))?
+        .and_utc()
+        .timestamp();
+    let seconds = match parts.offset {
+        Some(offset) if offset.hours > 23 || offset.minutes > 59 => return Err(no_such("the offset")),
+        Some(offset) => wall - offset.seconds(),
+        None => zone.first_instant(wall),
+    };
+    if seconds < 0 {
+        return Err(TimeError::BeforeEpoch { text: shown() });
+    }
+    Ok(seconds * 1000 + i64::from(parts.millis))
+}
+
+/// Writes an instant as RFC 3339 in UTC: `2026-11-23T02:00:00Z`, with milliseconds only if there are any. An instant
+/// outside the years 0 to 9999, which RFC 3339 cannot write, becomes plain milliseconds: `9223372036854775807ms`.
+pub fn format_time(unix_millis: i64) -> String {
+    format_with(unix_millis, 0, "Z")
+}
+
+/// Writes an instant as RFC 3339 with the zone's offset: `2026-11-23T03:00:00+01:00`.
+pub fn format_local(unix_millis: i64, zone: &TimeZone) -> String {
+    let offset = zone.offset_at(unix_millis.div_euclid(1000));
+    let (sign, size) = if offset < 0 { ('-', -offset) } else { ('+', offset) };
+    let (hours, minutes, seconds) = (size / 3600, size / 60 % 60, size % 60);
+    // Only Monrovia before 1972 has seconds; RFC 3339 cannot write them.
+    let seconds = if seconds == 0 { String::new() } else { format!(":{seconds:02}") };
+    format_with(unix_millis, offset, &format!("{sign}{hours:02}:{minutes:02}{seconds}"))
+}
+
+fn format_with(unix_millis: i64, offset: i64, suffix: &str) -> String {
+    let wall = unix_millis.div_euclid(1000) + offset;
+    let wall = DateTime::<Utc>::from_timestamp(wall, 0).filter(|wall| (0..=9999).contains(&wall.year()));
+    let Some(wall) = wall else { return format!("{unix_millis}ms") };
+    let millis = match unix_millis.rem_euclid(1000) {
+        0 => String::new(),
+        millis => format!(".{millis:03}"),
+    };
+    let (year, month, day) = (wall.year(), wall.month(), wall.day());
+    let (hour, minute, second) = (wall.hour(), wall.minute(), wall.second());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{millis}{suffix}")
+}
+
+/// A text's numbers, not yet known to exist.
+struct Parts {
+    year: i32,
+    month: u32,
+    day: u32,
+    hour: u32,
+    minute: u32,
+    second: u32,
+    millis: u32,
+    offset: Option<Offset>,
+}
+
+struct Offset {
+    is_west: bool,
+    hours: u32,
+    minutes: u32,
+}
+
+impl Offset {
+    fn seconds(&self) -> i64 {
+        let size = i64::from(self.hours * 3600 + self.minutes * 60);
+        if self.is_west { -size } else { size }
+    }
+}
+
+impl Parts {
+    fn read(text: &[u8]) -> Option<Parts> {
+        let mut rest = text;
+        let year = i32::try_from(number(&mut rest, 4)?).ok()?;
+        sign(&mut rest, b"-")?;
+        let month = number(&mut rest, 2)?;
+        sign(&mut rest, b"-")?;
+        let day = number(&mut rest, 2)?;
+        sign(&mut rest, b"Tt ")?;
+        let hour = number(&mut rest, 2)?;
+        sign(&mut rest, b":")?;
+        let minute = number(&mut rest, 2)?;
+        let second = if sign(&mut rest, b":").is_some() { Some(number(&mut rest, 2)?) } else { None };
+        let millis = match second {
+            Some(_) if sign(&mut rest, b".").is_some() => decimals(&mut rest)?,
+            Some(_) | None => 0,
+        };
+        let offset = offset(&mut rest)?;
+        let (second, is_whole) = (second.unwrap_or(0), rest.is_empty());
+        is_whole.then_some(Parts { year, month, day, hour, minute, second, millis, offset })
+    }
+}
+
+/// Takes one of the given signs.
+fn sign(rest: &mut &[u8], signs: &[u8]) -> Option<u8> {
+    let (first, after) = rest.split_first()?;
+    let found = signs.contains(first).then_some(*first)?;
+    *rest = after;
+    Some(found)
+}
+
+/// Takes a number of exactly so many digits.
+fn number(rest: &mut &[u8], digits: usize) -> Option<u32> {
+    let (number, after) = rest.split_at_checked(digits)?;
+    *rest = after;
+    std::str::from_utf8(number).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
+}
+
+/// Takes one to nine decimals, of which the first three count.
+fn decimals(rest: &mut &[u8]) -> Option<u32> {
+    let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if !(1..=9).contains(&length) {
+        return None;
+    }
+    let (digits, after) = rest.split_at(length);
+    *rest = after;
+    let digit = |index: usize| digits.get(index).map_or(0, |byte| u32::from(byte - b'0'));
+    Some(digit(0) * 100 + digit(1) * 10 + digit(2))
+}
+
+/// Takes `Z`, `+hh:mm` or nothing.
+fn offset(rest: &mut &[u8]) -> Option<Option<Offset>> {
+    match sign(rest, b"Zz+-") {
+        None => Some(None),
+        Some(b'Z' | b'z') => Some(Some(Offset { is_west: false, hours: 0, minutes: 0 })),
+        Some(direction) => {
+            let hours = number(rest, 2)?;
+            sign(rest, b":")?;
+            let minutes = number(rest, 2)?;
+            Some(Some(Offset { is_west: direction == b'-', hours, minutes }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn berlin() -> TimeZone {
+        TimeZone::parse("Europe/Berlin").unwrap()
+    }
+
+    /// Reads a text with Berlin as the zone and writes it in UTC.
+    fn read(text: &str) -> String {
+        parse_time(text, &berlin()).map_or_else(|error| error.to_string(), format_time)
+    }
+
+    #[test]
+    fn instants_and_civil_times_are_read() {
+        for (text, expected) in [
+            ("2026-11-23T02:00:00Z", "2026-11-23T02:00:00Z"),
+            ("2026-11-23t02:00:00z", "2026-11-23T02:00:00Z"),
+            ("2026-11-23T02:00Z", "2026-11-23T02:00:00Z"),
+            ("2026-11-23T02:00:00+01:00", "2026-11-23T01:00:00Z"),
+            ("2026-11-23 02:00:00-03:30", "2026-11-23T05:30:00Z"),
+            ("2026-11-23T02:00:00.25Z", "2026-11-23T02:00:00.250Z"),
+            ("2026-11-23T02:00:00.0009Z", "2026-11-23T02:00:00Z"),
+            ("2026-11-23T02:00", "2026-11-23T01:00:00Z"),
+            ("2026-07-23 02:00:05", "2026-07-23T00:00:05Z"),
+            // The hour that Berlin does not have, and the one it has twice.
+            ("2026-03-29T02:30", "2026-03-29T01:00:00Z"),
+            ("2026-10-25T02:30", "2026-10-25T00:30:00Z"),
+            ("1970-01-01T01:00", "1970-01-01T00:00:00Z"),
+            ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(read(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in [
+            "",
+            "now",
+            "2026-11-23",
+            "2026-11-23T2:00Z",
+            "2026-11-23T02:00:00 Z",
+            "2026-11-23T02:00+1",
+            "x2026",
+            "2026-11-23T02:00:00.Z",
+            "2026-11-23T02:00:00.1234567890Z",
+            "+2026-11-23T02:00Z",
+            "２０２６-11-23T02:00Z",
+        ] {
+            assert!(read(text).contains("is not a time"), "{text}: {}", read(text));
+        }
+        assert!(read("2026-02-29T00:00Z").ends_with("does not exist: check the date"));
+        assert!(read("2026-02-28T24:00Z").ends_with("check the time of day"));
+        assert!(read("2026-06-30T23:59:60Z").ends_with("check the time of day"));
+        assert!(read("2026-06-30T23:59+24:00").ends_with("check the offset"));
+        assert!(read("1970-01-01T00:59").ends_with("lies before 1970: use a later time"));
+    }
+
+    #[test]
+    fn instants_are_written() {
+        assert_eq!(format_time(0), "1970-01-01T00:00:00Z");
+        assert_eq!(format_time(-1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(format_time(1_795_399_200_001), "2026-11-23T02:00:00.001Z");
+        assert_eq!(format_local(1_795_399_200_000, &berlin()), "2026-11-23T03:00:00+01:00");
+        let st_johns = TimeZone::parse("America/St_Johns").unwrap();
+        assert_eq!(format_local(1_795_399_200_000, &st_johns), "2026-11-22T22:30:00-03:30");
+        let monrovia = TimeZone::parse("Africa/Monrovia").unwrap();
+        assert_eq!(format_local(0, &monrovia), "1969-12-31T23:15:30-00:44:30");
+    }
+
+    #[test]
+    fn the_ends_of_time_are_written_without_panic() {
+        assert_eq!(format_time(i64::MAX), "9223372036854775807ms");
+        assert_eq!(format_local(i64::MIN, &berlin()), "-9223372036854775808ms");
+    }
+}

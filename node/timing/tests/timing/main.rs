@@ -1,0 +1,10 @@
+//! Tests of the timing language through its public surface, in one binary.
+
+// Helpers of tests are tests too, which clippy cannot see in a binary of its own.
+#![allow(clippy::unwrap_used)]
+
+mod cron_text;
+mod crontab;
+mod daylight_saving;
+mod ends_of_time;
+mod properties;
