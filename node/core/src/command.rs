@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::definition::Definition;
 use crate::ids::{AttemptNo, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis};
 use crate::run::{AttemptResult, Reason, Report, Run};
-use crate::schedule::Schedule;
+use crate::schedule::{Pause, Schedule};
 
 /// One log entry's meaning.
 #[derive(Clone, PartialEq, Debug)]
@@ -43,6 +43,8 @@ pub enum Action {
         definition: Arc<Definition>,
         /// First instant after `now`.
         next_fire_at: Option<UnixMillis>,
+        /// Created paused, so that nothing can fire before somebody has looked at it.
+        pause: Option<Pause>,
     },
     /// Replaces a schedule's definition.
     UpdateSchedule {

@@ -35,7 +35,7 @@ impl Definition {
 }
 
 /// When a schedule fires, as text and numbers. Only proposers evaluate it: time-zone tables differ between builds.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Timing {
     /// The union of these.
     pub include: Vec<Rule>,
@@ -44,7 +44,7 @@ pub struct Timing {
 }
 
 /// One rule of a timing.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Rule {
     /// A cron expression.
     Cron {

@@ -12,17 +12,28 @@ use crate::run::{AttemptResult, Ending, Lease, Reason, RunEvent, RunState};
 use crate::state::{BlockId, LATE_AFTER_MS, State};
 
 impl State {
-    pub(super) fn begin(&mut self, now: UnixMillis, groups: Vec<BeginGroup>) -> Outcome {
+    pub(super) fn begin(
+        &mut self,
+        now: UnixMillis,
+        groups: Vec<BeginGroup>,
+        effects: &mut Vec<Effect>,
+    ) -> Outcome {
         let mut results = Vec::with_capacity(groups.iter().map(|group| group.begins.len()).sum());
         for group in groups {
             for begin in group.begins {
-                results.push(self.begin_one(now, &group.executor, begin));
+                results.push(self.begin_one(now, &group.executor, begin, effects));
             }
         }
         Outcome::Begun(results)
     }
 
-    fn begin_one(&mut self, now: UnixMillis, executor: &Arc<str>, begin: Begin) -> BeginResult {
+    fn begin_one(
+        &mut self,
+        now: UnixMillis,
+        executor: &Arc<str>,
+        begin: Begin,
+        effects: &mut Vec<Effect>,
+    ) -> BeginResult {
         let Some(run) = self.runs.get(&begin.run) else { return BeginResult::Refused };
         if let RunState::Running(lease) = &run.state {
             // The reply was lost and the same process asks again for the same attempt.
@@ -59,6 +70,8 @@ impl State {
         }
         slot.manual.remove(&begin.run);
         slot.running.insert(begin.run);
+        // A row of the timing that waits behind a trigger is held by it from here on.
+        self.settle(schedule, now, effects);
         BeginResult::Begun { token, lateness, again: false }
     }
 

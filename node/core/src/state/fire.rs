@@ -178,7 +178,7 @@ impl State {
     }
 
     /// An older definition stays for as long as a row that has not ended was made from it.
-    fn forget_retired(&mut self, schedule: ScheduleId) {
+    pub(super) fn forget_retired(&mut self, schedule: ScheduleId) {
         let slot = &self.slots[&schedule];
         if slot.schedule.retired.is_empty() {
             return;

@@ -121,11 +121,11 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Rejection> {
         match action {
-            Action::CreateSchedule { key, uid, definition, next_fire_at } => {
-                self.create_schedule(at, now, key, uid, definition, next_fire_at)
+            Action::CreateSchedule { key, uid, definition, next_fire_at, pause } => {
+                self.create_schedule(at, now, key, uid, definition, next_fire_at, pause)
             }
             Action::UpdateSchedule { key, expected, definition, retime } => {
-                self.update_schedule(at, now, key, expected, definition, retime)
+                self.update_schedule(at, now, key, expected, definition, retime, effects)
             }
             Action::DeleteSchedule { key, expected } => self.delete_schedule(at, now, key, expected),
             Action::PauseSchedule { key, expected, reason, actor } => {
@@ -134,7 +134,7 @@ impl State {
             Action::ResumeSchedule { key, expected } => self.resume_schedule(at, now, key, expected, effects),
             Action::TriggerSchedule { key, actor } => self.trigger_schedule(now, key, actor, effects),
             Action::Fire(groups) => Ok(self.fire(now, groups, effects)),
-            Action::Begin(groups) => Ok(self.begin(now, groups)),
+            Action::Begin(groups) => Ok(self.begin(now, groups, effects)),
             Action::Complete(completions) => Ok(self.complete(now, completions, effects)),
             Action::ExpireLeases(losses) => Ok(self.expire_leases(now, losses, effects)),
             Action::ExpireStarts(runs) => Ok(self.expire_starts(now, runs, effects)),

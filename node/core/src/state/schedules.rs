@@ -10,6 +10,7 @@ use crate::schedule::{Counters, Pause, Schedule};
 use crate::state::{BlockId, Slot, State};
 
 impl State {
+    #[allow(clippy::too_many_arguments, reason = "the command's fields, unpacked")]
     pub(super) fn create_schedule(
         &mut self,
         at: LogPosition,
@@ -18,6 +19,7 @@ impl State {
         uid: Arc<str>,
         definition: Arc<Definition>,
         next_fire_at: Option<UnixMillis>,
+        pause: Option<Pause>,
     ) -> Result<Outcome, Rejection> {
         if self.by_key.contains_key(&key) {
             return Err(Rejection::ScheduleExists { key });
@@ -36,7 +38,7 @@ impl State {
             next_fire_at,
             watermark: now,
             catching_up: false,
-            pause: None,
+            pause: pause.map(|pause| Pause { paused_at: now, ..pause }),
             created_at: now,
             updated_at: now,
             counters: Counters::default(),
@@ -51,6 +53,7 @@ impl State {
         Ok(self.schedule_outcome(id))
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the command's fields, unpacked")]
     pub(super) fn update_schedule(
         &mut self,
         at: LogPosition,
@@ -59,6 +62,7 @@ impl State {
         expected: Option<Revision>,
         definition: Arc<Definition>,
         retime: Retime,
+        effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Rejection> {
         let id = self.find_at(&key, expected)?;
         let schedule = &self.slots[&id].schedule;
@@ -82,6 +86,7 @@ impl State {
             schedule.generation = schedule.generation.next();
         }
         schedule.definition = definition;
+        self.settle(id, now, effects);
         Ok(self.schedule_outcome(id))
     }
 
@@ -123,6 +128,7 @@ impl State {
             self.unwatch_deadline(run);
             self.step(run, &RunEvent::Cancel(Reason::ScheduleDeleted), now).expect("a waiting row is DUE");
         }
+        self.forget_retired(id);
         let schedule = self.schedule_mut(id, at, now).clone();
         if self.slots[&id].rows == 0 {
             self.slots.remove(&id);

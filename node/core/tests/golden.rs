@@ -1,0 +1,350 @@
+//! Golden scripts: each file under `tests/golden` is a list of commands (lines that begin with `>`) and, below each, what
+//! came of it. Run with `BLESS=1` to write what comes of it now, then read the difference.
+//!
+//! Times are seconds. Runs are named `#1`, `#2`, …, tokens `t1`, `t2`, ….
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_core::command::{
+    Action, Applied, Begin, BeginGroup, BeginResult, Command, Completion, CompletionResult, Effect, Fire,
+    FireGroup, LeaseLoss, Outcome, Prune, RequestKey, Retime,
+};
+use belfry_core::definition::{Definition, Policies, Rule, Target, Timing};
+use belfry_core::run::{AttemptResult, Ending, Reason, Report, Run, RunState, Trigger};
+use belfry_core::schedule::{Pause, Schedule};
+use belfry_core::{
+    AttemptNo, FencingToken, LogPosition, Revision, RunId, ScheduleId, ScheduleKey, State, UnixMillis,
+};
+
+#[test]
+fn golden_scripts() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+    let mut failed = Vec::new();
+    let mut scripts = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let expected = std::fs::read_to_string(&path).unwrap();
+        let actual = play(&expected);
+        scripts += 1;
+        if std::env::var("BLESS").is_ok() {
+            std::fs::write(&path, &actual).unwrap();
+        } else if expected != actual {
+            failed.push(format!("{}\n--- expected\n{expected}\n--- actual\n{actual}", path.display()));
+        }
+    }
+    assert!(scripts > 0, "no golden scripts found");
+    assert!(failed.is_empty(), "{} scripts differ:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// Plays the commands of a script and writes the script anew.
+fn play(script: &str) -> String {
+    let mut world = World::default();
+    let mut out = String::new();
+    for line in script.lines() {
+        if let Some(command) = line.strip_prefix("> ") {
+            writeln!(out, "> {command}").unwrap();
+            out.push_str(&world.step(command));
+        } else if line.starts_with('#') && !line.starts_with("#1 ") && out.lines().all(|l| l.starts_with('#'))
+        {
+            writeln!(out, "{line}").unwrap();
+        }
+    }
+    out
+}
+
+#[derive(Default)]
+struct World {
+    state: State,
+    index: u64,
+    schedules: BTreeMap<String, ScheduleId>,
+}
+
+/// Words of a command: positional ones and `key=value` ones.
+struct Words<'a> {
+    words: Vec<&'a str>,
+    options: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Words<'a> {
+    fn of(line: &'a str) -> Self {
+        let (options, words): (Vec<_>, Vec<_>) = line.split_whitespace().partition(|word| word.contains('='));
+        Self { words, options: options.iter().filter_map(|word| word.split_once('=')).collect() }
+    }
+
+    fn seconds(&self, option: &str) -> Option<Duration> {
+        self.options.get(option).map(|value| Duration::from_secs(value.parse().unwrap()))
+    }
+}
+
+fn at(seconds: &str) -> UnixMillis {
+    UnixMillis((seconds.parse::<f64>().unwrap() * 1000.0) as i64)
+}
+
+fn instant(option: Option<&&str>) -> Option<UnixMillis> {
+    option.filter(|value| **value != "never").map(|value| at(value))
+}
+
+fn show(at: UnixMillis) -> String {
+    format!("{}", at.0 as f64 / 1000.0)
+}
+
+fn run_id(word: &str) -> RunId {
+    RunId(word.trim_start_matches('#').parse().unwrap())
+}
+
+fn key(name: &str) -> ScheduleKey {
+    ScheduleKey::new("default", name)
+}
+
+impl World {
+    fn step(&mut self, line: &str) -> String {
+        let words = Words::of(line);
+        match words.words[0] {
+            "rows" => return self.rows(words.words[1]),
+            "schedule" => return self.schedule(words.words[1]),
+            "restart" => {
+                let records: Vec<_> =
+                    self.state.blocks().into_iter().flat_map(|block| self.state.block(block)).collect();
+                let digest = self.state.digest();
+                self.state = State::restore(records).unwrap();
+                assert_eq!(self.state.digest(), digest);
+                return "restarted\n".into();
+            }
+            _ => {}
+        }
+        let now = at(words.words[0]);
+        let action = self.action(&words);
+        let request = words.options.get("request").map(|id| RequestKey {
+            id: (*id).into(),
+            fingerprint: words.options.get("fingerprint").map_or(1, |value| value.parse().unwrap()),
+        });
+        self.index += 1;
+        let position = LogPosition { term: 1, index: self.index };
+        let applied = self.state.apply(position, Command { now, request, action });
+        assert_eq!(self.state.violations(), [], "after {line}");
+        if let Ok(Outcome::Schedule(schedule)) = &applied.outcome {
+            self.schedules.insert(schedule.key.name.to_string(), schedule.id);
+        }
+        render(&applied)
+    }
+
+    fn action(&self, words: &Words<'_>) -> Action {
+        let name = words.words.get(2).copied().unwrap_or_default();
+        let expected = words.options.get("etag").map(|value| Revision(value.parse().unwrap()));
+        match words.words[1] {
+            "create" => Action::CreateSchedule {
+                key: key(name),
+                uid: format!("uid-{name}-{}", self.index).into(),
+                definition: Arc::new(definition(words)),
+                next_fire_at: instant(words.options.get("next")),
+                pause: words.options.get("paused").map(|reason| Pause {
+                    reason: (*reason).into(),
+                    actor: "ops".into(),
+                    paused_at: UnixMillis::default(),
+                }),
+            },
+            "update" => Action::UpdateSchedule {
+                key: key(name),
+                expected,
+                definition: Arc::new(definition(words)),
+                retime: if words.options.contains_key("next") {
+                    Retime::From(instant(words.options.get("next")))
+                } else {
+                    Retime::Keep
+                },
+            },
+            "delete" => Action::DeleteSchedule { key: key(name), expected },
+            "pause" => Action::PauseSchedule {
+                key: key(name),
+                expected,
+                reason: words.options["reason"].into(),
+                actor: "ops".into(),
+            },
+            "resume" => Action::ResumeSchedule { key: key(name), expected },
+            "trigger" => Action::TriggerSchedule { key: key(name), actor: "ops".into() },
+            // fire NAME@10->20 NAME@20->never
+            "fire" => Action::Fire(words.words[2..].iter().map(|word| self.fire(word)).collect()),
+            // begin EXECUTOR #1.1
+            "begin" => Action::Begin(vec![BeginGroup {
+                executor: name.into(),
+                begins: words.words[3..]
+                    .iter()
+                    .map(|word| {
+                        let (run, attempt) = word.split_once('.').unwrap();
+                        Begin { run: run_id(run), attempt: AttemptNo(attempt.parse().unwrap()) }
+                    })
+                    .collect(),
+            }]),
+            // complete #1 t1 failed exit=2
+            "complete" => Action::Complete(vec![Completion {
+                run: run_id(name),
+                token: FencingToken(words.words[3].trim_start_matches('t').parse().unwrap()),
+                result: match words.words[4] {
+                    "succeeded" => AttemptResult::Succeeded,
+                    "failed" => AttemptResult::Failed,
+                    "timed-out" => AttemptResult::TimedOut,
+                    "not-started" => AttemptResult::NotStarted,
+                    other => panic!("unknown result {other}"),
+                },
+                report: Report {
+                    exit_code: words.options.get("exit").map(|code| code.parse().unwrap()),
+                    ..Report::default()
+                },
+            }]),
+            "lose" => Action::ExpireLeases(vec![LeaseLoss {
+                run: run_id(name),
+                token: FencingToken(words.words[3].trim_start_matches('t').parse().unwrap()),
+                reason: Reason::LeaseLost,
+            }]),
+            "expire" => Action::ExpireStarts(vec![run_id(name)]),
+            "prune" => Action::Prune(Prune {
+                runs: words.words[2..].iter().map(|word| run_id(word)).collect(),
+                ..Prune::default()
+            }),
+            "raise" => Action::RaiseFeatureLevel(name.parse().unwrap()),
+            other => panic!("unknown command {other}"),
+        }
+    }
+
+    fn fire(&self, word: &str) -> FireGroup {
+        let (name, times) = word.split_once('@').unwrap();
+        let (nominal, next) = times.split_once("->").unwrap();
+        let (name, generation) = name.split_once('^').unwrap_or((name, ""));
+        let id = self.schedules[name];
+        let current = self.state.schedule(id).map(|schedule| schedule.generation);
+        let generation = generation.parse().map(belfry_core::Generation).ok().or(current).unwrap_or_default();
+        let fire = Fire { schedule: id, generation, next_fire_at: instant(Some(&next)) };
+        FireGroup { nominal_at: at(nominal), fires: vec![fire] }
+    }
+
+    fn rows(&self, name: &str) -> String {
+        self.state.rows(self.schedules[name]).map(|run| format!("  {}\n", render_run(run))).collect()
+    }
+
+    fn schedule(&self, name: &str) -> String {
+        match self.state.schedule(self.schedules[name]) {
+            Some(schedule) => format!("  {}\n", render_schedule(schedule)),
+            None => "  gone\n".into(),
+        }
+    }
+}
+
+fn definition(words: &Words<'_>) -> Definition {
+    Definition {
+        timing: Timing {
+            include: vec![Rule::Interval {
+                every: words.seconds("every").unwrap_or(Duration::from_secs(10)),
+                phase: Duration::ZERO,
+            }],
+            time_zone: "UTC".into(),
+        },
+        target: Target {
+            handler: "command".into(),
+            payload: words.options.get("payload").copied().unwrap_or_default().as_bytes().to_vec().into(),
+        },
+        policies: Policies { start_deadline: words.seconds("deadline"), ..Policies::default() },
+        pool: "default".into(),
+        labels: BTreeMap::new(),
+        description: words.options.get("description").copied().unwrap_or_default().into(),
+    }
+}
+
+fn render(applied: &Applied) -> String {
+    let mut out = match &applied.outcome {
+        Err(rejection) => format!("  rejected: {rejection}\n"),
+        Ok(Outcome::Schedule(schedule)) => format!("  {}\n", render_schedule(schedule)),
+        Ok(Outcome::Deleted(schedule)) => format!("  deleted {}\n", schedule.key.name),
+        Ok(Outcome::Run(run)) => format!("  {}\n", render_run(run)),
+        Ok(Outcome::Fired(tally)) => format!(
+            "  created={} skipped={} merged={} stale={}\n",
+            tally.created, tally.skipped, tally.merged, tally.stale
+        ),
+        Ok(Outcome::Begun(results)) => results
+            .iter()
+            .map(|result| match result {
+                BeginResult::Begun { token, lateness, again } => {
+                    let again = if *again { " again" } else { "" };
+                    format!("  begun t{token} late={}s{again}\n", lateness.as_secs_f64())
+                }
+                BeginResult::Refused => "  refused\n".into(),
+            })
+            .collect(),
+        Ok(Outcome::Completed(results)) => results
+            .iter()
+            .map(|result| match result {
+                CompletionResult::Accepted => "  accepted\n",
+                CompletionResult::Repeated => "  accepted before\n",
+                CompletionResult::Refused => "  refused\n",
+            })
+            .collect(),
+        Ok(Outcome::Expired(count)) => format!("  expired={count}\n"),
+        Ok(Outcome::Pruned(count)) => format!("  pruned={count}\n"),
+        Ok(Outcome::FeatureLevel(level)) => format!("  feature level {level}\n"),
+    };
+    for effect in &applied.effects {
+        match effect {
+            Effect::Offer(run) => writeln!(out, "  ! offer #{run}").unwrap(),
+        }
+    }
+    out
+}
+
+fn render_schedule(schedule: &Schedule) -> String {
+    let mut out = format!(
+        "{} generation={} etag={} next={} watermark={}",
+        schedule.key.name,
+        schedule.generation,
+        schedule.revision,
+        schedule.next_fire_at.map_or("never".into(), show),
+        show(schedule.watermark),
+    );
+    if let Some(pause) = &schedule.pause {
+        write!(out, " paused since {} ({})", show(pause.paused_at), pause.reason).unwrap();
+    }
+    if schedule.catching_up {
+        out.push_str(" catching up");
+    }
+    if !schedule.retired.is_empty() {
+        write!(out, " keeps generations {:?}", schedule.retired.keys().map(|g| g.0).collect::<Vec<_>>())
+            .unwrap();
+    }
+    let counters = &schedule.counters;
+    write!(
+        out,
+        " ({} ok, {} not ok, {} not started)",
+        counters.succeeded, counters.unsuccessful, counters.not_started
+    )
+    .unwrap();
+    out
+}
+
+fn render_run(run: &Run) -> String {
+    let mut out = format!("run {} of {}: {}", run.id, show(run.nominal_at), run.state.name());
+    if let Some(reason) = run.state.reason() {
+        write!(out, " because {reason:?}").unwrap();
+    }
+    match run.trigger {
+        Trigger::Timer => {}
+        Trigger::CatchUp => out.push_str(", catch-up"),
+        Trigger::Manual => out.push_str(", by hand"),
+    }
+    if run.generation.0 != 1 {
+        write!(out, ", generation {}", run.generation).unwrap();
+    }
+    if run.merged_count > 0 {
+        write!(out, ", stands for {} more since {}", run.merged_count, show(run.window_start_at)).unwrap();
+    }
+    if let RunState::Ended { ending: Ending::Merged { into, .. }, .. } = run.state {
+        write!(out, ", into {into}").unwrap();
+    }
+    if let Some(lease) = run.state.lease() {
+        write!(out, ", t{} on {} since {}", lease.token, lease.executor, show(lease.begun_at)).unwrap();
+    }
+    if run.attempt.0 > 1 {
+        write!(out, ", attempt {}", run.attempt.0).unwrap();
+    }
+    out
+}
