@@ -221,6 +221,15 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// The words of the first error in a chain of causes, such as `Connection refused (os error 111)`.
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
 fn advice(request_id: Option<&str>) -> String {
     match request_id {
         Some(id) => {

@@ -22,13 +22,16 @@ use ulid::Ulid;
 use super::{Client, Mutation};
 use crate::address::Address;
 use crate::backoff::Backoff;
-use crate::error::{ClientError, Refusal};
+use crate::error::{ClientError, Refusal, innermost};
 
 /// First and longest wait between rounds over the nodes: a leader is elected within about a second.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(1);
 /// Hints followed without a wait, in one round: two nodes that name each other must not be asked in a hot loop.
 const HINTS_PER_ROUND_MAX: u32 = 2;
+
+/// Least time for another try: one that begins with less turns a clear "not done" into an unknown outcome.
+const TRY_MIN: Duration = Duration::from_millis(100);
 
 /// How far a call may be repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,15 +85,20 @@ impl Client {
         let deadline = Instant::now() + options.timeout;
         let mut progress = Progress::new();
         loop {
-            let (address, connection) = self.target();
-            let left = deadline.saturating_duration_since(Instant::now());
-            let limit = self.try_limit(&repeat, left);
-            let mut attempt = Request::new(request.clone());
-            attempt.set_timeout(limit);
-            let fault = match timeout(limit, send(connection, attempt)).await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => Fault::of(status),
-                Err(_) => Fault::Silent,
+            let address = self.target();
+            let limit = self.try_limit(&repeat, deadline);
+            let fault = match self.connection(&address, limit).await {
+                Ok(connection) => {
+                    let mut attempt = Request::new(request.clone());
+                    let limit = self.try_limit(&repeat, deadline);
+                    attempt.set_timeout(limit);
+                    match timeout(limit, send(connection, attempt)).await {
+                        Ok(Ok(response)) => return Ok(response.into_inner()),
+                        Ok(Err(status)) => Fault::of(status),
+                        Err(_) => Fault::Silent,
+                    }
+                }
+                Err(cause) => Fault::NotConnected(cause),
             };
             let fault = match fault {
                 Fault::Refused(status) => return Err(ClientError::refused(status)),
@@ -101,7 +109,7 @@ impl Client {
             tracing::debug!(call = name, %address, cause = fault.cause(), "a try failed");
             let wait = self.turn(&address, &fault, &mut progress);
             progress.record(fault);
-            let over = deadline.saturating_duration_since(Instant::now()) <= wait;
+            let over = deadline.saturating_duration_since(Instant::now()) <= wait + TRY_MIN;
             if over || (progress.may_be_done && repeat == Repeat::UntilSent) {
                 return Err(self.give_up(progress, repeat));
             }
@@ -110,7 +118,8 @@ impl Client {
     }
 
     /// A try gets all the time there is, unless it may be repeated and somebody else could be asked.
-    fn try_limit(&self, repeat: &Repeat, left: Duration) -> Duration {
+    fn try_limit(&self, repeat: &Repeat, deadline: Instant) -> Duration {
+        let left = deadline.saturating_duration_since(Instant::now());
         let alone = self.with_state(|state| state.directory.nodes().len()) == 1;
         if alone || *repeat == Repeat::UntilSent { left } else { left.min(self.shared.options.try_timeout) }
     }
@@ -118,8 +127,8 @@ impl Client {
     /// Chooses whom to ask next and says how long to wait before.
     fn turn(&self, address: &Address, fault: &Fault, progress: &mut Progress) -> Duration {
         self.with_state(|state| {
-            if matches!(fault, Fault::Silent) {
-                // Whoever comes here next shall connect afresh.
+            if fault.breaks_connection() {
+                // Whoever comes here next connects afresh.
                 state.connections.remove(address);
             }
             let hint = fault.refusal().and_then(Refusal::leader_address);
@@ -177,7 +186,7 @@ impl Fault {
     fn of(status: Status) -> Self {
         let refusal = || Box::new(Refusal::of(&status));
         if caused_by::<ConnectError>(&status) {
-            return Self::NotConnected(innermost_cause(&status));
+            return Self::NotConnected(innermost(&status));
         }
         if caused_by::<TimeoutExpired>(&status) {
             return Self::Silent;
@@ -221,6 +230,13 @@ impl Fault {
         match self {
             Self::Lost(_) | Self::Silent => true,
             Self::Refused(_) | Self::NotDone(_) | Self::NotConnected(_) => false,
+        }
+    }
+
+    fn breaks_connection(&self) -> bool {
+        match self {
+            Self::Lost(_) | Self::Silent | Self::NotConnected(_) => true,
+            Self::Refused(_) | Self::NotDone(_) => false,
         }
     }
 
@@ -287,17 +303,6 @@ fn caused_by<E: std::error::Error + 'static>(status: &Status) -> bool {
         source = error.source();
     }
     false
-}
-
-/// The words of the first error, such as `Connection refused (os error 111)`.
-fn innermost_cause(status: &Status) -> String {
-    let mut words = status.message().to_owned();
-    let mut source = status.source();
-    while let Some(error) = source {
-        words = error.to_string();
-        source = error.source();
-    }
-    words
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tonic::transport::Channel;
 
 use crate::address::{Address, Directory, parse_all};
-use crate::error::ClientError;
+use crate::error::{ClientError, innermost};
 use crate::pb;
 use crate::pb::cluster_service_client::ClusterServiceClient;
 use crate::pb::run_service_client::RunServiceClient;
@@ -84,18 +85,27 @@ impl Client {
         read_or_write(&mut self.shared.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The node to ask now, and the connection to it.
-    fn target(&self) -> (Address, Channel) {
-        let connect_timeout = self.shared.options.connect_timeout;
+    /// The node to ask now.
+    fn target(&self) -> Address {
+        self.with_state(|state| state.directory.target().clone())
+    }
+
+    /// A connection to a node, within this time; or why there is none.
+    async fn connection(&self, address: &Address, limit: Duration) -> Result<Channel, String> {
+        if let Some(connection) = self.with_state(|state| state.connections.get(address).cloned()) {
+            return Ok(connection);
+        }
+        // Not left to the first call, so that a call knows whether anybody can have received it.
+        let limit = limit.min(self.shared.options.connect_timeout);
+        let connection = match timeout(limit, address.endpoint(limit).connect()).await {
+            Ok(connection) => connection.map_err(|error| innermost(&error))?,
+            Err(_) => return Err(format!("not connected within {limit:?}")),
+        };
         self.with_state(|state| {
-            let address = state.directory.target().clone();
             state.forget_surplus_connections();
-            let connection = state
-                .connections
-                .entry(address.clone())
-                .or_insert_with(|| address.endpoint(connect_timeout).connect_lazy());
-            (address, connection.clone())
-        })
+            state.connections.insert(address.clone(), connection.clone());
+        });
+        Ok(connection)
     }
 }
 

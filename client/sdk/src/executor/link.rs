@@ -12,7 +12,7 @@ use super::Config;
 use super::leases::Leases;
 use crate::address::{Address, Directory};
 use crate::backoff::Backoff;
-use crate::error::Refusal;
+use crate::error::{Refusal, innermost};
 use crate::pb;
 use crate::pb::executor_message::Message;
 use crate::pb::executor_reply::Message as Reply;
@@ -22,8 +22,9 @@ use crate::pb::executor_service_client::ExecutorServiceClient;
 const OUTBOUND_MAX: usize = 4;
 /// Largest message taken from the leader: 1024 grants of 16 KiB.
 const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Keep-alive intervals of silence after which the leader is taken for gone.
-const SILENT_INTERVALS: u32 = 3;
+/// Keep-alives without an answer after which the leader is taken for gone. Counted rather than measured: a process that
+/// was itself stopped for a while has asked only once.
+const SILENT_INTERVALS_MAX: u32 = 3;
 /// What a leader may ask for as keep-alive interval; and what is used when it asks for nothing.
 const KEEP_ALIVE_RANGE: std::ops::RangeInclusive<u32> = 10..=60_000;
 const KEEP_ALIVE_DEFAULT_MS: u32 = 5_000;
@@ -69,8 +70,8 @@ struct Session {
     outbound: mpsc::Sender<pb::ExecutorMessage>,
     inbound: Streaming<pb::ExecutorReply>,
     keep_alive: Interval,
-    silence_max: Duration,
-    heard_at: Instant,
+    /// Keep-alive intervals since the leader was last heard.
+    silent_intervals: u32,
 }
 
 impl Link {
@@ -140,7 +141,7 @@ impl Session {
             tokio::select! {
                 biased;
                 message = self.inbound.message() => {
-                    self.heard_at = Instant::now();
+                    self.silent_intervals = 0;
                     return match message {
                         Ok(Some(pb::ExecutorReply { message: Some(reply) })) => Event::Said(reply),
                         // A kind of message that a later release added.
@@ -150,10 +151,11 @@ impl Session {
                     };
                 }
                 _ = self.keep_alive.tick() => {
-                    if self.heard_at.elapsed() > self.silence_max {
+                    self.silent_intervals += 1;
+                    if self.silent_intervals > SILENT_INTERVALS_MAX {
                         return self.lost(Status::unavailable("the leader is silent"));
                     }
-                    return Event::KeepAliveDue { patience: self.silence_max };
+                    return Event::KeepAliveDue { patience: self.keep_alive.period() * SILENT_INTERVALS_MAX };
                 }
             }
         }
@@ -197,14 +199,7 @@ async fn open(address: &Address, hello: pb::Hello, limit: Duration) -> Result<Se
     let period = Duration::from_millis(period.into());
     let mut keep_alive = interval_at(Instant::now() + period, period);
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Ok(Session {
-        address: address.clone(),
-        outbound,
-        inbound,
-        keep_alive,
-        silence_max: period * SILENT_INTERVALS,
-        heard_at: Instant::now(),
-    })
+    Ok(Session { address: address.clone(), outbound, inbound, keep_alive, silent_intervals: 0 })
 }
 
 fn hello(config: &Config, leases: &Leases) -> pb::Hello {
@@ -219,13 +214,4 @@ fn hello(config: &Config, leases: &Leases) -> pb::Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         held: leases.named_in_hello(),
     }
-}
-
-/// The words of the first error in the chain, such as `Connection refused (os error 111)`.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

@@ -16,7 +16,7 @@ fn client(nodes: &[&str]) -> Client {
 }
 
 fn hasty(nodes: &[&str]) -> Client {
-    let timeout = Duration::from_millis(300);
+    let timeout = Duration::from_secs(1);
     Client::connect(ClientOptions { timeout, ..ClientOptions::new(nodes.iter().copied()) }).unwrap()
 }
 
