@@ -53,7 +53,7 @@ enum Phase {
     /// Asked for, so a lease may have been committed. `asked_at` is none while the question waits to be put again.
     Asked { offer: Offer, asked_at: Option<Instant> },
     /// User code runs.
-    Running { fencing_token: u64, cancel: CancellationToken },
+    Running { attempt: u32, fencing_token: u64, cancel: CancellationToken },
     /// Over, and not acknowledged. `sent_at` is none while the completion waits to be sent (again).
     Ended { completion: pb::Completion, sent_at: Option<Instant> },
 }
@@ -195,10 +195,11 @@ impl Leases {
             self.hand_back(run_id, fencing_token, "the executor is draining");
             return None;
         }
-        assert!(self.started.insert(run_id, offer.grant.attempt), "EXEC-1: an attempt is started once");
+        let attempt = offer.grant.attempt;
+        assert!(self.started.insert(run_id, attempt), "EXEC-1: an attempt is started once");
         let cancel = CancellationToken::new();
         self.running += 1;
-        self.held.insert(run_id, Phase::Running { fencing_token, cancel: cancel.clone() });
+        self.held.insert(run_id, Phase::Running { attempt, fencing_token, cancel: cancel.clone() });
         Some(Lease { offer, fencing_token, cancel })
     }
 
@@ -215,8 +216,12 @@ impl Leases {
 
     /// Takes what a started run came to.
     pub(super) fn ended(&mut self, completion: pb::Completion) {
-        if let Some(Phase::Running { .. }) = self.held.remove(&completion.run_id) {
+        if let Some(Phase::Running { attempt, .. }) = self.held.remove(&completion.run_id) {
             self.running -= 1;
+            if completion.result() == pb::completion::Result::NotStarted {
+                // The handler says that nothing happened, and the ledger will offer the same attempt again.
+                self.started.remove(completion.run_id, attempt);
+            }
         }
         self.keep(completion);
     }

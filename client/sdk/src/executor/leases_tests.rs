@@ -128,6 +128,21 @@ fn a_later_attempt_of_a_run_starts_after_the_earlier_one_is_settled() {
 }
 
 #[test]
+fn an_attempt_that_its_handler_did_not_start_may_be_offered_again() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    said(&mut leases);
+    leases.answer(answer(7, 70)).unwrap();
+    let result = pb::completion::Result::NotStarted.into();
+    leases.ended(pb::Completion { result, ..success(7, 70) });
+    leases.acknowledged(&ack(7, 70));
+    said(&mut leases);
+    leases.offer(offer(7, 1));
+    assert_eq!(said(&mut leases), ["begin 7/1"]);
+    assert_eq!(leases.answer(answer(7, 71)).unwrap().fencing_token, 71);
+}
+
+#[test]
 fn another_attempt_of_a_run_that_is_asked_for_is_declined() {
     let mut leases = two_slots();
     leases.offer(offer(7, 1));

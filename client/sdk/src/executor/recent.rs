@@ -30,6 +30,11 @@ impl Recent {
         }
         true
     }
+
+    /// Forgets a start that turned out to be none. Its place in the order stays taken, which only shortens the memory.
+    pub(super) fn remove(&mut self, run_id: u64, attempt: u32) {
+        self.known.remove(&(run_id, attempt));
+    }
 }
 
 #[cfg(test)]
