@@ -1,0 +1,318 @@
+//! Records of checkpoints and snapshots.
+
+use std::sync::Arc;
+
+use belfry_core::run::{Ending, Lease, Reason, Report, Run, RunState, Trigger};
+use belfry_core::schedule::{Counters, Pause, Schedule};
+use belfry_core::state::{Answer, Record, Subject, Totals};
+use belfry_core::{
+    AttemptNo, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
+};
+use belfry_proto::internal as pb;
+use bytes::Bytes;
+use prost::Message;
+
+use super::{CodecError, definition, required};
+
+/// The records of one block as one stored value.
+pub fn encode_block(records: &[Record]) -> Bytes {
+    let mut block = pb::Block::default();
+    for record in records {
+        match record {
+            Record::Totals(totals) => block.totals = Some(encode_totals(totals)),
+            Record::Schedule(schedule) => block.schedules.push(encode_schedule(schedule)),
+            Record::Run(run) => block.runs.push(encode_run(run)),
+            Record::Report(id, report) => block.reports.push(encode_report(*id, report)),
+            Record::Answer(id, answer) => block.answers.push(encode_answer(id, answer)),
+        }
+    }
+    block.encode_to_vec().into()
+}
+
+/// The records of a stored value.
+pub fn decode_block(value: &Bytes) -> Result<Vec<Record>, CodecError> {
+    let block = pb::Block::decode(value.clone())?;
+    let mut records = Vec::new();
+    records.extend(block.totals.map(|totals| Record::Totals(decode_totals(&totals))));
+    for schedule in block.schedules {
+        records.push(Record::Schedule(Box::new(decode_schedule(schedule)?)));
+    }
+    for run in block.runs {
+        records.push(Record::Run(Box::new(decode_run(run)?)));
+    }
+    for report in block.reports {
+        let (id, report) = decode_report(report);
+        records.push(Record::Report(id, report));
+    }
+    for answer in block.answers {
+        let (id, answer) = decode_answer(answer)?;
+        records.push(Record::Answer(id, answer));
+    }
+    Ok(records)
+}
+
+fn encode_totals(totals: &Totals) -> pb::Totals {
+    pb::Totals {
+        feature_level: totals.feature_level,
+        next_schedule: totals.next_schedule,
+        next_run: totals.next_run,
+        next_token: totals.next_token,
+        next_answer: totals.next_answer,
+    }
+}
+
+fn decode_totals(totals: &pb::Totals) -> Totals {
+    Totals {
+        feature_level: totals.feature_level,
+        next_schedule: totals.next_schedule,
+        next_run: totals.next_run,
+        next_token: totals.next_token,
+        next_answer: totals.next_answer,
+    }
+}
+
+fn encode_schedule(schedule: &Schedule) -> pb::Schedule {
+    let last = |last: Option<(RunId, UnixMillis)>| {
+        last.map(|(run, at)| pb::LastRun { run: run.0, ended_unix_ms: at.0 })
+    };
+    pb::Schedule {
+        id: schedule.id.0,
+        uid: schedule.uid.to_string(),
+        namespace: schedule.key.namespace.to_string(),
+        name: schedule.key.name.to_string(),
+        generation: schedule.generation.0,
+        revision: schedule.revision.0,
+        definition: Some(definition::encode(&schedule.definition)),
+        retired: schedule
+            .retired
+            .iter()
+            .map(|(generation, retired)| (generation.0, definition::encode(retired)))
+            .collect(),
+        next_fire_unix_ms: schedule.next_fire_at.map(|at| at.0),
+        watermark_unix_ms: schedule.watermark.0,
+        catching_up: schedule.catching_up,
+        pause: schedule.pause.as_ref().map(encode_pause),
+        created_unix_ms: schedule.created_at.0,
+        updated_unix_ms: schedule.updated_at.0,
+        counters: Some(pb::Counters {
+            succeeded: schedule.counters.succeeded,
+            unsuccessful: schedule.counters.unsuccessful,
+            not_started: schedule.counters.not_started,
+            last_success: last(schedule.counters.last_success),
+            last_failure: last(schedule.counters.last_failure),
+        }),
+        deleted_unix_ms: schedule.deleted_at.map(|at| at.0),
+    }
+}
+
+fn decode_schedule(schedule: pb::Schedule) -> Result<Schedule, CodecError> {
+    let counters = schedule.counters.unwrap_or_default();
+    let last = |last: Option<pb::LastRun>| last.map(|last| (RunId(last.run), UnixMillis(last.ended_unix_ms)));
+    let current = required(schedule.definition, "Schedule", "definition")?;
+    Ok(Schedule {
+        id: ScheduleId(schedule.id),
+        uid: schedule.uid.into(),
+        key: ScheduleKey::new(schedule.namespace, schedule.name),
+        generation: Generation(schedule.generation),
+        revision: Revision(schedule.revision),
+        definition: Arc::new(definition::decode(current)?),
+        retired: schedule
+            .retired
+            .into_iter()
+            .map(|(generation, retired)| Ok((Generation(generation), Arc::new(definition::decode(retired)?))))
+            .collect::<Result<_, CodecError>>()?,
+        next_fire_at: schedule.next_fire_unix_ms.map(UnixMillis),
+        watermark: UnixMillis(schedule.watermark_unix_ms),
+        catching_up: schedule.catching_up,
+        pause: schedule.pause.map(decode_pause),
+        created_at: UnixMillis(schedule.created_unix_ms),
+        updated_at: UnixMillis(schedule.updated_unix_ms),
+        counters: Counters {
+            succeeded: counters.succeeded,
+            unsuccessful: counters.unsuccessful,
+            not_started: counters.not_started,
+            last_success: last(counters.last_success),
+            last_failure: last(counters.last_failure),
+        },
+        deleted_at: schedule.deleted_unix_ms.map(UnixMillis),
+    })
+}
+
+pub(super) fn encode_pause(pause: &Pause) -> pb::Pause {
+    pb::Pause { reason: pause.reason.clone(), actor: pause.actor.clone(), paused_unix_ms: pause.paused_at.0 }
+}
+
+pub(super) fn decode_pause(pause: pb::Pause) -> Pause {
+    Pause { reason: pause.reason, actor: pause.actor, paused_at: UnixMillis(pause.paused_unix_ms) }
+}
+
+const DUE: u32 = 1;
+const RUNNING: u32 = 2;
+const SUCCEEDED: u32 = 3;
+const FAILED: u32 = 4;
+const TIMED_OUT: u32 = 5;
+const UNKNOWN: u32 = 6;
+const SKIPPED: u32 = 7;
+const MERGED: u32 = 8;
+const EXPIRED: u32 = 9;
+const CANCELLED: u32 = 10;
+
+fn encode_run(run: &Run) -> pb::Run {
+    let state = match &run.state {
+        RunState::Due { .. } => DUE,
+        RunState::Running(_) => RUNNING,
+        RunState::Ended { ending, .. } => match ending {
+            Ending::Succeeded => SUCCEEDED,
+            Ending::Failed => FAILED,
+            Ending::TimedOut => TIMED_OUT,
+            Ending::Unknown(_) => UNKNOWN,
+            Ending::Skipped(_) => SKIPPED,
+            Ending::Merged { .. } => MERGED,
+            Ending::Expired => EXPIRED,
+            Ending::Cancelled(_) => CANCELLED,
+        },
+    };
+    let merged_into = match &run.state {
+        RunState::Ended { ending: Ending::Merged { into, .. }, .. } => into.0,
+        RunState::Due { .. } | RunState::Running(_) | RunState::Ended { .. } => 0,
+    };
+    pb::Run {
+        id: run.id.0,
+        schedule: run.schedule.0,
+        generation: run.generation.0,
+        nominal_unix_ms: run.nominal_at.0,
+        trigger: match run.trigger {
+            Trigger::Timer => 1,
+            Trigger::CatchUp => 2,
+            Trigger::Manual => 3,
+        },
+        created_unix_ms: run.created_at.0,
+        window_start_unix_ms: run.window_start_at.0,
+        merged_count: run.merged_count,
+        attempt: run.attempt.0,
+        actor: run.actor.to_string(),
+        state,
+        reason: own_reason(&run.state).map_or(0, |reason| reason as u32),
+        merged_into,
+        lease: run.state.lease().map(|lease| pb::Lease {
+            executor: lease.executor.to_string(),
+            fencing_token: lease.token.0,
+            begun_unix_ms: lease.begun_at.0,
+            late_reason: lease.late.map_or(0, |reason| reason as u32),
+        }),
+        ended_unix_ms: run.state.ended_at().map_or(0, |at| at.0),
+    }
+}
+
+/// The reason that belongs to the state itself; why a lease began late is stored with the lease.
+fn own_reason(state: &RunState) -> Option<Reason> {
+    match state {
+        RunState::Due { held } => *held,
+        RunState::Running(_) => None,
+        RunState::Ended { ending, .. } => match ending {
+            Ending::Unknown(reason) | Ending::Skipped(reason) | Ending::Cancelled(reason) => Some(*reason),
+            Ending::Merged { reason, .. } => Some(*reason),
+            Ending::Succeeded | Ending::Failed | Ending::TimedOut | Ending::Expired => None,
+        },
+    }
+}
+
+fn decode_run(run: pb::Run) -> Result<Run, CodecError> {
+    let state = decode_state(&run)?;
+    Ok(Run {
+        id: RunId(run.id),
+        schedule: ScheduleId(run.schedule),
+        generation: Generation(run.generation),
+        nominal_at: UnixMillis(run.nominal_unix_ms),
+        trigger: match run.trigger {
+            1 => Trigger::Timer,
+            2 => Trigger::CatchUp,
+            3 => Trigger::Manual,
+            other => return Err(CodecError::Unknown { field: "trigger", value: other.into() }),
+        },
+        actor: run.actor.into(),
+        created_at: UnixMillis(run.created_unix_ms),
+        window_start_at: UnixMillis(run.window_start_unix_ms),
+        merged_count: run.merged_count,
+        attempt: AttemptNo(run.attempt),
+        state,
+    })
+}
+
+fn decode_state(run: &pb::Run) -> Result<RunState, CodecError> {
+    let reason = decode_reason(run.reason)?;
+    let given = || required(reason, "Run", "reason");
+    let lease = run.lease.as_ref().map(decode_lease).transpose()?;
+    let ending = match run.state {
+        DUE => return Ok(RunState::Due { held: reason }),
+        RUNNING => return Ok(RunState::Running(required(lease, "Run", "lease")?)),
+        SUCCEEDED => Ending::Succeeded,
+        FAILED => Ending::Failed,
+        TIMED_OUT => Ending::TimedOut,
+        UNKNOWN => Ending::Unknown(given()?),
+        SKIPPED => Ending::Skipped(given()?),
+        MERGED => Ending::Merged { into: RunId(run.merged_into), reason: given()? },
+        EXPIRED => Ending::Expired,
+        CANCELLED => Ending::Cancelled(given()?),
+        other => return Err(CodecError::Unknown { field: "state", value: other.into() }),
+    };
+    Ok(RunState::Ended { ending, at: UnixMillis(run.ended_unix_ms), lease })
+}
+
+fn decode_lease(lease: &pb::Lease) -> Result<Lease, CodecError> {
+    Ok(Lease {
+        executor: lease.executor.as_str().into(),
+        token: FencingToken(lease.fencing_token),
+        begun_at: UnixMillis(lease.begun_unix_ms),
+        late: decode_reason(lease.late_reason)?,
+    })
+}
+
+fn decode_reason(number: u32) -> Result<Option<Reason>, CodecError> {
+    match (number, Reason::from_number(number)) {
+        (0, _) => Ok(None),
+        (_, Some(reason)) => Ok(Some(reason)),
+        (other, None) => Err(CodecError::Unknown { field: "reason", value: other.into() }),
+    }
+}
+
+fn encode_report(id: RunId, report: &Report) -> pb::Report {
+    pb::Report {
+        run: id.0,
+        exit_code: report.exit_code,
+        message: report.message.clone(),
+        output_tail: report.output_tail.clone(),
+    }
+}
+
+fn decode_report(report: pb::Report) -> (RunId, Report) {
+    let id = RunId(report.run);
+    (id, Report { exit_code: report.exit_code, message: report.message, output_tail: report.output_tail })
+}
+
+fn encode_answer(id: &Arc<str>, answer: &Answer) -> pb::Answer {
+    pb::Answer {
+        sequence: answer.sequence,
+        request_id: id.to_string(),
+        fingerprint: answer.fingerprint,
+        answered_unix_ms: answer.answered_at.0,
+        subject: Some(match answer.subject {
+            Subject::Schedule(schedule) => pb::answer::Subject::Schedule(schedule.0),
+            Subject::Run(run) => pb::answer::Subject::Run(run.0),
+        }),
+    }
+}
+
+fn decode_answer(answer: pb::Answer) -> Result<(Arc<str>, Answer), CodecError> {
+    let subject = match required(answer.subject, "Answer", "subject")? {
+        pb::answer::Subject::Schedule(schedule) => Subject::Schedule(ScheduleId(schedule)),
+        pb::answer::Subject::Run(run) => Subject::Run(RunId(run)),
+    };
+    let decoded = Answer {
+        sequence: answer.sequence,
+        fingerprint: answer.fingerprint,
+        answered_at: UnixMillis(answer.answered_unix_ms),
+        subject,
+    };
+    Ok((answer.request_id.into(), decoded))
+}
