@@ -1,0 +1,308 @@
+//! The durable side of the replicated state: what a restart begins from, and what a snapshot is made of.
+//!
+//! - CKPT-1 a checkpoint is one position of the log: all of its blocks, its membership and its digest belong to it.
+//! - CKPT-2 the head is published only after the checkpoint is durable; the log is purged only behind the head.
+//! - CKPT-3 at open the digest of everything read must equal the one in the head (APPLY-1).
+//! - CKPT-4 one at a time reads blocks, commits or replaces: whoever holds the ledger.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use belfry_core::State;
+use belfry_core::digest::Digest;
+use belfry_core::state::{BlockId, Record};
+use belfry_proto::internal as pb;
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::sync::{OwnedMutexGuard, watch};
+
+use super::convert;
+use super::machine::{Cut, Replicated, Shared};
+use super::snapshot::{self, SnapshotFile};
+use super::types::{LogId, StoredMembership};
+use crate::codec;
+use crate::store::{BlockKey, CheckpointPort};
+
+/// Version of the checkpoint's layout.
+const FORMAT: u32 = 1;
+
+/// What a checkpoint says of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Head {
+    pub(super) applied: Option<LogId>,
+    pub(super) membership: StoredMembership,
+    pub(super) digest: Digest,
+}
+
+impl Head {
+    pub(super) fn encode(&self) -> Bytes {
+        let head = pb::CheckpointHead {
+            applied: self.applied.as_ref().map(convert::log_id_to_wire),
+            membership: Some(convert::stored_membership_to_wire(&self.membership)),
+            digest: self.digest.0.to_le_bytes().to_vec().into(),
+            format: FORMAT,
+        };
+        head.encode_to_vec().into()
+    }
+
+    pub(super) fn decode(bytes: Bytes) -> io::Result<Head> {
+        let head = pb::CheckpointHead::decode(bytes).map_err(corrupt)?;
+        if head.format != FORMAT {
+            return Err(corrupt(format!(
+                "it has format {}, this release reads format {FORMAT}",
+                head.format
+            )));
+        }
+        let digest =
+            <[u8; 16]>::try_from(head.digest.as_ref()).map_err(|_| corrupt("its digest is not 16 bytes"))?;
+        Ok(Head {
+            applied: head.applied.map(convert::log_id),
+            membership: convert::stored_membership(head.membership).map_err(corrupt)?,
+            digest: Digest(u128::from_le_bytes(digest)),
+        })
+    }
+
+    /// CKPT-3.
+    pub(super) fn must_have(&self, digest: Digest) -> io::Result<()> {
+        if self.digest == digest {
+            return Ok(());
+        }
+        Err(corrupt(format!("the digest of its records is {digest}, its head says {}", self.digest)))
+    }
+
+    fn index(&self) -> u64 {
+        self.applied.as_ref().map_or(0, |applied| applied.index)
+    }
+}
+
+/// The error of bytes that are not what was written.
+pub(super) fn corrupt(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Digests of the blocks as they are in the durable checkpoint, so that changing some costs only those.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    blocks: BTreeMap<BlockKey, Digest>,
+    total: Digest,
+}
+
+impl Ledger {
+    fn set(&mut self, key: BlockKey, digest: Option<Digest>) {
+        let former = match digest {
+            Some(digest) => {
+                self.total = self.total.plus(digest);
+                self.blocks.insert(key, digest)
+            }
+            None => self.blocks.remove(&key),
+        };
+        if let Some(former) = former {
+            self.total = self.total.minus(former);
+        }
+    }
+}
+
+/// Checkpoints of this node.
+pub(super) struct Checkpoints {
+    port: Arc<dyn CheckpointPort>,
+    folder: PathBuf,
+    ledger: Arc<tokio::sync::Mutex<Ledger>>,
+    head: watch::Sender<Option<Head>>,
+    /// The last snapshot file that was written, while somebody still sends it.
+    written: Mutex<Weak<SnapshotFile>>,
+}
+
+impl std::fmt::Debug for Checkpoints {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checkpoints").field("head", &*self.head.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Checkpoints {
+    /// Reads the durable checkpoint whole and verifies it (CKPT-3). Blocks on the disk.
+    pub(super) fn open(
+        port: Arc<dyn CheckpointPort>,
+        folder: PathBuf,
+    ) -> io::Result<(Arc<Checkpoints>, Replicated)> {
+        snapshot::clear_folder(&folder)?;
+        let head = port.head()?.map(Head::decode).transpose()?;
+        let mut ledger = Ledger::default();
+        let (mut records, mut failure) = (Vec::new(), None);
+        for block in port.blocks()? {
+            let (key, value) = block?;
+            match read_block(key, &value) {
+                Ok(block) => {
+                    ledger.set(key, Some(digest_of(&block)));
+                    records.extend(block);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let state = State::restore(records).map_err(corrupt)?;
+        let replicated = match &head {
+            Some(head) => {
+                head.must_have(ledger.total)?;
+                Replicated { state, applied: head.applied, membership: head.membership.clone() }
+            }
+            None if ledger.blocks.is_empty() => Replicated::default(),
+            None => return Err(corrupt("it has blocks but no head")),
+        };
+        let checkpoints = Checkpoints {
+            port,
+            folder,
+            ledger: Arc::new(tokio::sync::Mutex::new(ledger)),
+            head: watch::Sender::new(head),
+            written: Mutex::default(),
+        };
+        Ok((Arc::new(checkpoints), replicated))
+    }
+
+    /// The last durable checkpoint (CKPT-2).
+    pub(super) fn head(&self) -> Option<Head> {
+        self.head.borrow().clone()
+    }
+
+    /// Index of the last durable checkpoint, 0 before the first.
+    pub(super) fn index(&self) -> u64 {
+        self.head.borrow().as_ref().map_or(0, Head::index)
+    }
+
+    /// The ledger, if nobody holds it.
+    pub(super) fn try_ledger(&self) -> Option<OwnedMutexGuard<Ledger>> {
+        self.ledger.clone().try_lock_owned().ok()
+    }
+
+    /// Makes what is applied now durable. When it fails, the node must stop: which blocks are dirty is lost.
+    pub(super) async fn save(self: &Arc<Self>, shared: &Arc<Shared>) -> io::Result<Head> {
+        let mut ledger = self.ledger.clone().lock_owned().await;
+        let (this, shared) = (self.clone(), shared.clone());
+        blocking(move || {
+            if let Some(head) = this.head().filter(|head| head.applied == shared.applied()) {
+                return Ok(head);
+            }
+            this.commit(shared.cut(), &mut ledger)
+        })
+        .await
+    }
+
+    fn commit(&self, cut: Cut, ledger: &mut Ledger) -> io::Result<Head> {
+        let mut changed = Vec::with_capacity(cut.blocks.len());
+        for (id, records) in cut.blocks {
+            let key = key_of(id);
+            if records.is_empty() {
+                ledger.set(key, None);
+                changed.push((key, None));
+            } else {
+                ledger.set(key, Some(digest_of(&records)));
+                changed.push((key, Some(codec::encode_block(&records))));
+            }
+        }
+        let head = Head { applied: cut.applied, membership: cut.membership, digest: ledger.total };
+        self.port.commit(head.encode(), changed)?;
+        self.head.send_replace(Some(head.clone()));
+        Ok(head)
+    }
+
+    /// Replaces the checkpoint, and then the live state, by a snapshot.
+    pub(super) async fn install(
+        self: &Arc<Self>,
+        file: Arc<SnapshotFile>,
+        shared: &Arc<Shared>,
+    ) -> io::Result<()> {
+        let mut ledger = self.ledger.clone().lock_owned().await;
+        let (this, shared) = (self.clone(), shared.clone());
+        blocking(move || {
+            let (mut fresh, mut records) = (Ledger::default(), Vec::new());
+            for block in file.blocks()? {
+                let (key, value) = block?;
+                let block = read_block(key, &value)?;
+                fresh.set(key, Some(digest_of(&block)));
+                records.extend(block);
+            }
+            let head = &file.head;
+            head.must_have(fresh.total)?;
+            let state = State::restore(records).map_err(corrupt)?;
+            this.port.replace(head.encode(), &mut file.blocks()?)?;
+            *ledger = fresh;
+            shared.replace(Replicated { state, applied: head.applied, membership: head.membership.clone() });
+            this.head.send_replace(Some(head.clone()));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Writes the durable checkpoint into a file, provided that it is still the one at `applied`.
+    pub(super) async fn write_snapshot(
+        self: Arc<Self>,
+        applied: Option<LogId>,
+        ledger: Option<OwnedMutexGuard<Ledger>>,
+    ) -> io::Result<Arc<SnapshotFile>> {
+        let ledger = match ledger {
+            Some(ledger) => ledger,
+            None => self.ledger.clone().lock_owned().await,
+        };
+        blocking(move || {
+            let head = self.head().filter(|head| head.applied == applied);
+            let head = head.ok_or_else(|| io::Error::other("the checkpoint has moved on"))?;
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(file) = written.upgrade().filter(|file| file.head == head) {
+                return Ok(file);
+            }
+            // A name of its own: a former file of the same position may be on its way out.
+            let path = self.folder.join(format!("{}-{}.snap", head.index(), ulid::Ulid::generate()));
+            let file = Arc::new(snapshot::write_file(&path, &head, self.port.blocks()?)?);
+            *written = Arc::downgrade(&file);
+            drop(ledger);
+            Ok(file)
+        })
+        .await
+    }
+
+    /// A path for a snapshot that is being received.
+    pub(super) fn receiving_path(&self) -> PathBuf {
+        self.folder.join(format!("received-{}.snap", ulid::Ulid::generate()))
+    }
+
+    /// Lets go of the store, after whoever is using it.
+    pub(super) async fn close(self: Arc<Self>) -> io::Result<()> {
+        let ledger = self.ledger.clone().lock_owned().await;
+        blocking(move || {
+            let closed = self.port.close();
+            drop(ledger);
+            closed
+        })
+        .await
+    }
+}
+
+/// Runs something that blocks on the disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    match tokio::task::spawn_blocking(act).await {
+        Ok(result) => result,
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+fn key_of(id: BlockId) -> BlockKey {
+    BlockKey { kind: id.kind as u8, number: id.number }
+}
+
+fn read_block(key: BlockKey, value: &Bytes) -> io::Result<Vec<Record>> {
+    codec::decode_block(value).map_err(|error| corrupt(format!("block {}/{}: {error}", key.kind, key.number)))
+}
+
+fn digest_of(records: &[Record]) -> Digest {
+    records.iter().fold(Digest::default(), |sum, record| sum.plus(record.digest()))
+}
+
+/// The digest of the records of an encoded block.
+pub(super) fn digest_of_block(value: &Bytes) -> io::Result<Digest> {
+    codec::decode_block(value).map(|records| digest_of(&records)).map_err(corrupt)
+}

@@ -1,0 +1,73 @@
+//! Faults: what ends this node, said once and clearly.
+//!
+//! - FAULT-1 the first fault is final; the daemon exits with it rather than let a replica drift.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Why this node cannot go on.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Fault {
+    /// The log, the checkpoint or the state machine failed.
+    #[error("{0}")]
+    Storage(String),
+    /// Consensus panicked: a defect of the program.
+    #[error(
+        "consensus stopped unexpectedly: {0}; this is a defect of the program, start the node again and report it"
+    )]
+    Consensus(String),
+    /// The folder is new but the cluster remembers this node: acknowledged data was lost.
+    #[error(
+        "this node's data folder is new (incarnation {found}), but the cluster knows node {node} as incarnation \
+         {expected}: what it had acknowledged is lost, so it must not vote again under this id; put the old data \
+         folder back, or remove node {node} from the cluster and start this one under a new id"
+    )]
+    Wiped {
+        /// This node.
+        node: u64,
+        /// What the cluster remembers.
+        expected: String,
+        /// What the folder says.
+        found: String,
+    },
+    /// The members decided to go on without this node.
+    #[error("node {node} was removed from the cluster; stop it, its data folder is not needed any more")]
+    Removed {
+        /// This node.
+        node: u64,
+    },
+}
+
+/// Where faults are raised and awaited. Clones share.
+#[derive(Clone, Debug)]
+pub(super) struct Faults {
+    first: Arc<watch::Sender<Option<Fault>>>,
+}
+
+impl Faults {
+    pub(super) fn new() -> Self {
+        Self { first: Arc::new(watch::Sender::new(None)) }
+    }
+
+    /// Records what ended the node, unless something else did before (FAULT-1).
+    pub(super) fn raise(&self, fault: Fault) {
+        let raised = self.first.send_if_modified(|first| {
+            let fresh = first.is_none();
+            if fresh {
+                *first = Some(fault.clone());
+            }
+            fresh
+        });
+        if raised {
+            tracing::error!(%fault, "this node cannot go on");
+        }
+    }
+
+    /// Waits for the first fault; for ever when there is none.
+    pub(super) async fn first(&self) -> Fault {
+        let mut first = self.first.subscribe();
+        let fault = first.wait_for(Option::is_some).await.expect("the sender lives in self");
+        fault.clone().expect("it was just found to be there")
+    }
+}

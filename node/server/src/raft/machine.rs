@@ -1,0 +1,273 @@
+//! The state machine as openraft sees it: the core's [`State`] behind a lock, with where in the log it stands.
+//!
+//! - MACHINE-1 `state`, `applied` and `membership` always belong to the same position of the log.
+//! - MACHINE-2 a committed entry that cannot be decoded or applied stops the node: skipping it would let replicas drift.
+//! - MACHINE-3 no lock is held across an await.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use belfry_core::state::{BlockId, Record};
+use belfry_core::{Applied, Command, LogPosition, State};
+use futures_util::{Stream, StreamExt as _};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use tokio::sync::{Notify, watch};
+
+use super::checkpoint::{Checkpoints, Head, corrupt};
+use super::offers::Offers;
+use super::snapshot::SnapshotData;
+use super::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::codec;
+
+/// Everything that is replicated, at one position of the log (MACHINE-1).
+#[derive(Default)]
+pub(super) struct Replicated {
+    pub(super) state: State,
+    pub(super) applied: Option<LogId>,
+    pub(super) membership: StoredMembership,
+}
+
+/// The changed blocks of the state at one position of the log.
+pub(super) struct Cut {
+    pub(super) applied: Option<LogId>,
+    pub(super) membership: StoredMembership,
+    /// No records: the block is gone.
+    pub(super) blocks: BTreeMap<BlockId, Vec<Record>>,
+}
+
+/// Blocks copied under one lock: a storm must not wait for a checkpoint.
+const CUT_SLICE_BLOCKS: usize = 32;
+/// Rounds after which the rest is copied under one lock, however much it is.
+const CUT_ROUNDS_MAX: usize = 5;
+
+/// The live state, shared by openraft's state machine, readers and the checkpointer.
+pub(super) struct Shared {
+    replicated: RwLock<Replicated>,
+    applied: watch::Sender<LogPosition>,
+    offers: Arc<Offers>,
+    dirty_blocks_max: usize,
+    /// Told when more blocks than that are dirty.
+    pub(super) many_dirty: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(replicated: Replicated, dirty_blocks_max: usize) -> Arc<Self> {
+        let applied = watch::Sender::new(position_of(replicated.applied.as_ref()));
+        Arc::new(Self {
+            replicated: RwLock::new(replicated),
+            applied,
+            offers: Arc::default(),
+            dirty_blocks_max,
+            many_dirty: Notify::new(),
+        })
+    }
+
+    /// Reads the state as it is now.
+    pub(super) fn read<R>(&self, read: impl FnOnce(&State) -> R) -> R {
+        read(&self.lock().state)
+    }
+
+    /// Reads the state together with the position it is at.
+    pub(super) fn read_at<R>(&self, read: impl FnOnce(LogPosition, &State) -> R) -> R {
+        let replicated = self.lock();
+        read(position_of(replicated.applied.as_ref()), &replicated.state)
+    }
+
+    pub(super) fn applied(&self) -> Option<LogId> {
+        self.lock().applied
+    }
+
+    pub(super) fn watch_applied(&self) -> watch::Receiver<LogPosition> {
+        self.applied.subscribe()
+    }
+
+    pub(super) fn offers(&self) -> Arc<Offers> {
+        self.offers.clone()
+    }
+
+    pub(super) fn replace(&self, replicated: Replicated) {
+        let position = position_of(replicated.applied.as_ref());
+        let former = std::mem::replace(&mut *self.lock_mut(), replicated);
+        self.applied.send_replace(position);
+        // Dropping a million records takes a while: not under the lock.
+        drop(former);
+    }
+
+    /// The changed blocks, as of one position.
+    ///
+    /// Copies slice by slice while entries go on being applied, then what changed meanwhile, until little is left;
+    /// only that last part is copied in one piece. A block that was copied and did not change again is the same at
+    /// the final position.
+    pub(super) fn cut(&self) -> Cut {
+        let mut blocks = BTreeMap::new();
+        for _ in 0..CUT_ROUNDS_MAX {
+            let dirty = {
+                let mut replicated = self.lock_mut();
+                if replicated.state.dirty_count() <= CUT_SLICE_BLOCKS {
+                    break;
+                }
+                replicated.state.take_dirty().into_iter().collect::<Vec<_>>()
+            };
+            for slice in dirty.chunks(CUT_SLICE_BLOCKS) {
+                let replicated = self.lock();
+                blocks.extend(slice.iter().map(|id| (*id, replicated.state.block(*id))));
+            }
+        }
+        let mut replicated = self.lock_mut();
+        for id in replicated.state.take_dirty() {
+            blocks.insert(id, replicated.state.block(id));
+        }
+        Cut { applied: replicated.applied, membership: replicated.membership.clone(), blocks }
+    }
+
+    fn apply(&self, entry: Entry) -> io::Result<Option<Applied>> {
+        let log_id = entry.log_id;
+        match entry.payload {
+            EntryPayload::Blank => {
+                self.lock_mut().applied = Some(log_id);
+                Ok(None)
+            }
+            EntryPayload::Membership(membership) => {
+                let mut replicated = self.lock_mut();
+                replicated.applied = Some(log_id);
+                replicated.membership = StoredMembership::new(Some(log_id), membership);
+                Ok(None)
+            }
+            EntryPayload::Normal(proposal) => {
+                let command = codec::decode_command(proposal.command()).map_err(|error| {
+                    corrupt(format!(
+                        "log entry {} is committed but not readable: {error}; start the release that wrote it",
+                        log_id.index
+                    ))
+                })?;
+                self.apply_command(log_id, command).map(Some)
+            }
+        }
+    }
+
+    fn apply_command(&self, log_id: LogId, command: Command) -> io::Result<Applied> {
+        let mut replicated = self.lock_mut();
+        let position = position_of(Some(&log_id));
+        // A panic here would happen on every node and again after each restart: say which entry it is (MACHINE-2).
+        let applied =
+            catch_unwind(AssertUnwindSafe(|| replicated.state.apply(position, command))).map_err(|_| {
+                io::Error::other(format!(
+                    "applying log entry {} panicked: a defect of the program, report it with the node's log",
+                    log_id.index
+                ))
+            })?;
+        replicated.applied = Some(log_id);
+        let many = replicated.state.dirty_count() > self.dirty_blocks_max;
+        drop(replicated);
+        self.offers.push(&applied.effects);
+        if many {
+            self.many_dirty.notify_one();
+        }
+        Ok(applied)
+    }
+
+    fn publish(&self) {
+        let position = position_of(self.applied().as_ref());
+        self.applied.send_if_modified(|published| {
+            let changed = *published != position;
+            *published = position;
+            changed
+        });
+    }
+
+    fn lock(&self) -> RwLockReadGuard<'_, Replicated> {
+        // A reader cannot break the state, and a panic of the writer is caught inside.
+        self.replicated.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_mut(&self) -> RwLockWriteGuard<'_, Replicated> {
+        self.replicated.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn position_of(id: Option<&LogId>) -> LogPosition {
+    id.map_or_else(LogPosition::default, |id| LogPosition { term: id.leader_id.term, index: id.index })
+}
+
+/// The state machine. Clones are the same one.
+#[derive(Clone)]
+pub(super) struct Machine {
+    pub(super) shared: Arc<Shared>,
+    pub(super) checkpoints: Arc<Checkpoints>,
+}
+
+/// Entries applied between two publications of the position.
+const PUBLISH_EVERY: usize = 64;
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let replicated = self.shared.lock();
+        Ok((replicated.applied, replicated.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut unpublished = 0;
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item?;
+            let applied = self.shared.apply(entry)?;
+            if let Some(responder) = responder {
+                responder.send(applied);
+            }
+            unpublished += 1;
+            if unpublished == PUBLISH_EVERY {
+                self.shared.publish();
+                unpublished = 0;
+            }
+        }
+        self.shared.publish();
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
+        self.clone()
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
+        let file = snapshot.into_file().await?;
+        if file.head.applied != meta.last_log_id {
+            return Err(corrupt("the snapshot is not the one that was announced"));
+        }
+        self.checkpoints.install(file, &self.shared).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        // The ledger first: while it is held, the head stays.
+        let ledger = self.checkpoints.try_ledger();
+        let Some(head) = self.checkpoints.head() else { return Ok(None) };
+        let snapshot = SnapshotData::of_checkpoint(self.checkpoints.clone(), head.applied, ledger);
+        Ok(Some(Snapshot { meta: meta_of(&head), snapshot }))
+    }
+}
+
+/// A checkpoint is openraft's snapshot: to build one is to write what changed.
+impl RaftSnapshotBuilder<TypeConfig> for Machine {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let head = self.checkpoints.save(&self.shared).await?;
+        let snapshot = SnapshotData::of_checkpoint(self.checkpoints.clone(), head.applied, None);
+        Ok(Snapshot { meta: meta_of(&head), snapshot })
+    }
+}
+
+fn meta_of(head: &Head) -> SnapshotMeta {
+    SnapshotMeta { last_log_id: head.applied, last_membership: head.membership.clone() }
+}

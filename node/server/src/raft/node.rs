@@ -1,0 +1,123 @@
+//! Puts consensus together: opens, verifies, starts.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::bootstrap::Bootstrap;
+use super::checkpoint::{Checkpoints, blocking};
+use super::checkpointer::Checkpointer;
+use super::config::{ConfigError, RaftConfig};
+use super::convert;
+use super::fault::Faults;
+use super::identity::{Identity, IdentityPort};
+use super::leadership::{Leadership, LeadershipWatch};
+use super::log::RaftLog;
+use super::machine::{Machine, Shared};
+use super::network::Network;
+use super::replica::{BARRIERS_WAITING_MAX, Inner, Replica};
+use super::service::{Peer, PeerService};
+use super::types::Raft;
+use crate::store::{CheckpointPort, LogPort};
+
+/// What a node keeps on its disk.
+#[derive(Clone)]
+pub struct Stores {
+    /// Who it is.
+    pub identity: Arc<dyn IdentityPort>,
+    /// Its log.
+    pub log: Arc<dyn LogPort>,
+    /// Checkpoints of its state.
+    pub checkpoint: Arc<dyn CheckpointPort>,
+}
+
+/// A node that takes part in consensus.
+#[derive(Debug)]
+pub struct RaftNode {
+    /// For the rest of the server.
+    pub replica: Replica,
+    /// To be served on the peer port at once: nobody elects a node that cannot be called.
+    pub service: PeerService,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The checkpoint does not read back as it was written.
+    #[error(
+        "the checkpoint of the state cannot be used: {0}; wipe the data folder and let the node rejoin under a new \
+         id, or restore the folder from a copy (a lone node: start from its last saved snapshot)"
+    )]
+    Checkpoint(#[source] io::Error),
+    /// The log and the checkpoint do not belong together.
+    #[error(transparent)]
+    Mismatch(io::Error),
+    /// The log cannot be replayed from the checkpoint on.
+    #[error("the log cannot be replayed: {0}")]
+    Log(String),
+}
+
+/// Opens what the stores hold, replays the log from the last checkpoint on, and takes part.
+///
+/// The returned replica owns the stores: it closes them in [`Replica::shutdown`].
+pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, StartError> {
+    config.check()?;
+    let openraft_config = config.to_openraft()?;
+    let config = Arc::new(config);
+    let identity = Arc::new(Identity::new(config.node_id.0, stores.identity.clone()));
+    let (checkpoint, folder) = (stores.checkpoint, config.snapshots_folder.clone());
+    let opened = blocking(move || Checkpoints::open(checkpoint, folder)).await;
+    let (checkpoints, replicated) = opened.map_err(StartError::Checkpoint)?;
+    let applied = replicated.applied.as_ref().map(convert::log_id_to_store);
+    stores.identity.verify(&stores.log.state(), applied).map_err(StartError::Mismatch)?;
+
+    let shared = Shared::new(replicated, config.checkpoint_dirty_blocks_max);
+    let log = RaftLog::new(stores.log);
+    let network = Network::new(config.clone(), identity.clone());
+    let machine = Machine { shared: shared.clone(), checkpoints: checkpoints.clone() };
+    let raft = Box::pin(Raft::new(config.node_id.0, openraft_config, network.clone(), log.clone(), machine));
+    let raft = raft.await.map_err(|error| StartError::Log(error.to_string()))?;
+
+    let service = Peer::service(raft.clone(), log.clone(), checkpoints.clone(), identity.clone());
+    let (published, leadership) = watch::channel(Leadership::Follower { leader: None });
+    let (barriers, asked) = mpsc::channel(BARRIERS_WAITING_MAX);
+    let faults = Faults::new();
+    let inner = Arc::new(Inner {
+        raft: raft.clone(),
+        config: config.clone(),
+        identity: identity.clone(),
+        shared: shared.clone(),
+        checkpoints: checkpoints.clone(),
+        log: log.clone(),
+        leadership,
+        faults: faults.clone(),
+        barriers,
+        stopping: CancellationToken::new(),
+        running: tokio::sync::Mutex::default(),
+    });
+    let bootstrap =
+        Bootstrap { config: config.clone(), identity, raft: raft.clone(), network, faults: faults.clone() };
+    let checkpointer = Checkpointer { raft: raft.clone(), config: config.clone(), shared, checkpoints, log };
+    let watch = LeadershipWatch { raft, config, faults, published };
+
+    // All but the watch end at once when the node stops; the watch ends with the core, to say why it ended.
+    let mut running = JoinSet::new();
+    let stopping = inner.stopping.clone();
+    running.spawn(until(stopping.clone(), Box::pin(bootstrap.run())));
+    running.spawn(until(stopping.clone(), Box::pin(checkpointer.run())));
+    running.spawn(until(stopping, Box::pin(inner.clone().serve_barriers(asked))));
+    running.spawn(Box::pin(watch.run()));
+    *inner.running.lock().await = running;
+    Ok(RaftNode { replica: Replica { inner }, service })
+}
+
+async fn until(stop: CancellationToken, run: impl Future<Output = ()> + Send) {
+    // What it was doing is dropped at its next await: each of these keeps nothing that a restart would miss.
+    stop.run_until_cancelled(run).await;
+}

@@ -1,0 +1,90 @@
+//! What ends a node, and what keeps it from starting.
+
+use bytes::Bytes;
+
+use super::super::{Fault, ProposeError, StartError};
+use super::cluster::Cluster;
+use super::site::Disk;
+use super::{create, eventually};
+use crate::store::{BlockKey, CheckpointPort, LogEntry, LogId, LogPort};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_fails_ends_the_node() {
+    let mut cluster = Cluster::start([Disk::twin()]).await;
+    cluster.write(&create("before")).await;
+    let replica = cluster.replica(1);
+    cluster.site(1).disk.twin_mut().log.fail(std::io::ErrorKind::StorageFull.into());
+    let refused = replica.propose(&create("after")).await.unwrap_err();
+    assert!(matches!(refused, ProposeError::OutcomeUnknown | ProposeError::Stopped), "{refused:?}");
+    let fault = eventually("the fault", replica.fatal()).await;
+    assert!(matches!(&fault, Fault::Storage(cause) if cause.contains("free some space")), "{fault}");
+    assert_eq!(replica.propose(&create("later")).await.unwrap_err(), ProposeError::Stopped);
+    assert_eq!(replica.read_barrier().await, Err(ProposeError::Stopped));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_that_cannot_be_written_ends_the_node() {
+    let mut cluster = Cluster::start([Disk::twin()]).await;
+    cluster.site(1).disk.twin_mut().checkpoint.fail_writes();
+    let replica = cluster.replica(1);
+    // The checkpoint may fail before this is answered.
+    replica.propose(&create("dirty")).await.ok();
+    let fault = eventually("the fault", replica.fatal()).await;
+    assert!(matches!(fault, Fault::Storage(_)), "{fault}");
+}
+
+async fn checkpointed() -> Cluster {
+    let mut cluster = Cluster::start([Disk::twin()]).await;
+    let at = cluster.write(&create("x")).await;
+    let replica = cluster.replica(1);
+    let written = async {
+        while replica.status().checkpoint_index < at.index {
+            tokio::task::yield_now().await;
+        }
+    };
+    eventually("a checkpoint", written).await;
+    cluster.stop(1).await;
+    cluster
+}
+
+async fn refused(cluster: &mut Cluster) -> StartError {
+    let config = cluster.config(1);
+    cluster.site(1).try_start(config).await.unwrap_err()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_with_a_missing_block_is_refused() {
+    let mut cluster = checkpointed().await;
+    let checkpoint = cluster.site(1).disk.twin_mut().checkpoint.clone();
+    let head = checkpoint.head().unwrap().unwrap();
+    // The answers: nothing refers to them, so only the digest can tell.
+    checkpoint.commit(head, vec![(BlockKey { kind: 5, number: 0 }, None)]).unwrap();
+    let error = refused(&mut cluster).await;
+    assert!(matches!(error, StartError::Checkpoint(_)) && error.to_string().contains("digest"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_with_a_garbled_block_is_refused() {
+    let mut cluster = checkpointed().await;
+    let checkpoint = cluster.site(1).disk.twin_mut().checkpoint.clone();
+    let head = checkpoint.head().unwrap().unwrap();
+    let garbled = Bytes::from_static(b"\xff\xff\xff\xff");
+    checkpoint.commit(head, vec![(BlockKey { kind: 2, number: 0 }, Some(garbled))]).unwrap();
+    assert!(matches!(refused(&mut cluster).await, StartError::Checkpoint(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_committed_entry_that_is_not_readable_stops_the_node() {
+    let mut cluster = checkpointed().await;
+    let log = cluster.site(1).disk.twin_mut().log.clone();
+    let last = log.state().last.unwrap();
+    let id = LogId { index: last.index + 1, ..last };
+    let command = super::super::types::Proposal::new(Bytes::from_static(b"of a release to come"));
+    log.append(vec![LogEntry { id, payload: command.framed() }], Box::new(|result| result.unwrap()));
+    log.save_committed(Some(id));
+    let error = refused(&mut cluster).await.to_string();
+    assert!(
+        error.contains(&format!("log entry {}", id.index)) && error.contains("start the release"),
+        "{error}"
+    );
+}

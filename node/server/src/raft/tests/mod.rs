@@ -1,0 +1,55 @@
+//! Tests of consensus as a whole: openraft's own suite on both stores, and clusters over loopback gRPC.
+
+mod cluster;
+mod faults;
+mod membership;
+mod replication;
+mod site;
+mod suite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_core::command::RequestKey;
+use belfry_core::definition::{Definition, Policies, Rule, Target, Timing};
+use belfry_core::{Action, Command, ScheduleKey, UnixMillis};
+
+/// A bound for hangs only: every wait is for a condition.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for a condition that must come.
+async fn eventually<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    waited.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+fn command(action: Action) -> Command {
+    Command { now: UnixMillis(1_000), request: None, action }
+}
+
+/// Creates a schedule; proposed again, it is the same request.
+fn create(name: &str) -> Command {
+    let definition = Definition {
+        timing: Timing {
+            include: vec![Rule::Interval { every: Duration::from_secs(60), phase: Duration::ZERO }],
+            time_zone: "UTC".to_owned(),
+        },
+        target: Target { handler: "http".to_owned(), payload: vec![7; 300].into() },
+        policies: Policies::default(),
+        pool: "default".to_owned(),
+        labels: Default::default(),
+        description: String::new(),
+    };
+    let action = Action::CreateSchedule {
+        key: key(name),
+        uid: Arc::from(format!("uid-{name}")),
+        definition: Arc::new(definition),
+        next_fire_at: Some(UnixMillis(60_000)),
+        pause: None,
+    };
+    Command { request: Some(RequestKey { id: Arc::from(name), fingerprint: 1 }), ..command(action) }
+}
+
+fn key(name: &str) -> ScheduleKey {
+    ScheduleKey::new("default", name)
+}
