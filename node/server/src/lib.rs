@@ -1,1 +1,17 @@
-//! Placeholder of the skeleton.
+//! The daemon around the core.
+//!
+//! ```text
+//!   node ──► { api, admin, leader } ──► raft ──► { store, core }
+//! ```
+//! `api` and `leader` see only [`raft::Replica`]: propose, read, watch leadership. `clock`, `codec`, `config`, `metrics` and
+//! `timings` stand beside them.
+
+pub mod api;
+pub mod clock;
+pub mod codec;
+pub mod config;
+pub mod leader;
+pub mod metrics;
+pub mod raft;
+pub mod store;
+pub mod timings;

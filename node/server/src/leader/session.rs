@@ -1,0 +1,271 @@
+//! One executor's stream.
+//!
+//! The session reads the stream and passes batches on; it never waits for a commit, and nothing waits for a slow
+//! executor: an outbox that is full ends its stream, and the executor dials again with what it holds.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use belfry_core::command::{Begin, Completion};
+use belfry_core::run::{AttemptResult, Report};
+use belfry_core::{AttemptNo, FencingToken, RunId};
+use belfry_proto::v1 as pb;
+use belfry_proto::v1::executor_service_server::ExecutorService;
+use futures_util::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::commit::{BeginBatch, CompletionBatch};
+use super::dispatch::{Executor, SessionId};
+use super::pump::Event;
+use super::{Leader, Reign};
+use crate::api::errors::{self, ApiError};
+
+/// Messages on their way to one executor.
+const OUTBOX_MAX: usize = 256;
+
+/// Runs named by one message.
+const RUNS_PER_MESSAGE_MAX: usize = 4096;
+
+/// Tail of the output that is kept.
+const OUTPUT_TAIL_BYTES_MAX: usize = 64 * 1024;
+
+/// Length of a message kept with a run.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Handlers offered by one executor.
+const HANDLERS_MAX: usize = 1024;
+
+/// How long a stream may stay silent before its Hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Length of ids and names in Hello.
+const NAME_BYTES_MAX: usize = 256;
+
+type Reply = Result<pb::ExecutorReply, Status>;
+
+/// Where messages to one executor go. Never waits: a full or closed outbox ends the session.
+#[derive(Clone)]
+pub(super) struct Outbox {
+    sender: mpsc::Sender<Reply>,
+    ended: CancellationToken,
+}
+
+impl Outbox {
+    pub(super) fn send(&self, message: pb::executor_reply::Message) {
+        if self.sender.try_send(Ok(pb::ExecutorReply { message: Some(message) })).is_err() {
+            self.end();
+        }
+    }
+
+    /// Grants leave room for replies and acknowledgements.
+    pub(super) fn has_room(&self) -> bool {
+        self.sender.capacity() > OUTBOX_MAX / 2
+    }
+
+    /// Ends the session; the executor dials again and says what it holds.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+    }
+}
+
+/// The executor service of this node. It answers while the node leads.
+pub struct ExecutorSessions {
+    leader: Arc<Leader>,
+    next_session: AtomicU64,
+}
+
+impl ExecutorSessions {
+    /// The service over a leader.
+    pub fn new(leader: Arc<Leader>) -> Self {
+        Self { leader, next_session: AtomicU64::new(1) }
+    }
+}
+
+#[tonic::async_trait]
+impl ExecutorService for ExecutorSessions {
+    type SessionStream = Pin<Box<dyn Stream<Item = Reply> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<pb::ExecutorMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let Some(reign) = self.leader.current() else {
+            return Err(errors::not_leader(&self.leader.replica));
+        };
+        let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
+        let mut messages = request.into_inner();
+        let executor = hello(&reign, &mut messages).await?;
+        let (sender, receiver) = mpsc::channel(OUTBOX_MAX);
+        let outbox = Outbox { sender, ended: reign.ended.child_token() };
+        let ended = outbox.ended.clone();
+        tokio::spawn(serve(reign, session, executor, messages, outbox));
+        // When the session ends, the executor is told to dial again, whatever is still in the outbox.
+        let replies = ReceiverStream::new(receiver).take_until(async move { ended.cancelled().await });
+        let end = futures_util::stream::once(async { Err(ApiError::DialAgain.status()) });
+        Ok(Response::new(Box::pin(replies.chain(end))))
+    }
+}
+
+/// Waits for the first message of a stream: who is there. A refusal is the answer to the call itself.
+async fn hello(reign: &Reign, messages: &mut Streaming<pb::ExecutorMessage>) -> Result<Executor, Status> {
+    let refuse = |field: &str, why: String| Err(errors::invalid_argument(field, &why));
+    let first = match tokio::time::timeout(HELLO_TIMEOUT, messages.message()).await {
+        Ok(message) => message?,
+        Err(_elapsed) => return refuse("hello", "the first message of a session must come at once".into()),
+    };
+    let Some(pb::executor_message::Message::Hello(hello)) = first.and_then(|first| first.message) else {
+        return refuse("hello", "the first message of a session must be Hello".into());
+    };
+    let limits = &reign.shared.limits;
+    if hello.executor_id.is_empty() || hello.executor_id.len() > NAME_BYTES_MAX {
+        return refuse("hello.executor_id", format!("must have 1 to {NAME_BYTES_MAX} bytes"));
+    }
+    if hello.handlers.is_empty() || hello.handlers.len() > HANDLERS_MAX {
+        return refuse("hello.handlers", format!("must name 1 to {HANDLERS_MAX} handlers"));
+    }
+    if hello.slots == 0 || hello.slots > limits.slots_max {
+        return refuse("hello.slots", format!("must be 1 to {} (limits.slots_max)", limits.slots_max));
+    }
+    let connected = reign.executors.lock().unwrap_or_else(PoisonError::into_inner).len();
+    if connected >= limits.executors_max {
+        return Err(ApiError::TooManyExecutors { max: limits.executors_max }.status());
+    }
+    let handlers = hello.handlers.iter().map(|handler| handler.as_str().into()).collect();
+    let pool = if hello.pool.is_empty() { "default" } else { &hello.pool };
+    Ok(Executor::new(
+        hello.executor_id.into(),
+        clipped(hello.display_name, NAME_BYTES_MAX),
+        clipped(hello.version, NAME_BYTES_MAX),
+        pool.into(),
+        handlers,
+        hello.slots,
+    ))
+}
+
+/// Reads one stream to its end.
+async fn serve(
+    reign: Arc<Reign>,
+    session: SessionId,
+    executor: Executor,
+    mut messages: Streaming<pb::ExecutorMessage>,
+    outbox: Outbox,
+) {
+    let id = executor.executor_id.clone();
+    tracing::info!(
+        executor = %id, name = executor.display_name, pool = %executor.pool, slots = executor.slots,
+        handlers = ?executor.handlers, "executor connected"
+    );
+    let ended = outbox.ended.clone();
+    let work = async {
+        reign.shared.liveness.hear(&id, Instant::now());
+        outbox.send(pb::executor_reply::Message::Welcome(pb::Welcome {
+            keep_alive_ms: u32::try_from(reign.shared.limits.keep_alive.as_millis()).unwrap_or(u32::MAX),
+            term: reign.term,
+        }));
+        let joined = Event::Joined { session, executor: Box::new(executor), outbox: outbox.clone() };
+        if reign.events.send(joined).await.is_err() {
+            return;
+        }
+        while let Ok(Some(message)) = messages.message().await {
+            reign.shared.liveness.hear(&id, Instant::now());
+            if handle(&reign, session, &id, &outbox, message).await.is_none() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = ended.cancelled() => {}
+    }
+    outbox.end();
+    tracing::info!(executor = %id, "executor disconnected");
+    // The reign may be over; then there is nobody to tell.
+    let _ = reign.events.send(Event::Left { session }).await;
+}
+
+/// Passes one message on; none when the session should end.
+async fn handle(
+    reign: &Reign,
+    session: SessionId,
+    executor: &Arc<str>,
+    outbox: &Outbox,
+    message: pb::ExecutorMessage,
+) -> Option<()> {
+    use pb::executor_message::Message;
+    match message.message? {
+        Message::Hello(_) => None,
+        Message::KeepAlive(_) => {
+            outbox.send(pb::executor_reply::Message::KeepAlive(pb::KeepAlive {}));
+            Some(())
+        }
+        Message::Credits(credits) => {
+            reign.events.send(Event::Credits { session, count: credits.count }).await.ok()
+        }
+        Message::Drain(_) => reign.events.send(Event::Draining { session }).await.ok(),
+        Message::Declines(declines) => {
+            let runs = declines.run_ids.into_iter().take(RUNS_PER_MESSAGE_MAX).map(RunId).collect();
+            reign.events.send(Event::Declined { session, runs }).await.ok()
+        }
+        Message::Begins(begins) => {
+            if begins.begins.len() > RUNS_PER_MESSAGE_MAX {
+                return None;
+            }
+            let begins: Vec<_> = begins
+                .begins
+                .into_iter()
+                .map(|begin| Begin { run: RunId(begin.run_id), attempt: AttemptNo(begin.attempt) })
+                .collect();
+            let runs = begins.iter().map(|begin| begin.run).collect();
+            reign.events.send(Event::Settled { session, runs }).await.ok()?;
+            let batch =
+                BeginBatch { session, executor: executor.clone(), begins, outbox: outbox.clone() };
+            reign.begins.send(batch).await.ok()
+        }
+        Message::Completions(completions) => {
+            if completions.completions.len() > RUNS_PER_MESSAGE_MAX {
+                return None;
+            }
+            let completions =
+                completions.completions.into_iter().map(completion).collect::<Option<Vec<_>>>()?;
+            reign.completions.send(CompletionBatch { completions, outbox: outbox.clone() }).await.ok()
+        }
+    }
+}
+
+/// A completion off the wire, cut to what is kept; none when it makes no sense.
+fn completion(completion: pb::Completion) -> Option<Completion> {
+    use pb::completion::Result as Wire;
+    let result = match completion.result() {
+        Wire::Succeeded => AttemptResult::Succeeded,
+        Wire::Failed => AttemptResult::Failed,
+        Wire::TimedOut => AttemptResult::TimedOut,
+        Wire::NotStarted => AttemptResult::NotStarted,
+        Wire::Unspecified => return None,
+    };
+    let output = completion.output_tail;
+    let tail_from = output.len().saturating_sub(OUTPUT_TAIL_BYTES_MAX);
+    Some(Completion {
+        run: RunId(completion.run_id),
+        token: FencingToken(completion.fencing_token),
+        result,
+        report: Report {
+            exit_code: completion.exit_code,
+            message: clipped(completion.message, MESSAGE_BYTES_MAX),
+            output_tail: output.slice(tail_from..),
+        },
+    })
+}
+
+/// A text cut to at most `max` bytes, at a character.
+fn clipped(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let end = (0..=max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
