@@ -40,6 +40,8 @@ use std::time::Duration;
 
 use ulid::Ulid;
 
+pub(super) use segment::CLUSTER_ID_BYTES_MAX;
+
 use super::view::{Carry, Change, Effect, LogView};
 use super::{Durable, LogEntry, LogId, LogPort, LogState, StoreError, Vote};
 
@@ -119,6 +121,11 @@ impl WalLog {
     /// Opens the log in `folder`, which exists; an empty folder becomes an empty log. Reads everything that is
     /// not purged, refuses damage (WAL-7), and drops what was never acknowledged.
     pub fn open(folder: &Path, owner: LogOwner, options: WalOptions) -> Result<WalLog, StoreError> {
+        if owner.cluster_id.as_ref().is_some_and(|id| id.len() > CLUSTER_ID_BYTES_MAX) {
+            return Err(StoreError::Misuse {
+                what: format!("take a cluster id of over {CLUSTER_ID_BYTES_MAX} bytes"),
+            });
+        }
         let recovered = recovery::recover(folder, &owner)?;
         let shared = Arc::new(Shared {
             folder: folder.to_path_buf(),

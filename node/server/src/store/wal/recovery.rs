@@ -72,6 +72,7 @@ fn replay(
     }
     let last = read.pop_back().expect("there is at least one segment");
     last.must_not_hide_damage(durable)?;
+    last.report_torn_tail();
 
     let view = view.expect("each segment read has set it");
     if let Some(index) = view.missing() {
@@ -175,6 +176,15 @@ impl Read {
             return Err(StoreError::damaged(&self.path, end, what));
         }
         Ok(())
+    }
+
+    /// The operator may wonder why the log is shorter than its file.
+    fn report_torn_tail(&self) {
+        let tail = &self.content[self.end..];
+        if tail.iter().any(|byte| *byte != 0) {
+            let (path, offset, what) = (self.path.display(), self.end, self.stop);
+            tracing::info!(%path, offset, what, "dropping the end of the log, which was never acknowledged");
+        }
     }
 }
 

@@ -25,7 +25,7 @@ const MAGIC: [u8; 8] = *b"BELFRYWL";
 pub(super) const VERSION: u32 = 1;
 pub(super) const HEADER_BYTES: usize = 128;
 /// Room for the cluster's id in the header.
-pub(super) const CLUSTER_ID_BYTES_MAX: usize = 64;
+pub(in crate::store) const CLUSTER_ID_BYTES_MAX: usize = 64;
 const SUFFIX: &str = ".wal";
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
