@@ -1,0 +1,54 @@
+//! `belfry cluster`: who leads, who follows, who executes.
+
+use belfry_sdk::pb;
+use clap::{Args, Subcommand};
+
+use super::{Context, converse};
+use crate::exit::{Exit, Failure};
+use crate::output::prose;
+use crate::output::view::ClusterView;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show what the node that answers knows of the cluster. Exits with 6 when there is no leader.
+    Status,
+    /// Hand leadership to another node.
+    TransferLeader(TransferArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TransferArgs {
+    /// Id of the node that shall lead. Without it: the most caught-up one.
+    #[arg(long, value_name = "ID", default_value_t = 0, hide_default_value = true)]
+    to: u64,
+}
+
+pub(crate) fn run(context: &Context, command: ClusterCommand) -> Result<(), Failure> {
+    converse(async {
+        match command {
+            ClusterCommand::Status => status(context).await,
+            ClusterCommand::TransferLeader(args) => transfer_leader(context, &args).await,
+        }
+    })
+}
+
+async fn status(context: &Context) -> Result<(), Failure> {
+    let status = context.client()?.get_cluster_status(pb::GetClusterStatusRequest {}).await?;
+    let view = ClusterView::from(status);
+    let name = view.leader_id.to_string();
+    context.printer.one(&view, &name, |printer| view.screen(printer))?;
+    if view.has_leader() {
+        return Ok(());
+    }
+    let message = "the cluster has no leader: nothing fires until most nodes are up and reach each other";
+    Err(Failure::new(Exit::NoLeader, message))
+}
+
+async fn transfer_leader(context: &Context, args: &TransferArgs) -> Result<(), Failure> {
+    let request = pb::TransferLeadershipRequest { to_node_id: args.to };
+    let leader_id = context.client()?.transfer_leadership(request).await?.leader_id;
+    let answer = serde_json::json!({ "leader_id": leader_id });
+    context.printer.one(&answer, &leader_id.to_string(), |_| String::new())?;
+    prose(&format!("node {leader_id} leads"));
+    Ok(())
+}

@@ -1,0 +1,312 @@
+//! `belfry schedule describe`: one screen for somebody who was woken at three.
+
+use belfry_sdk::pb;
+use serde::Serialize;
+
+use super::NameArgs;
+use crate::commands::Context;
+use crate::commands::run::Pages;
+use crate::exit::Failure;
+use crate::output::view::{ClusterView, Instant, RunView, ScheduleView};
+use crate::output::{Cell, Printer, Row as _, Table, Tone, timing_in_words};
+use crate::text;
+
+/// Fires and runs shown: what fits on a screen together.
+const FIRES_SHOWN: usize = 4;
+const RUNS_SHOWN: u32 = 8;
+/// The ledger is behind when it has not been continued for this long: a new leader takes about a second.
+const LEDGER_BEHIND_MILLIS: i64 = 60_000;
+
+/// Everything known about a schedule.
+#[derive(Debug, Serialize)]
+struct Description {
+    schedule: ScheduleView,
+    runs: Vec<RunView>,
+    advice: Vec<String>,
+}
+
+pub(crate) async fn run(context: &Context, args: &NameArgs) -> Result<(), Failure> {
+    let name = context.schedule(&args.name)?;
+    let client = context.client()?;
+    let schedule = client.get_schedule(pb::GetScheduleRequest { name: name.clone() }).await?;
+    let schedule = ScheduleView::from(schedule);
+    let runs = Pages::new(client.clone(), name, Vec::new(), RUNS_SHOWN).next().await?.unwrap_or_default();
+    // What is known without it is worth showing.
+    let cluster = client.get_cluster_status(pb::GetClusterStatusRequest {}).await.ok().map(ClusterView::from);
+    let now = text::now_millis();
+    let advice = advice(&schedule, &runs, cluster.as_ref(), now);
+    let description = Description { schedule, runs, advice };
+    let name = description.schedule.name.clone();
+    context.printer.one(&description, &name, |printer| description.screen(printer, now))
+}
+
+impl Description {
+    fn screen(&self, printer: &Printer, now: i64) -> String {
+        let mut screen = printer.lay_out(&mut Table::plain(2), &self.facts(now));
+        if !self.runs.is_empty() {
+            screen.push('\n');
+            let rows: Vec<_> = self.runs.iter().map(|run| run.cells(printer.is_wide(), now)).collect();
+            let mut table = Table::new(RunView::headers(printer.is_wide()));
+            screen.push_str(&printer.lay_out(&mut table, &rows));
+        }
+        screen.push_str("\nWhat to do\n");
+        screen.extend(self.advice.iter().map(|advice| format!("  - {advice}\n")));
+        screen
+    }
+
+    fn facts(&self, now: i64) -> Vec<Vec<Cell>> {
+        let schedule = &self.schedule;
+        let status = &schedule.status;
+        let mut facts = vec![
+            fact("Schedule", schedule.name.as_str()),
+            vec![Cell::new("State", Tone::Faint), self.state(now)],
+            fact("When", format!("{}: {}", schedule.timing.short(), timing_in_words(&schedule.timing))),
+            fact("Runs", self.target()),
+            fact("Rules", self.rules()),
+            fact(
+                "Counts",
+                format!(
+                    "{} succeeded, {} unsuccessful, {} not started; {} due, {} running now",
+                    status.succeeded_count,
+                    status.unsuccessful_count,
+                    status.not_started_count,
+                    status.due_count,
+                    status.running_count
+                ),
+            ),
+            fact("Last success", moment(status.last_success_time, now)),
+            fact("Last failure", moment(status.last_failure_time, now)),
+            fact(
+                "Ledger",
+                match status.ledger_complete_time {
+                    Some(time) => format!("complete up to {time} ({})", text::relative(time.0, now)),
+                    None => "empty".to_owned(),
+                },
+            ),
+        ];
+        if !schedule.description.is_empty() {
+            facts.insert(1, fact("For", text::shortened(&schedule.description, 200)));
+        }
+        if !schedule.labels.is_empty() {
+            let labels = schedule.labels.iter().map(|(key, value)| format!("{key}={value}"));
+            facts.push(fact("Labels", labels.collect::<Vec<_>>().join(", ")));
+        }
+        facts.extend(
+            status
+                .warnings
+                .iter()
+                .map(|warning| vec![Cell::new("Warning", Tone::Faint), Cell::new(warning, Tone::Open)]),
+        );
+        facts.extend(self.fires(now));
+        facts
+    }
+
+    fn state(&self, now: i64) -> Cell {
+        match &self.schedule.pause {
+            Some(pause) => {
+                let since = moment(pause.pause_time, now);
+                Cell::new(format!("PAUSED by {} since {since}: {}", pause.actor, pause.reason), Tone::Open)
+            }
+            None => self.schedule.state_cell(),
+        }
+    }
+
+    fn target(&self) -> String {
+        let mut parts = vec![text::shortened(&self.schedule.target.short(), 200)];
+        parts.extend(self.schedule.target.circumstances());
+        parts.push(format!("in pool {}", self.schedule.pool));
+        parts.join(", ")
+    }
+
+    fn rules(&self) -> String {
+        let policies = &self.schedule.policies;
+        let or = |limit: &Option<String>, default: &str| limit.clone().unwrap_or_else(|| default.to_owned());
+        format!(
+            "begins within {}, ends within {}, lease {}; one run at a time, missed instants merge into the newest, \
+             unknown outcomes are never started again",
+            or(&policies.start_deadline, "any time"),
+            or(&policies.attempt_timeout, "1h"),
+            or(&policies.lease_duration, "30s"),
+        )
+    }
+
+    fn fires(&self, now: i64) -> Vec<Vec<Cell>> {
+        let zone = &self.schedule.timing.time_zone;
+        let label = if self.schedule.is_paused() { "Next if resumed" } else { "Next" };
+        let fires = self.schedule.status.next_times.iter().take(FIRES_SHOWN).enumerate();
+        let fire = |(index, time): (usize, &Instant)| {
+            let local = text::in_zone(time.0, zone).filter(|_| zone != "UTC");
+            let local = local.map(|local| format!("   {local}")).unwrap_or_default();
+            let label = if index == 0 { label } else { "" };
+            fact(label, format!("{time}{local}   {}", text::relative(time.0, now)))
+        };
+        fires.map(fire).collect()
+    }
+}
+
+fn fact(label: &str, text: impl Into<String>) -> Vec<Cell> {
+    vec![Cell::new(label, Tone::Faint), text.into().into()]
+}
+
+fn moment(time: Option<Instant>, now: i64) -> String {
+    time.map_or("never".to_owned(), |time| format!("{time} ({})", text::relative(time.0, now)))
+}
+
+/// What somebody who looks at this schedule may want to do now; never empty.
+fn advice(schedule: &ScheduleView, runs: &[RunView], cluster: Option<&ClusterView>, now: i64) -> Vec<String> {
+    let name = text::short_name(&schedule.name);
+    let namespace = match text::namespace_of(&schedule.name) {
+        "default" => String::new(),
+        namespace => format!(" -N {namespace}"),
+    };
+    let mut advice = Vec::new();
+    if cluster.is_some_and(|cluster| !cluster.has_leader()) {
+        advice.push("the cluster has no leader: see `belfry cluster status`".to_owned());
+    }
+    if let Some(time) = schedule.status.ledger_complete_time
+        && !schedule.is_completed()
+        && now - time.0 > LEDGER_BEHIND_MILLIS
+        && schedule.status.next_times.first().is_some_and(|next| next.0 < now - LEDGER_BEHIND_MILLIS)
+    {
+        advice.push("its instants are not being handled: see `belfry cluster status`".to_owned());
+    }
+    if schedule.is_paused() {
+        advice.push(format!(
+            "it starts nothing by itself: `belfry schedule resume {name}{namespace}` once the reason is gone"
+        ));
+    }
+    if schedule.is_completed() {
+        advice.push(format!("its timing has no instant left: give it another with `belfry schedule set {name}{namespace}`, or delete it"));
+    }
+    if let Some(waiting) = waiting(schedule, runs, cluster) {
+        advice.push(waiting);
+    }
+    if let Some(run) = runs.iter().find(|run| run.is_unknown()) {
+        advice.push(format!(
+            "{} may or may not have done its work: look there, and if it has not, `belfry schedule trigger {name}{namespace}`",
+            run.short_name()
+        ));
+    }
+    let last = runs.iter().find(|run| run.has_succeeded() || run.is_unsuccessful());
+    if let Some(run) = last.filter(|run| run.is_unsuccessful() && !run.is_unknown()) {
+        advice.push(format!(
+            "the last run that began did not succeed: `belfry run get {}{namespace}` shows its output",
+            run.short_name()
+        ));
+    }
+    if advice.is_empty() {
+        advice.push("nothing: it is as it should be".to_owned());
+    }
+    advice
+}
+
+/// Why a run waits, as far as that is known.
+fn waiting(schedule: &ScheduleView, runs: &[RunView], cluster: Option<&ClusterView>) -> Option<String> {
+    if schedule.status.due_count == 0 && !runs.iter().any(RunView::is_due) {
+        return None;
+    }
+    if schedule.status.running_count > 0 {
+        return Some("a run waits until the one that is running has ended".to_owned());
+    }
+    let (pool, handler) = (&schedule.pool, schedule.target.handler_name());
+    let leader = cluster.filter(|cluster| cluster.is_answered_by_leader())?;
+    Some(match leader.fitting_executors(pool, handler) {
+        0 => format!(
+            "a run waits for an executor of pool {pool} with handler {handler}: none is connected (`belfry executor --pool {pool}`)"
+        ),
+        count => format!("a run waits for a free slot of the {count} executor(s) in pool {pool}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Format;
+
+    fn schedule(state: pb::schedule::State) -> pb::Schedule {
+        pb::Schedule {
+            name: "namespaces/default/schedules/backup".into(),
+            timing: Some(pb::Timing {
+                include: vec![pb::Rule {
+                    rule: Some(pb::rule::Rule::Cron(pb::Cron {
+                        expression: "0 3 * * *".into(),
+                        ..Default::default()
+                    })),
+                }],
+                time_zone: "Europe/Berlin".into(),
+            }),
+            target: Some(pb::Target {
+                target: Some(pb::target::Target::Command(pb::CommandTarget {
+                    shell: "backup".into(),
+                    ..Default::default()
+                })),
+            }),
+            state: state.into(),
+            status: Some(pb::ScheduleStatus {
+                next_times: vec![text::timestamp(1_795_399_200_000)],
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    fn run_of(state: pb::run::State) -> RunView {
+        let name = "namespaces/default/schedules/backup/runs/2026-11-22T02:00:00Z".into();
+        RunView::from(pb::Run { name, state: state.into(), ..Default::default() })
+    }
+
+    fn advised(schedule: pb::Schedule, runs: &[RunView], cluster: Option<pb::ClusterStatus>) -> String {
+        let cluster = cluster.map(ClusterView::from);
+        advice(&schedule.into(), runs, cluster.as_ref(), 1_795_390_000_000).join("\n")
+    }
+
+    #[test]
+    fn advice_fits_the_state() {
+        use pb::run::State as Run;
+        use pb::schedule::State;
+        assert!(advised(schedule(State::Active), &[run_of(Run::Succeeded)], None).starts_with("nothing"));
+        assert!(advised(schedule(State::Paused), &[], None).contains("resume backup"));
+        assert!(advised(schedule(State::Completed), &[], None).contains("no instant left"));
+        let failed = advised(schedule(State::Active), &[run_of(Run::Failed), run_of(Run::Succeeded)], None);
+        assert!(failed.contains("belfry run get backup/2026-11-22T02:00:00Z"), "{failed}");
+        let recovered =
+            advised(schedule(State::Active), &[run_of(Run::Succeeded), run_of(Run::Failed)], None);
+        assert!(recovered.starts_with("nothing"), "{recovered}");
+        let unknown = advised(schedule(State::Active), &[run_of(Run::Unknown)], None);
+        assert!(unknown.contains("may or may not") && !unknown.contains("did not succeed"), "{unknown}");
+    }
+
+    #[test]
+    fn a_waiting_run_says_what_it_waits_for() {
+        let leader = pb::ClusterStatus { node_id: 1, leader_id: 1, writable: true, ..Default::default() };
+        let runs = [run_of(pb::run::State::Due)];
+        let text = advised(schedule(pb::schedule::State::Active), &runs, Some(leader));
+        assert!(text.contains("none is connected (`belfry executor --pool default`)"), "{text}");
+        let lost = pb::ClusterStatus::default();
+        let text = advised(schedule(pb::schedule::State::Active), &runs, Some(lost));
+        assert!(text.starts_with("the cluster has no leader"), "{text}");
+    }
+
+    #[test]
+    fn the_screen_says_it_in_words() {
+        let mut paused = schedule(pb::schedule::State::Paused);
+        paused.pause =
+            Some(pb::Pause { reason: "disk is full".into(), actor: "anna".into(), pause_time: None });
+        let description = Description {
+            schedule: paused.into(),
+            runs: vec![run_of(pb::run::State::Skipped)],
+            advice: vec!["look".to_owned()],
+        };
+        let screen = description.screen(&Printer::new(Format::Table, true), 1_795_399_140_000);
+        for part in [
+            "PAUSED by anna since never: disk is full",
+            "0 3 * * *: at 03:00 every day (clocks of Europe/Berlin)",
+            "shell backup, in pool default",
+            "Next if resumed  2026-11-23T02:00:00Z   Mon 2026-11-23 03:00:00 CET   in 1m",
+            "backup/2026-11-22T02:00:00Z  SKIPPED",
+            "What to do\n  - look\n",
+        ] {
+            assert!(screen.contains(part), "{part:?} in\n{screen}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The cluster's status as a document and a screen.
+
+use belfry_sdk::pb;
+use serde::Serialize;
+
+use super::Instant;
+use crate::output::{Cell, Printer, Table, Tone};
+use crate::text;
+
+/// What a node knows of the cluster, with the field names of the contract.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ClusterView {
+    cluster_id: String,
+    node_id: u64,
+    pub(crate) leader_id: u64,
+    term: u64,
+    feature_level: u32,
+    version: String,
+    tzdata_version: String,
+    nodes: Vec<NodeView>,
+    executors: Vec<ExecutorView>,
+    schedule_count: u64,
+    due_count: u64,
+    running_count: u64,
+    run_count: u64,
+    applied_index: u64,
+    state_digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<Instant>,
+    pub(crate) writable: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct NodeView {
+    node_id: u64,
+    api_address: String,
+    peer_address: String,
+    voter: bool,
+    leader: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matched_index: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silent_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ExecutorView {
+    executor_id: String,
+    display_name: String,
+    pool: String,
+    handlers: Vec<String>,
+    slots: u32,
+    credits: u32,
+    running: u32,
+    version: String,
+    draining: bool,
+}
+
+impl From<pb::ClusterStatus> for ClusterView {
+    fn from(status: pb::ClusterStatus) -> Self {
+        Self {
+            nodes: status.nodes.into_iter().map(NodeView::from).collect(),
+            executors: status.executors.into_iter().map(ExecutorView::from).collect(),
+            now: Instant::of(status.now.as_ref()),
+            cluster_id: status.cluster_id,
+            node_id: status.node_id,
+            leader_id: status.leader_id,
+            term: status.term,
+            feature_level: status.feature_level,
+            version: status.version,
+            tzdata_version: status.tzdata_version,
+            schedule_count: status.schedule_count,
+            due_count: status.due_count,
+            running_count: status.running_count,
+            run_count: status.run_count,
+            applied_index: status.applied_index,
+            state_digest: status.state_digest,
+            writable: status.writable,
+        }
+    }
+}
+
+impl From<pb::NodeStatus> for NodeView {
+    fn from(node: pb::NodeStatus) -> Self {
+        Self {
+            node_id: node.node_id,
+            api_address: node.api_address,
+            peer_address: node.peer_address,
+            voter: node.voter,
+            leader: node.leader,
+            matched_index: node.matched_index,
+            silent_ms: node.silent_ms,
+        }
+    }
+}
+
+impl From<pb::ExecutorStatus> for ExecutorView {
+    fn from(executor: pb::ExecutorStatus) -> Self {
+        Self {
+            executor_id: executor.executor_id,
+            display_name: executor.display_name,
+            pool: executor.pool,
+            handlers: executor.handlers,
+            slots: executor.slots,
+            credits: executor.credits,
+            running: executor.running,
+            version: executor.version,
+            draining: executor.draining,
+        }
+    }
+}
+
+impl ClusterView {
+    /// Whether it takes writes: a leader is known and a quorum answers it.
+    pub(crate) fn has_leader(&self) -> bool {
+        self.leader_id != 0 && self.writable
+    }
+
+    /// Whether this node leads, so that it knows the executors.
+    pub(crate) fn is_answered_by_leader(&self) -> bool {
+        self.leader_id != 0 && self.leader_id == self.node_id
+    }
+
+    /// How many executors could take a run of this handler in this pool, among those that are not draining.
+    pub(crate) fn fitting_executors(&self, pool: &str, handler: &str) -> usize {
+        let fits = |executor: &&ExecutorView| {
+            let pool_matches = executor.pool == pool || (executor.pool.is_empty() && pool == "default");
+            pool_matches && !executor.draining && executor.handlers.iter().any(|name| name == handler)
+        };
+        self.executors.iter().filter(fits).count()
+    }
+
+    /// Everything about it, for a screen.
+    pub(crate) fn screen(&self, printer: &Printer) -> String {
+        let leader = match (self.leader_id, self.writable) {
+            (0, _) => Cell::new("none known: most nodes must be up and reach each other", Tone::Bad),
+            (id, true) => Cell::new(format!("node {id}, term {}", self.term), Tone::Good),
+            (id, false) => Cell::new(format!("node {id}, but no quorum answers it"), Tone::Bad),
+        };
+        let now = self.now.map_or("-".to_owned(), |now| now.to_string());
+        let rows = [
+            ("Cluster", self.cluster_id.as_str().into()),
+            ("Leader", leader),
+            ("Answered by", format!("node {}, version {}", self.node_id, self.version).into()),
+            ("Its clock", now.into()),
+            ("Time zones", format!("tzdata {}", self.tzdata_version).into()),
+            ("Feature level", self.feature_level.to_string().into()),
+            ("Schedules", self.schedule_count.to_string().into()),
+            (
+                "Runs",
+                format!(
+                    "{} due, {} running, {} in the ledger",
+                    self.due_count, self.running_count, self.run_count
+                )
+                .into(),
+            ),
+            ("State", format!("index {}, digest {}", self.applied_index, self.state_digest).into()),
+        ]
+        .map(|(label, value)| vec![Cell::new(label, Tone::Faint), value]);
+        let mut text = printer.lay_out(&mut Table::plain(2), &rows);
+        text.push('\n');
+        text.push_str(&self.node_table(printer));
+        text.push('\n');
+        text.push_str(&self.executor_table(printer));
+        text
+    }
+
+    fn node_table(&self, printer: &Printer) -> String {
+        let mut table = Table::new(vec!["NODE", "ROLE", "API", "PEERS", "MATCHED", "SILENT FOR"]);
+        let row = |node: &NodeView| -> Vec<Cell> {
+            let role = match (node.leader, node.voter) {
+                (true, _) => Cell::new("leader", Tone::Good),
+                (false, true) => "voter".into(),
+                (false, false) => "learner".into(),
+            };
+            vec![
+                node.node_id.to_string().into(),
+                role,
+                node.api_address.as_str().into(),
+                node.peer_address.as_str().into(),
+                node.matched_index.map_or("-".to_owned(), |index| index.to_string()).into(),
+                node.silent_ms.map_or("-".to_owned(), text::rough).into(),
+            ]
+        };
+        printer.lay_out(&mut table, &self.nodes.iter().map(row).collect::<Vec<_>>())
+    }
+
+    fn executor_table(&self, printer: &Printer) -> String {
+        if self.executors.is_empty() {
+            return if self.is_answered_by_leader() {
+                "No executors: runs wait until one connects (`belfry executor`).\n".to_owned()
+            } else {
+                "Executors are known to the leader only: ask it for them.\n".to_owned()
+            };
+        }
+        let headers = if printer.is_wide() {
+            vec!["EXECUTOR", "POOL", "RUNNING", "SLOTS", "CREDITS", "STATE", "HANDLERS", "VERSION", "ID"]
+        } else {
+            vec!["EXECUTOR", "POOL", "RUNNING", "SLOTS", "CREDITS", "STATE", "HANDLERS"]
+        };
+        let row = |executor: &ExecutorView| -> Vec<Cell> {
+            let state = if executor.draining {
+                Cell::new("draining", Tone::Open)
+            } else {
+                Cell::new("ready", Tone::Good)
+            };
+            let mut row = vec![
+                executor.display_name.as_str().into(),
+                executor.pool.as_str().into(),
+                executor.running.to_string().into(),
+                executor.slots.to_string().into(),
+                executor.credits.to_string().into(),
+                state,
+                text::shortened(&executor.handlers.join(","), 60).into(),
+            ];
+            if printer.is_wide() {
+                row.push(executor.version.as_str().into());
+                row.push(executor.executor_id.as_str().into());
+            }
+            row
+        };
+        printer.lay_out(&mut Table::new(headers), &self.executors.iter().map(row).collect::<Vec<_>>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Format;
+
+    fn status() -> pb::ClusterStatus {
+        pb::ClusterStatus {
+            node_id: 1,
+            leader_id: 1,
+            writable: true,
+            nodes: vec![pb::NodeStatus { node_id: 1, voter: true, leader: true, ..Default::default() }],
+            executors: vec![pb::ExecutorStatus {
+                display_name: "host/1".into(),
+                pool: "default".into(),
+                handlers: vec!["command".into()],
+                slots: 4,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn counts_the_executors_that_fit() {
+        let view = ClusterView::from(status());
+        assert_eq!(view.fitting_executors("default", "command"), 1);
+        assert_eq!(view.fitting_executors("default", "http"), 0);
+        assert_eq!(view.fitting_executors("gpu", "command"), 0);
+    }
+
+    #[test]
+    fn a_leader_without_a_quorum_is_none() {
+        assert!(ClusterView::from(status()).has_leader());
+        assert!(!ClusterView::from(pb::ClusterStatus { writable: false, ..status() }).has_leader());
+        assert!(!ClusterView::from(pb::ClusterStatus { leader_id: 0, ..status() }).has_leader());
+    }
+
+    #[test]
+    fn the_screen_shows_nodes_and_executors() {
+        let printer = Printer::new(Format::Table, true);
+        let screen = ClusterView::from(status()).screen(&printer);
+        assert!(screen.contains("NODE") && screen.contains("host/1") && screen.contains("ready"), "{screen}");
+        let alone = ClusterView::from(pb::ClusterStatus { executors: vec![], ..status() }).screen(&printer);
+        assert!(alone.contains("No executors"), "{alone}");
+    }
+}

@@ -1,0 +1,270 @@
+//! The built command against a node. The node is a stand-in that keeps schedules in a map: what is tested is what the
+//! command asks for, and what it makes of the answers.
+
+mod stand_in;
+
+use std::process::{Command, Stdio};
+
+use stand_in::StandIn;
+
+/// What a command line came to.
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn run(node: &StandIn, words: &[&str]) -> Ended {
+    let output = Command::new(env!("CARGO_BIN_EXE_belfry"))
+        .env_clear()
+        .env("BELFRY_ENDPOINT", node.address())
+        .env("USER", "anna")
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command can be started");
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("output is UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("output is UTF-8"),
+    }
+}
+
+/// Runs what must succeed.
+fn ok(node: &StandIn, words: &[&str]) -> String {
+    let ended = run(node, words);
+    assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
+    ended.stdout
+}
+
+fn create(node: &StandIn, name: &str) {
+    ok(
+        node,
+        &["schedule", "create", name, "--cron", "0 3 * * *", "--tz", "Europe/Berlin", "--command", "backup"],
+    );
+}
+
+#[test]
+fn a_schedule_is_created_and_shown_with_its_next_fires() {
+    let node = StandIn::start();
+    let words = [
+        "schedule",
+        "create",
+        "poll",
+        "--every",
+        "1h",
+        "--label",
+        "team=ops",
+        "--argv",
+        "--",
+        "/bin/poll",
+        "-q",
+    ];
+    let ended = run(&node, &words);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert!(lines[0].starts_with("NAME  STATE   TIMING    ZONE  NEXT FIRES"), "{}", ended.stdout);
+    assert!(
+        lines[1].starts_with("poll  ACTIVE  every 1h  UTC   2100-01-01T00:00:00Z (in "),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(ended.stderr, "warning: a stand-in never fires\n");
+    let json = ok(&node, &["schedule", "get", "poll", "-o", "json"]);
+    for part in [r#""argv":["/bin/poll","-q"]"#, r#""every":"1h""#, r#""labels":{"team":"ops"}"#] {
+        assert!(json.contains(part), "{part} in {json}");
+    }
+    assert_eq!(ok(&node, &["schedule", "get", "poll", "-o", "name"]), "namespaces/default/schedules/poll\n");
+}
+
+#[test]
+fn content_may_come_from_a_file() {
+    let node = StandIn::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body");
+    std::fs::write(&file, b"\xff\x00").unwrap();
+    let body = format!("@{}", file.display());
+    ok(&node, &["schedule", "create", "x", "--every", "1h", "--http-post", "http://a/", "--body", &body]);
+    let yaml = ok(&node, &["schedule", "get", "x", "-o", "yaml"]);
+    assert!(yaml.contains("    method: POST\n") && yaml.contains("    body_base64: /wA=\n"), "{yaml}");
+}
+
+#[test]
+fn a_dry_run_creates_nothing() {
+    let node = StandIn::start();
+    let ended = run(&node, &["schedule", "create", "x", "--every", "1h", "--command", "true", "--dry-run"]);
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.stderr.contains("dry run: nothing was created"), "{}", ended.stderr);
+    assert_eq!(run(&node, &["schedule", "get", "x"]).code, Some(3));
+}
+
+#[test]
+fn refusals_have_their_exit_codes_and_one_line_each() {
+    let node = StandIn::start();
+    create(&node, "taken");
+    for (code, line, words) in [
+        (3, "error: not found: ", &["schedule", "get", "missing"][..]),
+        (5, "error: already exists: ", &["schedule", "create", "taken", "--every", "1h", "--command", "x"]),
+        (5, "error: conflict: ", &["schedule", "set", "taken", "--pool", "p", "--etag", "stale"]),
+        (
+            2,
+            "error: schedule_id: is not a name",
+            &["schedule", "create", "b@d", "--every", "1h", "--command", "x"],
+        ),
+        (4, "error: not allowed: ", &["schedule", "get", "secret"]),
+    ] {
+        let ended = run(&node, words);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), ""), "{words:?}: {}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        assert!(ended.stderr.starts_with(line), "{words:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn lists_join_their_pages_and_select_by_label() {
+    let node = StandIn::start();
+    for (name, team) in [("a", "ops"), ("b", "web"), ("c", "ops")] {
+        let label = format!("team={team}");
+        ok(&node, &["schedule", "create", name, "--every", "1h", "--command", "x", "--label", &label]);
+    }
+    let names = ok(&node, &["schedule", "list", "--page-size", "1", "-o", "name", "-l", "team=ops"]);
+    assert_eq!(names, "namespaces/default/schedules/a\nnamespaces/default/schedules/c\n");
+    let json = ok(&node, &["schedule", "list", "--page-size", "2", "-o", "json"]);
+    assert!(json.starts_with("{\"schedules\":[{") && json.ends_with("}]}\n"), "{json}");
+    assert_eq!(json.matches("\"uid\"").count(), 3);
+    assert_eq!(ok(&node, &["schedule", "list", "-N", "empty", "-o", "json"]), "{\"schedules\":[]}\n");
+}
+
+#[test]
+fn set_loses_no_change_of_somebody_else() {
+    let node = StandIn::start();
+    create(&node, "x");
+    node.interfere_once();
+    ok(&node, &["schedule", "set", "x", "--env", "A=1", "--start-deadline", "1h"]);
+    assert_eq!(node.calls().last().map(String::as_str), Some("update x target,policies.start_deadline"));
+    let json = ok(&node, &["schedule", "get", "x", "-o", "json"]);
+    for part in [r#""shell":"backup""#, r#""environment":{"A":"1"}"#, r#""description":"interfered""#] {
+        assert!(json.contains(part), "{part} in {json}");
+    }
+}
+
+#[test]
+fn a_pause_names_who_and_why_and_describe_repeats_it() {
+    let node = StandIn::start();
+    create(&node, "x");
+    ok(&node, &["schedule", "pause", "x", "--reason", "disk is full"]);
+    let screen = ok(&node, &["schedule", "describe", "x"]);
+    for part in [
+        "PAUSED by anna",
+        "disk is full",
+        "at 03:00 every day (clocks of Europe/Berlin)",
+        "x/r2  FAILED",
+        "belfry schedule resume x",
+        "belfry run get x/r2",
+    ] {
+        assert!(screen.contains(part), "{part} in\n{screen}");
+    }
+    let resumed = ok(&node, &["schedule", "resume", "x", "-o", "json"]);
+    assert!(resumed.contains(r#""state":"ACTIVE""#), "{resumed}");
+}
+
+#[test]
+fn runs_are_listed_up_to_the_limit_and_shown_with_their_output() {
+    let node = StandIn::start();
+    assert_eq!(
+        ok(&node, &["run", "list", "x", "--limit", "1", "-o", "name"]),
+        "namespaces/default/schedules/x/runs/r2\n"
+    );
+    let all = ok(&node, &["run", "list", "--limit", "0", "-o", "name"]);
+    assert_eq!(all.lines().count(), 2);
+    let failed = ok(&node, &["run", "list", "--state", "FAILED", "-o", "name"]);
+    assert_eq!(failed.lines().count(), 1);
+    let screen = ok(&node, &["run", "get", "x/r2"]);
+    assert!(screen.contains("no space left") && screen.ends_with("  last line\n"), "{screen}");
+}
+
+#[test]
+fn waiting_for_a_run_that_fails_exits_with_8() {
+    let node = StandIn::start();
+    create(&node, "x");
+    let ended = run(&node, &["schedule", "trigger", "x", "--wait"]);
+    assert_eq!(ended.code, Some(8), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("error: x/r2 did not succeed: it is FAILED\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn deleting_goes_on_after_a_failure() {
+    let node = StandIn::start();
+    create(&node, "a");
+    create(&node, "b");
+    let ended = run(&node, &["schedule", "delete", "a", "missing", "b", "--yes"]);
+    assert_eq!(ended.code, Some(3));
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(
+        lines[..2],
+        ["deleted namespaces/default/schedules/a", "deleted namespaces/default/schedules/b"]
+    );
+    assert!(lines[2].starts_with("error: namespaces/default/schedules/missing: not found"), "{}", lines[2]);
+}
+
+#[test]
+fn a_cluster_without_a_leader_exits_with_6() {
+    let node = StandIn::start();
+    assert!(ok(&node, &["cluster", "status"]).contains("node 1, term 3"));
+    assert_eq!(ok(&node, &["cluster", "transfer-leader", "--to", "2", "-o", "json"]), "{\"leader_id\":2}\n");
+    node.lose_leader();
+    let ended = run(&node, &["cluster", "status", "-o", "json"]);
+    assert_eq!(ended.code, Some(6));
+    assert!(ended.stdout.contains("\"leader_id\":0"), "{}", ended.stdout);
+    assert!(ended.stderr.starts_with("error: the cluster has no leader"), "{}", ended.stderr);
+}
+
+#[test]
+fn an_import_pauses_before_the_timing_is_in_force_and_repeats_without_effect() {
+    let node = StandIn::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("crontab");
+    std::fs::write(&file, "* * * * * /bin/tick\n").unwrap();
+    let words = ["import", "crontab", &file.display().to_string(), "--tz", "UTC", "--apply", "-o", "json"];
+    assert!(ok(&node, &words).contains(r#""result":"created""#));
+    assert_eq!(node.calls(), ["create tick", "pause tick", "update tick timing,target,description"]);
+    let json = ok(&node, &["schedule", "get", "tick", "-o", "json"]);
+    for part in [r#""expression":"* * * * *""#, r#""state":"PAUSED""#, r#""reason":"imported from crontab""#]
+    {
+        assert!(json.contains(part), "{part} in {json}");
+    }
+
+    assert!(ok(&node, &words).contains(r#""result":"unchanged""#));
+    assert_eq!(node.calls().len(), 3);
+
+    std::fs::write(&file, "*/2 * * * * /bin/tick\n").unwrap();
+    let ended = run(&node, &words);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stdout.contains(r#""result":"different""#), "{}", ended.stdout);
+    assert_eq!(node.calls().len(), 3);
+    assert!(ok(&node, &[&words[..], &["--update"]].concat()).contains(r#""result":"updated""#));
+}
+
+#[test]
+fn an_import_that_was_cut_off_is_finished_by_the_next_one() {
+    let node = StandIn::start();
+    ok(
+        &node,
+        &[
+            "schedule",
+            "create",
+            "tick",
+            "--at",
+            "2100-01-01T00:00:00Z",
+            "--tz",
+            "UTC",
+            "--command",
+            "/bin/tick",
+        ],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("crontab");
+    std::fs::write(&file, "* * * * * /bin/tick\n").unwrap();
+    ok(&node, &["import", "crontab", &file.display().to_string(), "--tz", "UTC", "--apply"]);
+    assert_eq!(node.calls(), ["create tick", "pause tick", "update tick timing,target,description"]);
+}

@@ -1,0 +1,266 @@
+//! A node that keeps schedules in a map and fires nothing.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use belfry_sdk::pb;
+use pb::cluster_service_server::{ClusterService, ClusterServiceServer};
+use pb::run_service_server::{RunService, RunServiceServer};
+use pb::schedule_service_server::{ScheduleService, ScheduleServiceServer};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// The node, and the runtime that it lives in.
+pub(crate) struct StandIn {
+    address: SocketAddr,
+    node: Node,
+    _runtime: tokio::runtime::Runtime,
+}
+
+#[derive(Clone, Default)]
+struct Node(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    schedules: BTreeMap<String, pb::Schedule>,
+    calls: Vec<String>,
+    revision: u64,
+    interferes: bool,
+    is_leaderless: bool,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl StandIn {
+    pub(crate) fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime can be built");
+        let listener =
+            runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("the machine has a free port");
+        let address = listener.local_addr().expect("a listener has an address");
+        let node = Node::default();
+        let server = tonic::transport::Server::builder()
+            .add_service(ScheduleServiceServer::new(node.clone()))
+            .add_service(RunServiceServer::new(node.clone()))
+            .add_service(ClusterServiceServer::new(node.clone()))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        runtime.spawn(server);
+        Self { address, node, _runtime: runtime }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// The writes so far.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.node.state().calls.clone()
+    }
+
+    /// Changes the description of the next schedule that is read, right after it was read.
+    pub(crate) fn interfere_once(&self) {
+        self.node.state().interferes = true;
+    }
+
+    pub(crate) fn lose_leader(&self) {
+        self.node.state().is_leaderless = true;
+    }
+}
+
+impl Node {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn note(&mut self, verb: &str, name: &str, more: &str) {
+        let name = name.rsplit('/').next().unwrap_or_default();
+        self.calls.push(format!("{verb} {name} {more}").trim_end().to_owned());
+    }
+
+    fn found(&mut self, name: &str, etag: &str) -> Result<&mut pb::Schedule, Status> {
+        let schedule = self.schedules.get_mut(name).ok_or_else(|| Status::not_found(format!("no {name}")))?;
+        if etag.is_empty() || schedule.etag == etag {
+            Ok(schedule)
+        } else {
+            Err(Status::aborted(format!("the etag is {}", schedule.etag)))
+        }
+    }
+
+    fn changed(&mut self, name: &str) -> pb::Schedule {
+        self.revision += 1;
+        let etag = self.revision.to_string();
+        let schedule = self.schedules.get_mut(name).expect("the caller found it");
+        schedule.etag = etag;
+        schedule.clone()
+    }
+}
+
+#[tonic::async_trait]
+impl ScheduleService for Node {
+    async fn create_schedule(&self, request: Request<pb::CreateScheduleRequest>) -> Answer<pb::Schedule> {
+        let request = request.into_inner();
+        if request.schedule_id.contains('@') {
+            let details = ErrorDetails::with_bad_request_violation("schedule_id", "is not a name");
+            return Err(Status::with_error_details(Code::InvalidArgument, "bad request", details));
+        }
+        let mut schedule = request.schedule.unwrap_or_default();
+        schedule.name = format!("{}/schedules/{}", request.parent, request.schedule_id);
+        schedule.set_state(pb::schedule::State::Active);
+        schedule.status = Some(pb::ScheduleStatus {
+            next_times: vec![prost_types::Timestamp { seconds: 4_102_444_800, nanos: 0 }],
+            warnings: vec!["a stand-in never fires".to_owned()],
+            ..Default::default()
+        });
+        if request.validate_only {
+            return Ok(Response::new(schedule));
+        }
+        let mut state = self.state();
+        let name = schedule.name.clone();
+        if state.schedules.contains_key(&name) {
+            return Err(Status::already_exists(name));
+        }
+        state.note("create", &name, "");
+        state.schedules.insert(name.clone(), schedule);
+        Ok(Response::new(state.changed(&name)))
+    }
+
+    async fn get_schedule(&self, request: Request<pb::GetScheduleRequest>) -> Answer<pb::Schedule> {
+        let name = request.into_inner().name;
+        if name.ends_with("/secret") {
+            return Err(Status::permission_denied("it is a secret"));
+        }
+        let mut state = self.state();
+        let schedule = state.found(&name, "")?.clone();
+        if std::mem::take(&mut state.interferes) {
+            state.found(&name, "")?.description = "interfered".to_owned();
+            state.changed(&name);
+        }
+        Ok(Response::new(schedule))
+    }
+
+    async fn list_schedules(
+        &self,
+        request: Request<pb::ListSchedulesRequest>,
+    ) -> Answer<pb::ListSchedulesResponse> {
+        let request = request.into_inner();
+        let state = self.state();
+        let size = usize::try_from(request.page_size).unwrap_or_default();
+        let all = state.schedules.values().filter(|schedule| schedule.name.starts_with(&request.parent));
+        let mut rest = all.filter(|schedule| schedule.name > request.page_token).cloned();
+        let schedules: Vec<_> = rest.by_ref().take(size).collect();
+        let last = schedules.last().map(|schedule| schedule.name.clone()).unwrap_or_default();
+        let next_page_token = if rest.next().is_some() { last } else { String::new() };
+        Ok(Response::new(pb::ListSchedulesResponse { schedules, next_page_token }))
+    }
+
+    async fn update_schedule(&self, request: Request<pb::UpdateScheduleRequest>) -> Answer<pb::Schedule> {
+        let request = request.into_inner();
+        let (wanted, mask) = (request.schedule.unwrap_or_default(), request.update_mask.unwrap_or_default());
+        let mut state = self.state();
+        let schedule = state.found(&wanted.name, &wanted.etag)?;
+        for path in &mask.paths {
+            match path.as_str() {
+                "timing" => schedule.timing.clone_from(&wanted.timing),
+                "target" => schedule.target.clone_from(&wanted.target),
+                "description" => schedule.description.clone_from(&wanted.description),
+                policy if policy.starts_with("policies.") => schedule.policies = wanted.policies,
+                unknown => return Err(Status::invalid_argument(unknown)),
+            }
+        }
+        state.note("update", &wanted.name, &mask.paths.join(","));
+        Ok(Response::new(state.changed(&wanted.name)))
+    }
+
+    async fn delete_schedule(&self, request: Request<pb::DeleteScheduleRequest>) -> Answer<()> {
+        let request = request.into_inner();
+        let mut state = self.state();
+        state.found(&request.name, &request.etag)?;
+        state.schedules.remove(&request.name);
+        Ok(Response::new(()))
+    }
+
+    async fn pause_schedule(&self, request: Request<pb::PauseScheduleRequest>) -> Answer<pb::Schedule> {
+        let request = request.into_inner();
+        let mut state = self.state();
+        let schedule = state.found(&request.name, &request.etag)?;
+        schedule.set_state(pb::schedule::State::Paused);
+        schedule.pause = Some(pb::Pause { reason: request.reason, actor: request.actor, pause_time: None });
+        state.note("pause", &request.name, "");
+        Ok(Response::new(state.changed(&request.name)))
+    }
+
+    async fn resume_schedule(&self, request: Request<pb::ResumeScheduleRequest>) -> Answer<pb::Schedule> {
+        let request = request.into_inner();
+        let mut state = self.state();
+        let schedule = state.found(&request.name, &request.etag)?;
+        schedule.set_state(pb::schedule::State::Active);
+        schedule.pause = None;
+        Ok(Response::new(state.changed(&request.name)))
+    }
+
+    async fn trigger_schedule(&self, request: Request<pb::TriggerScheduleRequest>) -> Answer<pb::Run> {
+        let name = format!("{}/runs/r2", request.into_inner().name);
+        Ok(Response::new(pb::Run { name, state: pb::run::State::Due.into(), ..Default::default() }))
+    }
+}
+
+#[tonic::async_trait]
+impl RunService for Node {
+    async fn get_run(&self, request: Request<pb::GetRunRequest>) -> Answer<pb::Run> {
+        let run = pb::Run {
+            name: request.into_inner().name,
+            message: "no space left".to_owned(),
+            state: pb::run::State::Failed.into(),
+            output_tail: "first line\nlast line\n".into(),
+            ..Default::default()
+        };
+        Ok(Response::new(run))
+    }
+
+    /// Two runs, in pages of one.
+    async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> Answer<pb::ListRunsResponse> {
+        let request = request.into_inner();
+        let (id, state, next) = match request.page_token.as_str() {
+            "" => ("r2", pb::run::State::Failed, "second"),
+            _second => ("r1", pb::run::State::Succeeded, ""),
+        };
+        let name = format!("{}/runs/{id}", request.parent);
+        let run = pb::Run { name, state: state.into(), ..Default::default() };
+        let is_asked_for = request.states.is_empty() || request.states.contains(&run.state);
+        let runs = if is_asked_for { vec![run] } else { Vec::new() };
+        Ok(Response::new(pb::ListRunsResponse { runs, next_page_token: next.to_owned() }))
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for Node {
+    async fn get_cluster_status(
+        &self,
+        _request: Request<pb::GetClusterStatusRequest>,
+    ) -> Answer<pb::ClusterStatus> {
+        let has_leader = !self.state().is_leaderless;
+        Ok(Response::new(pb::ClusterStatus {
+            node_id: 1,
+            leader_id: u64::from(has_leader),
+            term: 3,
+            writable: has_leader,
+            ..Default::default()
+        }))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<pb::TransferLeadershipRequest>,
+    ) -> Answer<pb::TransferLeadershipResponse> {
+        let leader_id = request.into_inner().to_node_id;
+        Ok(Response::new(pb::TransferLeadershipResponse { leader_id }))
+    }
+}
