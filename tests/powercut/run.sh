@@ -30,7 +30,9 @@ for round in $(seq "$rounds"); do
     truncate -s 512M "$scratch/disk"
     mkfs.ext4 -q -F "$scratch/disk"
     mount -o loop,commit=300 "$scratch/disk" "$scratch/live"
-    "$program" write "$scratch/live/node" >"$scratch/acknowledged" &
+    what=both
+    if [ $((round % 2)) -eq 0 ]; then what=state; fi
+    "$program" write "$scratch/live/node" "$what" >"$scratch/acknowledged" &
     writer=$!
     sleep "$((RANDOM % 3 + 1)).$((RANDOM % 10))"
     kill -STOP "$writer"

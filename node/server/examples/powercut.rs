@@ -1,6 +1,7 @@
 //! Writes to both stores and says what was acknowledged, or checks that all of it is there; see `tests/powercut/run.sh`.
 //!
-//! `powercut write FOLDER` prints `log INDEX` and `state NUMBER` after each acknowledgement, for ever.
+//! `powercut write FOLDER WHAT` prints `log INDEX` and `state NUMBER` after each acknowledgement, for ever. WHAT is
+//! `both` or `state`: the log's syncs also write the file system's journal, and could hide one that the state lacks.
 //! `powercut check FOLDER INDEX NUMBER` opens the stores and fails if anything acknowledged is gone or altered.
 
 use std::error::Error;
@@ -22,9 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["write", folder] => write(Path::new(folder)),
+        ["write", folder, "both"] => write(Path::new(folder), true),
+        ["write", folder, "state"] => write(Path::new(folder), false),
         ["check", folder, index, number] => check(Path::new(folder), index.parse()?, number.parse()?),
-        _ => Err("usage: powercut write FOLDER | powercut check FOLDER INDEX NUMBER".into()),
+        _ => Err("usage: powercut write FOLDER both|state | powercut check FOLDER INDEX NUMBER".into()),
     }
 }
 
@@ -57,7 +59,7 @@ fn commit(state: &SledCheckpoint, checkpoint: u64) -> io::Result<()> {
     }
 }
 
-fn write(path: &Path) -> Result<(), Box<dyn Error>> {
+fn write(path: &Path, with_log: bool) -> Result<(), Box<dyn Error>> {
     let (_folder, log, state) = open(path)?;
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -69,7 +71,7 @@ fn write(path: &Path) -> Result<(), Box<dyn Error>> {
                 say(&format!("state {number}"));
             }
         });
-        for index in 1.. {
+        for index in (1..).take_while(|_| with_log) {
             log.append(
                 vec![entry(index)],
                 Box::new(move |outcome| {
