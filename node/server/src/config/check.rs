@@ -93,6 +93,7 @@ fn check_limits(config: &Config, check: &mut Check<'_>) {
     check.within("limits.executors_max", limits.executors_max, 1..=1_000_000);
     check.within("limits.slots_max", limits.slots_max, 1..=1_000_000);
     check.within("limits.request_concurrency_max", limits.request_concurrency_max, 1..=1_000_000);
+    check.millis("limits.lease_min", limits.lease_min, 20, 3_600_000);
     check.period("limits.request_timeout_max", limits.request_timeout_max, 1, 3600);
 }
 
@@ -106,6 +107,12 @@ fn check_retention_and_dispatch(config: &Config, check: &mut Check<'_>) {
     let dispatch = &config.dispatch;
     check.millis("dispatch.offer_timeout", dispatch.offer_timeout, 100, 600_000);
     check.millis("dispatch.keep_alive", dispatch.keep_alive, 10, 60_000);
+    let (lease_min, keep_alive) = (config.limits.lease_min.0, dispatch.keep_alive.0);
+    check.that(lease_min >= 2 * keep_alive, "limits.lease_min", || {
+        let text = belfry_timing::format_duration;
+        let (lease_min, keep_alive) = (text(lease_min), text(keep_alive));
+        format!("{lease_min} is less than two of dispatch.keep_alive ({keep_alive}): one lost packet would lose leases")
+    });
     check.within("dispatch.fire_batch_max", dispatch.fire_batch_max, 1..=65_536);
     check.within("dispatch.begin_batch_max", dispatch.begin_batch_max, 1..=65_536);
     check.within("dispatch.complete_batch_max", dispatch.complete_batch_max, 1..=65_536);

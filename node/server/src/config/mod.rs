@@ -156,9 +156,9 @@ section! {
         /// Longest silence of the leader before an election, in milliseconds.
         election_max_ms: u64 = 600,
         /// How often what changed is written to the embedded store, so that the log before it can go.
-        checkpoint_interval: Period = Period::from_secs(60),
+        checkpoint_interval: Period = Period::from_secs(5),
         /// Log that is kept behind the last checkpoint, so that a node that was away for a moment needs no snapshot.
-        log_keep_mib: u64 = 64,
+        log_keep_mib: u64 = 32,
     }
 }
 
@@ -175,6 +175,8 @@ section! {
         label_bytes_max: usize = 256,
         /// Description of a schedule, reason of a pause.
         description_bytes_max: usize = 4096,
+        /// Shortest lease that a schedule may ask for: at least two keep-alives, because one may be lost.
+        lease_min: Period = Period::from_secs(2),
         /// One gRPC message, in either direction.
         message_bytes_max: usize = 16 * 1024 * 1024,
         /// Items on a page of a list.
@@ -211,7 +213,7 @@ section! {
     Dispatch {
         /// An offer that is not begun for so long goes to another executor.
         offer_timeout: Period = Period::from_secs(5),
-        /// How often executors are asked to give a sign of life. No lease is shorter than two of these.
+        /// How often executors are asked to give a sign of life.
         keep_alive: Period = Period::from_secs(1),
         /// Fires in one log entry.
         fire_batch_max: usize = 4096,

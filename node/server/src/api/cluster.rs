@@ -1,0 +1,100 @@
+//! `ClusterService`.
+
+use belfry_core::State;
+use belfry_proto::v1 as pb;
+use belfry_proto::v1::cluster_service_server::ClusterService;
+use tonic::{Request, Response, Status};
+
+use super::Api;
+use super::encode::timestamp;
+use super::errors::ApiError;
+use crate::raft::{Leadership, MemberStatus, NodeId};
+
+/// Asks for the digest however long it takes; the only value is `full`.
+const DIGEST: &str = "belfry-digest";
+
+/// Records up to which the digest is computed unasked: it takes about a microsecond each, and entries wait meanwhile.
+const DIGEST_RECORDS_MAX: usize = 20_000;
+
+#[tonic::async_trait]
+impl ClusterService for Api {
+    async fn get_cluster_status(
+        &self,
+        request: Request<pb::GetClusterStatusRequest>,
+    ) -> Result<Response<pb::ClusterStatus>, Status> {
+        let whole_digest = request.metadata().get(DIGEST).is_some_and(|value| value == "full");
+        Ok(Response::new(self.cluster_status(whole_digest)))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<pb::TransferLeadershipRequest>,
+    ) -> Result<Response<pb::TransferLeadershipResponse>, Status> {
+        let to = request.into_inner().to_node_id;
+        let to = (to != 0).then_some(NodeId(to));
+        let leader = self.0.replica.transfer_leadership(to).await.map_err(ApiError::Transfer)?;
+        Ok(Response::new(pb::TransferLeadershipResponse { leader_id: leader.0 }))
+    }
+}
+
+impl Api {
+    fn cluster_status(&self, whole_digest: bool) -> pb::ClusterStatus {
+        let replica = &self.0.replica;
+        let raft = replica.status();
+        let leadership = replica.leadership().borrow().clone();
+        let leader = match &leadership {
+            Leadership::Leader { .. } => Some(raft.node_id),
+            Leadership::Follower { leader } => leader.as_ref().map(|(id, _)| *id),
+        };
+        let executors = match &leadership {
+            Leadership::Leader { .. } => self.0.leader.executors(),
+            Leadership::Follower { .. } => Vec::new(),
+        };
+        let status = pb::ClusterStatus {
+            cluster_id: raft.cluster_id.unwrap_or_default(),
+            node_id: raft.node_id.0,
+            leader_id: leader.map_or(0, |leader| leader.0),
+            term: raft.term,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            tzdata_version: belfry_timing::tzdata_version().to_owned(),
+            nodes: raft.members.iter().map(|member| node_status(member, leader)).collect(),
+            executors,
+            now: Some(timestamp(self.0.clock.now())),
+            // A follower hears from a leader only while that one holds a quorum.
+            writable: leader.is_some(),
+            ..Default::default()
+        };
+        // Together: a digest means something only with the index that it was taken at.
+        replica.read_at(|at, state| {
+            let records = state.run_count() + state.schedule_count();
+            let wanted = whole_digest || records <= DIGEST_RECORDS_MAX;
+            let count = |name: &str| state.census().get(name).copied().unwrap_or(0);
+            pb::ClusterStatus {
+                feature_level: state.feature_level(),
+                schedule_count: state.schedule_count() as u64,
+                due_count: count("DUE"),
+                running_count: count("RUNNING"),
+                run_count: state.run_count() as u64,
+                applied_index: at.index,
+                state_digest: if wanted { digest(state) } else { String::new() },
+                ..status
+            }
+        })
+    }
+}
+
+fn digest(state: &State) -> String {
+    state.digest().to_string()
+}
+
+fn node_status(status: &MemberStatus, leader: Option<NodeId>) -> pb::NodeStatus {
+    pb::NodeStatus {
+        node_id: status.id.0,
+        api_address: status.member.api_address.clone(),
+        peer_address: status.member.peer_address.clone(),
+        voter: status.voter,
+        leader: leader == Some(status.id),
+        matched_index: status.matched_index,
+        silent_ms: status.silent_for.map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
+    }
+}

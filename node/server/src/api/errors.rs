@@ -1,0 +1,400 @@
+//! The one table from our errors to `tonic::Status`.
+//!
+//! - ERROR-1: every status carries an ErrorInfo with a reason in UPPER_SNAKE and the domain `belfry`.
+//! - ERROR-2: UNAVAILABLE and RESOURCE_EXHAUSTED carry a RetryInfo.
+//! - ERROR-3: NOT_LEADER and NO_LEADER mean that nothing was done; whatever may have been done has another reason.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use belfry_core::Rejection;
+use thiserror::Error;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::names;
+use super::violations::{INVALID_FIELD, Violations};
+use crate::raft::{Leadership, Member, NodeId, ProposeError, Replica, TransferError};
+use crate::timings::TimingFault;
+
+const DOMAIN: &str = "belfry";
+
+/// When a call that found no leader may be tried again: elections take about a second.
+const RETRY_LEADER: Duration = Duration::from_millis(200);
+/// When a call that met a limit may be tried again.
+const RETRY_LIMIT: Duration = Duration::from_millis(100);
+/// When another executor may have left.
+const RETRY_EXECUTORS: Duration = Duration::from_secs(5);
+/// When a schedule that was behind its instants has them recorded.
+const RETRY_CAUGHT_UP: Duration = Duration::from_millis(100);
+
+/// Why a call is refused.
+#[derive(Debug, Error)]
+pub enum ApiError {
+    /// Fields break rules.
+    #[error("{0}")]
+    Invalid(#[from] Violations),
+    /// The state machine refused.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The command did not get into the log, or nobody knows.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// No such run.
+    #[error("no run named {name}")]
+    RunNotFound {
+        /// Its name.
+        name: String,
+    },
+    /// The parent of a list names no schedule.
+    #[error("no schedule named {name}")]
+    ScheduleNotFound {
+        /// Its name.
+        name: String,
+    },
+    /// A node of another release wrote a timing that this build cannot read.
+    #[error(transparent)]
+    Timing(#[from] TimingFault),
+    /// Leadership could not be handed over.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// Another node leads, and this one cannot pass the call on.
+    #[error("this node does not lead: ask node {} at {}", leader.0, leader.1.api_address)]
+    NotLeader {
+        /// Who leads.
+        leader: (NodeId, Member),
+    },
+    /// Nobody leads, as far as this node knows.
+    #[error("no leader is known: most nodes of the cluster must be up and reach each other")]
+    NoLeader,
+    /// The call was passed on to the leader and the connection broke: it may have been carried out.
+    #[error("the connection to the leader at {address} broke: {cause}")]
+    ForwardingFailed {
+        /// Where the leader was.
+        address: String,
+        /// What happened.
+        cause: String,
+    },
+    /// A stream of an executor ends because leadership moved.
+    #[error("leadership moved: dial again")]
+    DialAgain,
+    /// The node works on as many calls as it may.
+    #[error("this node works on {max} calls already (limits.request_concurrency_max)")]
+    Overloaded {
+        /// The limit.
+        max: usize,
+    },
+    /// As many executors are connected as may be.
+    #[error("{max} executors are connected already (limits.executors_max)")]
+    TooManyExecutors {
+        /// The limit.
+        max: usize,
+    },
+    /// The caller's time is up. The call may have been carried out.
+    #[error("the call took longer than its deadline")]
+    DeadlineExceeded,
+    /// An answer of the state machine that does not belong to its question.
+    #[error("the state machine gave an answer of another kind: this is a bug")]
+    WrongOutcome,
+}
+
+/// What a status says beside its message.
+struct Row {
+    code: Code,
+    reason: &'static str,
+    metadata: Vec<(&'static str, String)>,
+    retry_after: Option<Duration>,
+}
+
+impl Row {
+    fn new(code: Code, reason: &'static str) -> Self {
+        Self { code, reason, metadata: Vec::new(), retry_after: None }
+    }
+
+    fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.metadata.push((key, value.to_string()));
+        self
+    }
+
+    fn retry(self, after: Duration) -> Self {
+        Self { retry_after: Some(after), ..self }
+    }
+}
+
+impl ApiError {
+    /// The status of this error.
+    pub fn status(&self) -> Status {
+        let row = self.row();
+        let metadata: HashMap<_, _> =
+            row.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut details = ErrorDetails::with_error_info(row.reason, DOMAIN, metadata);
+        if row.retry_after.is_some() {
+            details.set_retry_info(row.retry_after);
+        }
+        if let ApiError::Invalid(violations) = self {
+            for violation in violations.all() {
+                details.add_bad_request_violation(&violation.field, &violation.description);
+            }
+        }
+        Status::with_error_details(row.code, self.to_string(), details)
+    }
+
+    fn row(&self) -> Row {
+        match self {
+            ApiError::Invalid(violations) => {
+                let reason = violations.all().first().map_or(INVALID_FIELD, |first| first.reason);
+                Row::new(Code::InvalidArgument, reason)
+            }
+            ApiError::Rejected(rejection) => rejection_row(rejection),
+            ApiError::Propose(error) => propose_row(error),
+            ApiError::RunNotFound { name } => Row::new(Code::NotFound, "RUN_NOT_FOUND").with("name", name),
+            ApiError::ScheduleNotFound { name } => {
+                Row::new(Code::NotFound, "SCHEDULE_NOT_FOUND").with("name", name)
+            }
+            ApiError::Timing(_) => Row::new(Code::Internal, "TIMING_UNREADABLE"),
+            ApiError::Transfer(error) => transfer_row(error),
+            ApiError::NotLeader { leader } => leader_row(leader),
+            ApiError::NoLeader => Row::new(Code::Unavailable, "NO_LEADER").retry(RETRY_LEADER),
+            // The SDK takes every reason of UNAVAILABLE but the two above for "may have been done".
+            ApiError::ForwardingFailed { .. } => {
+                Row::new(Code::Unavailable, "FORWARDING_FAILED").retry(RETRY_LEADER)
+            }
+            ApiError::DialAgain => Row::new(Code::Unavailable, "LEADERSHIP_MOVED").retry(Duration::ZERO),
+            ApiError::TooManyExecutors { max } => Row::new(Code::ResourceExhausted, "TOO_MANY_EXECUTORS")
+                .with("limit", max)
+                .retry(RETRY_EXECUTORS),
+            ApiError::Overloaded { max } => {
+                Row::new(Code::ResourceExhausted, "TOO_MANY_CALLS").with("max", max).retry(RETRY_LIMIT)
+            }
+            ApiError::DeadlineExceeded => Row::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            ApiError::WrongOutcome => Row::new(Code::Internal, "WRONG_OUTCOME"),
+        }
+    }
+}
+
+fn rejection_row(rejection: &Rejection) -> Row {
+    match rejection {
+        Rejection::ScheduleNotFound { key } => {
+            Row::new(Code::NotFound, "SCHEDULE_NOT_FOUND").with("name", names::schedule_name(key))
+        }
+        Rejection::ScheduleExists { key } => {
+            Row::new(Code::AlreadyExists, "SCHEDULE_EXISTS").with("name", names::schedule_name(key))
+        }
+        Rejection::RevisionMismatch { key, current } => Row::new(Code::Aborted, "ETAG_MISMATCH")
+            .with("name", names::schedule_name(key))
+            .with("etag", current),
+        Rejection::RequestIdReused { id } => {
+            Row::new(Code::InvalidArgument, "REQUEST_ID_REUSED").with("request_id", id)
+        }
+        Rejection::NotCaughtUp { key } => Row::new(Code::Unavailable, "NOT_CAUGHT_UP")
+            .with("name", names::schedule_name(key))
+            .retry(RETRY_CAUGHT_UP),
+        Rejection::TooManyWaiting { key, waiting } => Row::new(Code::ResourceExhausted, "TOO_MANY_WAITING")
+            .with("name", names::schedule_name(key))
+            .with("waiting", waiting)
+            .retry(RETRY_LIMIT),
+        Rejection::Malformed { .. } => Row::new(Code::Internal, "MALFORMED_COMMAND"),
+    }
+}
+
+fn propose_row(error: &ProposeError) -> Row {
+    match error {
+        ProposeError::NotLeader { leader: Some(leader) } => leader_row(leader),
+        ProposeError::NotLeader { leader: None } | ProposeError::NoLeader => {
+            Row::new(Code::Unavailable, "NO_LEADER").retry(RETRY_LEADER)
+        }
+        ProposeError::OutcomeUnknown => Row::new(Code::Unavailable, "OUTCOME_UNKNOWN").retry(RETRY_LEADER),
+        ProposeError::TooLarge { .. } => Row::new(Code::InvalidArgument, "COMMAND_TOO_LARGE"),
+        ProposeError::Stopped => Row::new(Code::Unavailable, "NODE_STOPPING").retry(RETRY_LEADER),
+    }
+}
+
+fn transfer_row(error: &TransferError) -> Row {
+    match error {
+        TransferError::NotLeader { leader: Some(leader) } => leader_row(leader),
+        TransferError::NotLeader { leader: None } => {
+            Row::new(Code::Unavailable, "NO_LEADER").retry(RETRY_LEADER)
+        }
+        TransferError::NoSuccessor => Row::new(Code::FailedPrecondition, "NO_SUCCESSOR"),
+        TransferError::NotAVoter { to } => {
+            Row::new(Code::FailedPrecondition, "NOT_A_VOTER").with("node_id", to)
+        }
+        TransferError::TimedOut { to } => {
+            Row::new(Code::Unavailable, "TRANSFER_TIMED_OUT").with("node_id", to).retry(RETRY_LEADER)
+        }
+        TransferError::Stopped => Row::new(Code::Unavailable, "NODE_STOPPING").retry(RETRY_LEADER),
+    }
+}
+
+fn leader_row((id, member): &(NodeId, Member)) -> Row {
+    Row::new(Code::Unavailable, "NOT_LEADER")
+        .with("leader_id", id)
+        .with("leader_address", &member.api_address)
+        .retry(RETRY_LEADER)
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        error.status()
+    }
+}
+
+/// The status of a node that does not lead: with the leader, if it knows one.
+pub fn not_leader(replica: &Replica) -> Status {
+    let leadership = replica.leadership().borrow().clone();
+    match leadership {
+        Leadership::Follower { leader: Some(leader) } => ApiError::NotLeader { leader },
+        Leadership::Follower { leader: None } | Leadership::Leader { .. } => ApiError::NoLeader,
+    }
+    .status()
+}
+
+/// The end of an executor's stream when leadership moves.
+pub fn dial_again() -> Status {
+    ApiError::DialAgain.status()
+}
+
+/// The status of one field that breaks a rule.
+pub fn invalid_argument(field: &str, why: &str) -> Status {
+    ApiError::Invalid(Violations::one(field, why, INVALID_FIELD)).status()
+}
+
+/// The name of a code, as the gRPC specification writes it.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use belfry_core::{Revision, ScheduleKey};
+
+    use super::*;
+
+    fn rejections() -> Vec<Rejection> {
+        let key = ScheduleKey::new("a", "b");
+        vec![
+            Rejection::ScheduleNotFound { key: key.clone() },
+            Rejection::ScheduleExists { key: key.clone() },
+            Rejection::RevisionMismatch { key: key.clone(), current: Revision(7) },
+            Rejection::RequestIdReused { id: "r".into() },
+            Rejection::NotCaughtUp { key: key.clone() },
+            Rejection::TooManyWaiting { key, waiting: 100 },
+            Rejection::Malformed { why: "so" },
+        ]
+    }
+
+    fn errors() -> Vec<ApiError> {
+        let member =
+            Member { api_address: "n2:7400".into(), peer_address: "n2:7401".into(), incarnation: "".into() };
+        let leader = (NodeId(2), member);
+        let mut errors: Vec<_> = rejections().into_iter().map(ApiError::Rejected).collect();
+        errors.extend([
+            ApiError::Invalid(Violations::one("f", "is wrong", INVALID_FIELD)),
+            ApiError::Propose(ProposeError::NotLeader { leader: Some(leader.clone()) }),
+            ApiError::Propose(ProposeError::NotLeader { leader: None }),
+            ApiError::Propose(ProposeError::NoLeader),
+            ApiError::Propose(ProposeError::OutcomeUnknown),
+            ApiError::Propose(ProposeError::Stopped),
+            ApiError::Propose(ProposeError::TooLarge { bytes: 2, max: 1 }),
+            ApiError::Transfer(TransferError::NotLeader { leader: Some(leader.clone()) }),
+            ApiError::Transfer(TransferError::NotLeader { leader: None }),
+            ApiError::Transfer(TransferError::NoSuccessor),
+            ApiError::Transfer(TransferError::NotAVoter { to: NodeId(9) }),
+            ApiError::Transfer(TransferError::TimedOut { to: NodeId(2) }),
+            ApiError::Transfer(TransferError::Stopped),
+            ApiError::RunNotFound { name: "r".into() },
+            ApiError::ScheduleNotFound { name: "s".into() },
+            ApiError::NotLeader { leader },
+            ApiError::NoLeader,
+            ApiError::ForwardingFailed { address: "n2:7400".into(), cause: "reset".into() },
+            ApiError::DialAgain,
+            ApiError::TooManyExecutors { max: 1 },
+            ApiError::Overloaded { max: 1 },
+            ApiError::DeadlineExceeded,
+            ApiError::WrongOutcome,
+        ]);
+        errors
+    }
+
+    #[test]
+    fn every_error_has_a_reason_and_says_when_to_retry() {
+        for error in errors() {
+            let status = error.status();
+            let details = status.get_error_details();
+            let info = details.error_info().unwrap_or_else(|| panic!("ERROR-1: {error}"));
+            assert_eq!(info.domain, "belfry");
+            assert!(
+                info.reason.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'),
+                "{}",
+                info.reason
+            );
+            let wants_retry = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
+            assert_eq!(details.retry_info().is_some(), wants_retry, "ERROR-2: {error}");
+            assert!(!status.message().is_empty() && !status.message().ends_with('.'), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_certainly_not_done_says_so() {
+        for error in errors() {
+            let undone = matches!(
+                &error,
+                ApiError::NotLeader { .. }
+                    | ApiError::NoLeader
+                    | ApiError::Propose(ProposeError::NotLeader { .. } | ProposeError::NoLeader)
+                    | ApiError::Transfer(TransferError::NotLeader { .. })
+            );
+            let reason = error.row().reason;
+            assert_eq!(matches!(reason, "NOT_LEADER" | "NO_LEADER"), undone, "ERROR-3: {error}");
+        }
+    }
+
+    #[test]
+    fn the_codes_are_those_of_the_conventions() {
+        let codes: Vec<_> =
+            rejections().into_iter().map(|rejection| ApiError::Rejected(rejection).status().code()).collect();
+        assert_eq!(
+            codes,
+            [
+                Code::NotFound,
+                Code::AlreadyExists,
+                Code::Aborted,
+                Code::InvalidArgument,
+                Code::Unavailable,
+                Code::ResourceExhausted,
+                Code::Internal
+            ]
+        );
+    }
+
+    #[test]
+    fn details_carry_fields_and_the_leader() {
+        let status = invalid_argument("schedule.pool", "is wrong");
+        assert_eq!(status.message(), "schedule.pool: is wrong");
+        let details = status.get_error_details();
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, "schedule.pool");
+        let not_leader =
+            errors().into_iter().find(|error| matches!(error, ApiError::NotLeader { .. })).unwrap();
+        let details = not_leader.status().get_error_details();
+        let metadata = &details.error_info().unwrap().metadata;
+        assert_eq!((metadata["leader_id"].as_str(), metadata["leader_address"].as_str()), ("2", "n2:7400"));
+    }
+}

@@ -1,0 +1,114 @@
+//! The methods of the API: where each is answered, and how long it may take.
+
+/// Who answers a method.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// The node that was asked, also without a leader.
+    Here,
+    /// The leader.
+    Leader,
+    /// The leader, or the node that was asked if the caller can do with an older state.
+    LeaderUnlessStale,
+}
+
+/// How a method is limited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// Counts as a call and has a deadline.
+    Call,
+    /// Must be answered by a node that is overloaded, too: somebody wants to know how it is.
+    Probe,
+    /// Lasts for as long as both sides want.
+    Stream,
+}
+
+/// A method.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Method {
+    path: &'static str,
+    /// As metrics and spans name it.
+    pub(super) name: &'static str,
+    pub(super) place: Place,
+    pub(super) kind: Kind,
+}
+
+impl Method {
+    const fn new(path: &'static str, name: &'static str, place: Place, kind: Kind) -> Self {
+        Self { path, name, place, kind }
+    }
+}
+
+const METHODS: [Method; 13] = [
+    Method::new("/belfry.v1.ScheduleService/CreateSchedule", "CreateSchedule", Place::Leader, Kind::Call),
+    Method::new(
+        "/belfry.v1.ScheduleService/GetSchedule",
+        "GetSchedule",
+        Place::LeaderUnlessStale,
+        Kind::Call,
+    ),
+    Method::new(
+        "/belfry.v1.ScheduleService/ListSchedules",
+        "ListSchedules",
+        Place::LeaderUnlessStale,
+        Kind::Call,
+    ),
+    Method::new("/belfry.v1.ScheduleService/UpdateSchedule", "UpdateSchedule", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.ScheduleService/DeleteSchedule", "DeleteSchedule", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.ScheduleService/PauseSchedule", "PauseSchedule", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.ScheduleService/ResumeSchedule", "ResumeSchedule", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.ScheduleService/TriggerSchedule", "TriggerSchedule", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.RunService/GetRun", "GetRun", Place::LeaderUnlessStale, Kind::Call),
+    Method::new("/belfry.v1.RunService/ListRuns", "ListRuns", Place::LeaderUnlessStale, Kind::Call),
+    Method::new("/belfry.v1.ExecutorService/Session", "Session", Place::Leader, Kind::Stream),
+    Method::new("/belfry.v1.ClusterService/GetClusterStatus", "GetClusterStatus", Place::Here, Kind::Probe),
+    Method::new(
+        "/belfry.v1.ClusterService/TransferLeadership",
+        "TransferLeadership",
+        Place::Leader,
+        Kind::Call,
+    ),
+];
+
+/// Health, reflection, and methods that do not exist.
+const OTHER: Method = Method::new("", "other", Place::Here, Kind::Stream);
+
+/// The method of a path.
+pub(super) fn find(path: &str) -> &'static Method {
+    METHODS.iter().find(|method| method.path == path).unwrap_or(&OTHER)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    /// A method that is missing here would be answered by followers, from an older state.
+    #[test]
+    fn the_table_has_every_method_of_the_contract() {
+        let files = prost_types::FileDescriptorSet::decode(belfry_proto::DESCRIPTORS).unwrap().file;
+        let mut count = 0;
+        for file in files.iter().filter(|file| file.package() == "belfry.v1") {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/belfry.v1.{}/{}", service.name(), method.name());
+                    let found = find(&path);
+                    assert_eq!(found.name, method.name(), "{path} is not in the table");
+                    let streams = method.client_streaming() || method.server_streaming();
+                    assert_eq!(found.kind == Kind::Stream, streams, "{path}");
+                    let reads = method.name().starts_with("Get") || method.name().starts_with("List");
+                    assert_eq!(found.place == Place::Leader, !reads, "{path}");
+                    count += 1;
+                }
+            }
+        }
+        assert_eq!(count, METHODS.len());
+    }
+
+    #[test]
+    fn everything_else_is_answered_here() {
+        for path in ["/grpc.health.v1.Health/Check", "/belfry.v1.ScheduleService/GetSchedule2", "", "/"] {
+            assert_eq!(find(path), &OTHER, "{path}");
+        }
+    }
+}

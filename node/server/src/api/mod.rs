@@ -1,0 +1,173 @@
+//! The gRPC edge: everything that clients and executors say to a node comes in here.
+//!
+//! ```text
+//!   edge (span, limit, deadline, metrics) ──► forward ──► the leader
+//!                                                └──► schedules, runs, cluster, executors, health, reflection
+//! ```
+//! A handler reads: decode, validate, propose or read, encode. `errors` is the one table from our errors to a status.
+//!
+//! - API-1: schedule operations are linearizable: writes go through the log, reads through a barrier, on the leader.
+//! - API-2: the same request id gives the same answer, across leader changes.
+
+mod body;
+mod cluster;
+mod definition;
+mod edge;
+mod encode;
+pub mod errors;
+mod forward;
+mod health;
+mod mask;
+mod methods;
+pub mod names;
+mod pages;
+mod propose;
+mod runs;
+mod schedules;
+mod violations;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use belfry_proto::v1::cluster_service_server::ClusterServiceServer;
+use belfry_proto::v1::executor_service_server::{ExecutorService, ExecutorServiceServer};
+use belfry_proto::v1::run_service_server::RunServiceServer;
+use belfry_proto::v1::schedule_service_server::ScheduleServiceServer;
+use http::HeaderMap;
+use tokio_util::sync::CancellationToken;
+use tonic::Request;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tonic_health::pb::health_server::HealthServer;
+use tower::layer::util::{Identity, Stack};
+
+use self::definition::Rules;
+use self::edge::EdgeLimits;
+use self::errors::ApiError;
+use self::forward::Forward;
+use self::health::NodeHealth;
+use crate::clock::SharedClock;
+use crate::config::Limits;
+use crate::leader::{ExecutorSessions, Leader};
+use crate::metrics::Metrics;
+use crate::raft::Replica;
+use crate::timings::Timings;
+
+pub use self::edge::{Edge, EdgeService};
+pub use self::violations::{Violation, Violations};
+
+/// What the API is made of.
+pub struct ApiParts<E = ExecutorSessions> {
+    /// Proposes and reads.
+    pub replica: Replica,
+    /// For the instants in commands.
+    pub clock: SharedClock,
+    /// Evaluates timings.
+    pub timings: Timings,
+    /// Counts calls.
+    pub metrics: Metrics,
+    /// Knows the executors, while this node leads.
+    pub leader: Arc<Leader>,
+    /// Serves the streams of executors.
+    pub executors: E,
+    /// What clients may ask for.
+    pub limits: Limits,
+    /// Ends what this node passes on.
+    pub stop: CancellationToken,
+}
+
+/// The API of a node, ready to be served. `server` says how connections behave.
+pub fn router<E: ExecutorService>(server: Server, parts: ApiParts<E>) -> Router<Stack<Edge, Identity>> {
+    let leadership = parts.replica.leadership();
+    let forward = Forward::new(parts.replica.node_id(), leadership, parts.stop.clone());
+    let limits = EdgeLimits {
+        calls_max: parts.limits.request_concurrency_max,
+        timeout_max: parts.limits.request_timeout_max.0,
+    };
+    let edge = Edge::new(forward, parts.metrics.clone(), limits);
+    // Every stream of an executor and every call may come through one connection: that of a node that passes them on.
+    // The default of 200 would keep the others waiting in silence.
+    let streams_max = parts.limits.executors_max.saturating_add(parts.limits.request_concurrency_max);
+    server
+        .max_concurrent_streams(u32::try_from(streams_max).unwrap_or(u32::MAX))
+        .layer(edge)
+        .add_routes(routes(parts))
+}
+
+fn routes<E: ExecutorService>(parts: ApiParts<E>) -> Routes {
+    let max = parts.limits.message_bytes_max;
+    let health = NodeHealth::new(parts.replica.leadership(), parts.stop.clone());
+    let ApiParts { replica, clock, timings, metrics, leader, executors, limits, stop: _ } = parts;
+    let api = Api(Arc::new(Shared { replica, clock, timings, metrics, leader, limits }));
+    let schedules = ScheduleServiceServer::new(api.clone());
+    let runs = RunServiceServer::new(api.clone());
+    let cluster = ClusterServiceServer::new(api);
+    let executors = ExecutorServiceServer::new(executors);
+    let routes = Routes::new(schedules.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(runs.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(cluster.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(executors.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(HealthServer::new(health));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(belfry_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let broken = "the descriptors were written by our own build";
+    // Older tools speak the alpha version only.
+    routes
+        .add_service(reflection().build_v1().expect(broken))
+        .add_service(reflection().build_v1alpha().expect(broken))
+        .prepare()
+}
+
+/// The handlers. Cheap to clone.
+#[derive(Clone)]
+struct Api(Arc<Shared>);
+
+struct Shared {
+    replica: Replica,
+    clock: SharedClock,
+    timings: Timings,
+    metrics: Metrics,
+    leader: Arc<Leader>,
+    limits: Limits,
+}
+
+impl Api {
+    fn rules(&self) -> Rules<'_> {
+        Rules { limits: &self.0.limits }
+    }
+
+    fn name_max(&self) -> usize {
+        self.0.limits.name_bytes_max
+    }
+
+    /// What is read afterwards is linearizable (API-1), unless the caller can do with an older state.
+    async fn barrier(&self, freshness: Freshness) -> Result<(), ApiError> {
+        match freshness {
+            Freshness::Linearizable => Ok(self.0.replica.read_barrier().await?),
+            Freshness::Stale => Ok(()),
+        }
+    }
+}
+
+/// How new the state must be that a read sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Freshness {
+    /// Everything acknowledged before the read.
+    Linearizable,
+    /// Whatever this node has.
+    Stale,
+}
+
+impl Freshness {
+    /// What the caller asked for.
+    fn of<T>(request: &Request<T>) -> Self {
+        let headers: &HeaderMap = request.metadata().as_ref();
+        if forward::is_stale(headers) { Freshness::Stale } else { Freshness::Linearizable }
+    }
+}

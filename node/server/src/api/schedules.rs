@@ -1,0 +1,503 @@
+//! `ScheduleService`.
+
+use std::sync::Arc;
+
+use belfry_core::command::{RequestKey, Retime};
+use belfry_core::definition::Definition;
+use belfry_core::run::{RunState, Trigger};
+use belfry_core::schedule::{Counters, Pause};
+use belfry_core::state::MANUAL_WAITING_MAX;
+use belfry_core::{
+    Action, AttemptNo, Generation, Outcome, Rejection, Revision, Run, RunId, Schedule, ScheduleId,
+    ScheduleKey, UnixMillis,
+};
+use belfry_proto::v1 as pb;
+use belfry_proto::v1::schedule_service_server::ScheduleService;
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+use ulid::Ulid;
+
+use super::encode::{self, NEXT_TIMES, NEXT_TIMES_IN_LIST, Output, RunView, ScheduleView};
+use super::errors::ApiError;
+use super::mask::Mask;
+use super::pages::{self, Place};
+use super::propose::{Patience, check_revision, request_key, revision};
+use super::violations::Violations;
+use super::{Api, Freshness, names};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl ScheduleService for Api {
+    async fn create_schedule(&self, request: Request<pb::CreateScheduleRequest>) -> Answer<pb::Schedule> {
+        Ok(Response::new(self.create(request.into_inner()).await?))
+    }
+
+    async fn get_schedule(&self, request: Request<pb::GetScheduleRequest>) -> Answer<pb::Schedule> {
+        let freshness = Freshness::of(&request);
+        Ok(Response::new(self.get(request.into_inner(), freshness).await?))
+    }
+
+    async fn list_schedules(
+        &self,
+        request: Request<pb::ListSchedulesRequest>,
+    ) -> Answer<pb::ListSchedulesResponse> {
+        let freshness = Freshness::of(&request);
+        Ok(Response::new(self.list(request.into_inner(), freshness).await?))
+    }
+
+    async fn update_schedule(&self, request: Request<pb::UpdateScheduleRequest>) -> Answer<pb::Schedule> {
+        Ok(Response::new(self.update(request.into_inner()).await?))
+    }
+
+    async fn delete_schedule(&self, request: Request<pb::DeleteScheduleRequest>) -> Answer<()> {
+        Ok(Response::new(self.delete(request.into_inner()).await?))
+    }
+
+    async fn pause_schedule(&self, request: Request<pb::PauseScheduleRequest>) -> Answer<pb::Schedule> {
+        Ok(Response::new(self.pause(request.into_inner()).await?))
+    }
+
+    async fn resume_schedule(&self, request: Request<pb::ResumeScheduleRequest>) -> Answer<pb::Schedule> {
+        Ok(Response::new(self.resume(request.into_inner()).await?))
+    }
+
+    async fn trigger_schedule(&self, request: Request<pb::TriggerScheduleRequest>) -> Answer<pb::Run> {
+        Ok(Response::new(self.trigger(request.into_inner()).await?))
+    }
+}
+
+/// A schedule to be made.
+struct Creation {
+    key: ScheduleKey,
+    definition: Definition,
+    pause: Option<Pause>,
+    request: Option<RequestKey>,
+    validate_only: bool,
+}
+
+impl Api {
+    async fn create(&self, request: pb::CreateScheduleRequest) -> Result<pb::Schedule, ApiError> {
+        let mut found = Violations::default();
+        let max = self.name_max();
+        let namespace = found.take("parent", names::parse_namespace(&request.parent, max));
+        found.take("schedule_id", names::check_segment("schedule", &request.schedule_id, max));
+        let key = ScheduleKey::new(namespace.unwrap_or_default(), request.schedule_id.as_str());
+        let request_key = request_key(&request, &mut found);
+        let given = request.schedule.unwrap_or_else(|| {
+            found.add("schedule", "is required");
+            pb::Schedule::default()
+        });
+        let definition = self.read_definition(&key, &given, &mut found);
+        let pause = given.pause.as_ref().map(|pause| self.read_pause("schedule.pause.", pause, &mut found));
+        let definition = found.or(definition)?;
+        let validate_only = request.validate_only;
+        self.make(Creation { key, definition, pause, request: request_key, validate_only }).await
+    }
+
+    async fn make(&self, creation: Creation) -> Result<pb::Schedule, ApiError> {
+        let Creation { key, definition, pause, request, validate_only } = creation;
+        let now = self.0.clock.now();
+        let next_fire_at = self.0.timings.next(&definition.timing, now)?;
+        let definition = Arc::new(definition);
+        if validate_only {
+            self.barrier(Freshness::Linearizable).await?;
+            if self.0.replica.read(|state| state.schedule_named(&key).is_some()) {
+                return Err(Rejection::ScheduleExists { key }.into());
+            }
+            let pause = pause.map(|pause| Pause { paused_at: now, ..pause });
+            return Ok(self.preview(&preview(key, definition, next_fire_at, pause, now), now));
+        }
+        let uid = Ulid::generate().to_string().into();
+        let action = Action::CreateSchedule { key, uid, definition, next_fire_at, pause };
+        let outcome = self.propose(now, request, action).await?;
+        self.encode_outcome(outcome)
+    }
+
+    async fn get(
+        &self,
+        request: pb::GetScheduleRequest,
+        freshness: Freshness,
+    ) -> Result<pb::Schedule, ApiError> {
+        let key = self.read_name("name", &request.name)?;
+        self.barrier(freshness).await?;
+        let view = self.view(&key)?;
+        Ok(encode::schedule(&view, &self.0.timings, self.0.clock.now(), NEXT_TIMES))
+    }
+
+    async fn list(
+        &self,
+        request: pb::ListSchedulesRequest,
+        freshness: Freshness,
+    ) -> Result<pb::ListSchedulesResponse, ApiError> {
+        let mut found = Violations::default();
+        let namespace = found.take("parent", names::parse_namespaces(&request.parent, self.name_max()));
+        let size = pages::size(request.page_size, self.0.limits.page_size_max, &mut found);
+        let list = format!("ListSchedules {}", request.parent);
+        let place = pages::place(&list, &request.page_token, &mut found);
+        let namespace = found.or(namespace)?;
+        let from = match place {
+            Some(Place::Schedule(key)) => key,
+            Some(Place::Row(..) | Place::Run(_)) | None => {
+                ScheduleKey::new(namespace.unwrap_or_default(), "")
+            }
+        };
+        self.barrier(freshness).await?;
+        // One more than asked for: it says where the next page begins.
+        let mut views = self.0.replica.read(|state| {
+            let inside = |schedule: &&Schedule| {
+                namespace.is_none_or(|namespace| *schedule.key.namespace == *namespace)
+            };
+            let schedules = state.schedules_from(&from).take_while(inside).take(size + 1);
+            schedules.map(|schedule| ScheduleView::of(state, schedule)).collect::<Vec<_>>()
+        });
+        let mut next = (views.len() > size).then(|| views.remove(size).schedule.key);
+        let now = self.0.clock.now();
+        let mut schedules = Vec::with_capacity(views.len());
+        let mut bytes = 0;
+        for view in views {
+            let schedule = encode::schedule(&view, &self.0.timings, now, NEXT_TIMES_IN_LIST);
+            bytes += schedule.encoded_len();
+            if bytes > pages::PAGE_BYTES_MAX && !schedules.is_empty() {
+                next = Some(view.schedule.key);
+                break;
+            }
+            schedules.push(schedule);
+        }
+        let next_page_token = next.map_or_else(String::new, |key| pages::token(&list, &Place::Schedule(key)));
+        Ok(pb::ListSchedulesResponse { schedules, next_page_token })
+    }
+
+    async fn update(&self, request: pb::UpdateScheduleRequest) -> Result<pb::Schedule, ApiError> {
+        let mut found = Violations::default();
+        let request_key = request_key(&request, &mut found);
+        let mask = Mask::read(request.update_mask.as_ref(), &mut found);
+        let Some(given) = request.schedule.as_ref() else {
+            found.add("schedule", "is required");
+            return Err(found.into());
+        };
+        let key = found.take("schedule.name", names::parse_schedule(&given.name, self.name_max()));
+        let etag = revision("schedule.etag", &given.etag, &mut found);
+        let update = Update {
+            key: found.or(key)?,
+            mask,
+            given,
+            etag,
+            request: request_key,
+            allow_missing: request.allow_missing,
+            validate_only: request.validate_only,
+        };
+        let mut patience = Patience::new(self);
+        let mut races = 0;
+        loop {
+            match self.update_once(&update).await {
+                // Somebody changed it between our reading and our writing, and the caller did not ask for a certain
+                // version: the masked fields go on top of theirs.
+                Err(ApiError::Rejected(Rejection::RevisionMismatch { .. }))
+                    if update.etag.is_none() && races < UPDATE_RACES_MAX =>
+                {
+                    races += 1;
+                }
+                Err(error) if patience.again(&error).await => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn update_once(&self, update: &Update<'_>) -> Result<pb::Schedule, ApiError> {
+        let Update { key, mask, given, etag, request, allow_missing, validate_only } = update;
+        self.barrier(Freshness::Linearizable).await?;
+        let current = match self.view(key) {
+            Ok(current) => current,
+            Err(ApiError::Rejected(Rejection::ScheduleNotFound { .. })) if *allow_missing => {
+                return self.make(self.creation(update)?).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let now = self.0.clock.now();
+        let definition = self.merge(key, &current.schedule.definition, mask, given, now)?;
+        let retime = if definition.timing == current.schedule.definition.timing {
+            Retime::Keep
+        } else {
+            Retime::From(self.0.timings.next(&definition.timing, now)?)
+        };
+        let definition = Arc::new(definition);
+        if *validate_only {
+            check_revision(&current.schedule, *etag)?;
+            let mut changed = current;
+            changed.schedule.definition = definition;
+            if let Retime::From(next) = retime {
+                changed.schedule.next_fire_at = next;
+            }
+            return Ok(encode::schedule(&changed, &self.0.timings, now, NEXT_TIMES));
+        }
+        // Without an etag of the caller's, that of what was merged: a change in between must not be lost.
+        let expected = Some(etag.unwrap_or(current.schedule.revision));
+        let action = Action::UpdateSchedule { key: key.clone(), expected, definition, retime };
+        let outcome = self.propose(now, request.clone(), action).await?;
+        self.encode_outcome(outcome)
+    }
+
+    /// The schedule that an update makes where there is none; masks do not apply then.
+    fn creation(&self, update: &Update<'_>) -> Result<Creation, ApiError> {
+        let mut found = Violations::default();
+        let definition = self.read_definition(&update.key, update.given, &mut found);
+        let definition = found.or(definition)?;
+        let (key, request) = (update.key.clone(), update.request.clone());
+        Ok(Creation { key, definition, pause: None, request, validate_only: update.validate_only })
+    }
+
+    async fn delete(&self, request: pb::DeleteScheduleRequest) -> Result<(), ApiError> {
+        let mut found = Violations::default();
+        let request_key = request_key(&request, &mut found);
+        let expected = revision("etag", &request.etag, &mut found);
+        let key = found.take("name", names::parse_schedule(&request.name, self.name_max()));
+        let key = found.or(key)?;
+        let deleted = if request.validate_only {
+            self.barrier(Freshness::Linearizable).await?;
+            self.view(&key).and_then(|view| check_revision(&view.schedule, expected))
+        } else {
+            let action = || Action::DeleteSchedule { key: key.clone(), expected };
+            self.propose_patiently(request_key, action).await.map(drop)
+        };
+        match deleted {
+            Err(ApiError::Rejected(Rejection::ScheduleNotFound { .. })) if request.allow_missing => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn pause(&self, request: pb::PauseScheduleRequest) -> Result<pb::Schedule, ApiError> {
+        let mut found = Violations::default();
+        let request_key = request_key(&request, &mut found);
+        let expected = revision("etag", &request.etag, &mut found);
+        let asked = pb::Pause { reason: request.reason, actor: request.actor, pause_time: None };
+        let pause = self.read_pause("", &asked, &mut found);
+        let key = found.take("name", names::parse_schedule(&request.name, self.name_max()));
+        let key = found.or(key)?;
+        if request.validate_only {
+            return self
+                .validated(&key, expected, |schedule, now| {
+                    let paused_at = schedule.pause.as_ref().map_or(now, |pause| pause.paused_at);
+                    schedule.pause = Some(Pause { paused_at, ..pause });
+                })
+                .await;
+        }
+        let Pause { reason, actor, .. } = pause;
+        let action = Action::PauseSchedule { key, expected, reason, actor };
+        let outcome = self.propose(self.0.clock.now(), request_key, action).await?;
+        self.encode_outcome(outcome)
+    }
+
+    async fn resume(&self, request: pb::ResumeScheduleRequest) -> Result<pb::Schedule, ApiError> {
+        let mut found = Violations::default();
+        let request_key = request_key(&request, &mut found);
+        let expected = revision("etag", &request.etag, &mut found);
+        found.limit("actor", request.actor.len(), self.name_max(), "bytes");
+        let key = found.take("name", names::parse_schedule(&request.name, self.name_max()));
+        let key = found.or(key)?;
+        if request.validate_only {
+            return self.validated(&key, expected, |schedule, _| schedule.pause = None).await;
+        }
+        let action = || Action::ResumeSchedule { key: key.clone(), expected };
+        let outcome = self.propose_patiently(request_key, action).await?;
+        self.encode_outcome(outcome)
+    }
+
+    async fn trigger(&self, request: pb::TriggerScheduleRequest) -> Result<pb::Run, ApiError> {
+        let mut found = Violations::default();
+        let request_key = request_key(&request, &mut found);
+        found.limit("actor", request.actor.len(), self.name_max(), "bytes");
+        let key = found.take("name", names::parse_schedule(&request.name, self.name_max()));
+        let key = found.or(key)?;
+        let now = self.0.clock.now();
+        let actor: Arc<str> = request.actor.into();
+        if request.validate_only {
+            self.barrier(Freshness::Linearizable).await?;
+            let view = self.view(&key)?;
+            if view.due >= MANUAL_WAITING_MAX {
+                return Err(Rejection::TooManyWaiting { key, waiting: view.due }.into());
+            }
+            let run = manual_run(&view.schedule, actor, now);
+            return Ok(encode::run(RunView::preview(run, view.schedule), Output::LeftOut));
+        }
+        let action = Action::TriggerSchedule { key, actor };
+        let Outcome::Run(run) = self.propose(now, request_key, action).await? else {
+            return Err(ApiError::WrongOutcome);
+        };
+        // A repeated request counts again here; it is rare, and the ledger is exact.
+        self.0.metrics.count_rows_created("manual", 1);
+        let view = self.0.replica.read(|state| RunView::of(state, &run));
+        Ok(encode::run(view.ok_or(ApiError::WrongOutcome)?, Output::LeftOut))
+    }
+
+    // ---- reading requests
+
+    fn read_name(&self, field: &str, name: &str) -> Result<ScheduleKey, ApiError> {
+        let mut found = Violations::default();
+        let key = found.take(field, names::parse_schedule(name, self.name_max()));
+        Ok(found.or(key)?)
+    }
+
+    fn read_definition(
+        &self,
+        key: &ScheduleKey,
+        given: &pb::Schedule,
+        found: &mut Violations,
+    ) -> Option<Definition> {
+        let rules = self.rules();
+        // All of them are read before any is missed, so that everything wrong is said at once.
+        let timing = rules.timing(key, given.timing.as_ref(), None, self.0.clock.now(), found);
+        let target = rules.target(given.target.as_ref(), found);
+        let policies = rules.policies(given.policies.as_ref(), found);
+        let pool = rules.pool(&given.pool, found);
+        let labels = rules.labels(&given.labels, found);
+        let description = rules.description(&given.description, found);
+        Some(Definition { timing: timing?, target: target?, policies: policies?, pool, labels, description })
+    }
+
+    /// `current` with the masked fields of `given`. Only those are checked: what is stored was checked when it came in,
+    /// and limits may have changed since.
+    fn merge(
+        &self,
+        key: &ScheduleKey,
+        current: &Definition,
+        mask: &Mask,
+        given: &pb::Schedule,
+        now: UnixMillis,
+    ) -> Result<Definition, ApiError> {
+        let (rules, mut found) = (self.rules(), Violations::default());
+        let mut merged = current.clone();
+        if mask.has("timing") {
+            let timing = rules.timing(key, given.timing.as_ref(), Some(&current.timing), now, &mut found);
+            merged.timing = timing.unwrap_or(merged.timing);
+        }
+        if mask.has("target") {
+            merged.target = rules.target(given.target.as_ref(), &mut found).unwrap_or(merged.target);
+        }
+        if mask.has_policies() {
+            let given = given.policies.unwrap_or_default();
+            let policies = mask.merge_policies(encode::policies(&current.policies), &given);
+            merged.policies = rules.policies(Some(&policies), &mut found).unwrap_or(merged.policies);
+        }
+        if mask.has("pool") {
+            merged.pool = rules.pool(&given.pool, &mut found);
+        }
+        if mask.has("labels") {
+            merged.labels = rules.labels(&given.labels, &mut found);
+        }
+        if mask.has("description") {
+            merged.description = rules.description(&given.description, &mut found);
+        }
+        found.check()?;
+        Ok(merged)
+    }
+
+    /// Reads a pause; the instant is the state machine's to say.
+    fn read_pause(&self, prefix: &str, pause: &pb::Pause, found: &mut Violations) -> Pause {
+        let field = |name: &str| format!("{prefix}{name}");
+        if pause.reason.trim().is_empty() {
+            found.add(&field("reason"), "is required: whoever finds it paused at night wants to know why");
+        }
+        found.limit(&field("reason"), pause.reason.len(), self.0.limits.description_bytes_max, "bytes");
+        found.limit(&field("actor"), pause.actor.len(), self.name_max(), "bytes");
+        Pause { reason: pause.reason.clone(), actor: pause.actor.clone(), paused_at: UnixMillis::default() }
+    }
+
+    // ---- writing answers
+
+    fn view(&self, key: &ScheduleKey) -> Result<ScheduleView, ApiError> {
+        let view = |state: &belfry_core::State| {
+            state.schedule_named(key).map(|schedule| ScheduleView::of(state, schedule))
+        };
+        let view = self.0.replica.read(view);
+        view.ok_or_else(|| Rejection::ScheduleNotFound { key: key.clone() }.into())
+    }
+
+    /// The schedule that a proposal left, with what the ledger says of it by now.
+    fn encode_outcome(&self, outcome: Outcome) -> Result<pb::Schedule, ApiError> {
+        let (Outcome::Schedule(schedule) | Outcome::Deleted(schedule)) = outcome else {
+            return Err(ApiError::WrongOutcome);
+        };
+        let view = self.0.replica.read(|state| ScheduleView::of(state, &schedule));
+        Ok(encode::schedule(&view, &self.0.timings, self.0.clock.now(), NEXT_TIMES))
+    }
+
+    /// What `change` would make of a schedule, without doing it.
+    async fn validated(
+        &self,
+        key: &ScheduleKey,
+        expected: Option<Revision>,
+        change: impl FnOnce(&mut Schedule, UnixMillis) + Send,
+    ) -> Result<pb::Schedule, ApiError> {
+        self.barrier(Freshness::Linearizable).await?;
+        let mut view = self.view(key)?;
+        check_revision(&view.schedule, expected)?;
+        let now = self.0.clock.now();
+        change(&mut view.schedule, now);
+        Ok(encode::schedule(&view, &self.0.timings, now, NEXT_TIMES))
+    }
+
+    /// A schedule that was not made: it has neither uid nor etag.
+    fn preview(&self, schedule: &Schedule, now: UnixMillis) -> pb::Schedule {
+        let view = ScheduleView::fresh(schedule.clone());
+        let encoded = encode::schedule(&view, &self.0.timings, now, NEXT_TIMES);
+        pb::Schedule { etag: String::new(), ..encoded }
+    }
+}
+
+/// Changes by others between reading and writing that one update puts up with.
+const UPDATE_RACES_MAX: u32 = 10;
+
+/// An update as it was asked for.
+struct Update<'a> {
+    key: ScheduleKey,
+    mask: Mask,
+    given: &'a pb::Schedule,
+    etag: Option<Revision>,
+    request: Option<RequestKey>,
+    allow_missing: bool,
+    validate_only: bool,
+}
+
+fn preview(
+    key: ScheduleKey,
+    definition: Arc<Definition>,
+    next_fire_at: Option<UnixMillis>,
+    pause: Option<Pause>,
+    now: UnixMillis,
+) -> Schedule {
+    Schedule {
+        id: ScheduleId::default(),
+        uid: "".into(),
+        key,
+        generation: Generation(1),
+        revision: Revision::default(),
+        definition,
+        retired: Default::default(),
+        next_fire_at,
+        watermark: now,
+        catching_up: false,
+        pause,
+        created_at: now,
+        updated_at: now,
+        counters: Counters::default(),
+        deleted_at: None,
+    }
+}
+
+/// The run that a trigger would make.
+fn manual_run(schedule: &Schedule, actor: Arc<str>, now: UnixMillis) -> Run {
+    Run {
+        id: RunId::default(),
+        schedule: schedule.id,
+        generation: schedule.generation,
+        nominal_at: now,
+        trigger: Trigger::Manual,
+        actor,
+        created_at: now,
+        window_start_at: now,
+        merged_count: 0,
+        attempt: AttemptNo(0),
+        state: RunState::Due { held: None },
+    }
+}

@@ -1,0 +1,1 @@
+//! The API over the wire: one node, and forwarding between stand-ins.
