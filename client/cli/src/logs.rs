@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
+use crate::exit::Failure;
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -26,6 +28,10 @@ pub(crate) enum Usually {
 pub(crate) fn start(format: LogFormat, usually: Usually, verbosity: u8) {
     let filter =
         EnvFilter::try_from_env("BELFRY_LOG").unwrap_or_else(|_| EnvFilter::new(level(usually, verbosity)));
+    install(format, filter);
+}
+
+fn install(format: LogFormat, filter: EnvFilter) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Only fails when logging has been started before, and then it works.
     let _ = match format {
@@ -37,6 +43,18 @@ pub(crate) fn start(format: LogFormat, usually: Usually, verbosity: u8) {
     };
 }
 
+/// Starts logging by a filter from a configuration; `BELFRY_LOG` overrides it.
+pub(crate) fn start_with_filter(format: LogFormat, filter: &str) -> Result<(), Failure> {
+    let filter = match std::env::var("BELFRY_LOG") {
+        Ok(filter) => filter,
+        Err(_not_set) => filter.to_owned(),
+    };
+    let filter = EnvFilter::try_new(&filter)
+        .map_err(|error| Failure::usage(format!("log.level `{filter}` is no filter: {error}")))?;
+    install(format, filter);
+    Ok(())
+}
+
 fn level(usually: Usually, verbosity: u8) -> &'static str {
     let first = match usually {
         Usually::Warnings => 0,
@@ -45,8 +63,8 @@ fn level(usually: Usually, verbosity: u8) -> &'static str {
     // All crates of ours begin with `belfry`; the libraries below would drown them and get one level less.
     match first + verbosity {
         0 => "warn",
-        1 => "info",
-        2 => "info,belfry=debug",
+        1 => "info,openraft=warn",
+        2 => "info,openraft=warn,belfry=debug",
         3 => "debug",
         _more => "trace",
     }

@@ -3,6 +3,8 @@
 //!
 //! Times are seconds. Runs are named `#1`, `#2`, …, tokens `t1`, `t2`, ….
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "this is a test")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Properties of the state machine under any sequence of commands, sensible or not.
 
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,12 +6,14 @@
 //! `api` and `leader` see only [`raft::Replica`]: propose, read, watch leadership. `clock`, `codec`, `config`, `metrics` and
 //! `timings` stand beside them.
 
+pub mod admin;
 pub mod api;
 pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod leader;
 pub mod metrics;
+pub mod node;
 pub mod raft;
 pub mod store;
 pub mod timings;

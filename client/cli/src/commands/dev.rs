@@ -1,26 +1,50 @@
-//! `belfry dev`: a whole cluster in one process, to try Belfry with.
+//! `belfry dev`: a whole cluster in one process, to try Belfry with. The parts are the real ones: nodes that replicate over
+//! loopback, stores in a folder, an executor that dials in.
 
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use belfry_sdk::executor::Executor;
+use belfry_sdk::{Client, ClientError, ClientOptions, pb};
+use belfry_server::clock::SystemClock;
+use belfry_server::config::{Config, Member};
+use belfry_server::node::{Handover, Listeners, Node};
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
-use super::Context;
+use super::{Context, Signals, cannot_start};
 use crate::exit::{Exit, Failure};
+use crate::logs::{self, LogFormat, Usually};
+
+const DEMO: &str = "namespaces/default/schedules/hello";
+
+/// How often new rows are looked for.
+const LOOK_PERIOD: Duration = Duration::from_millis(300);
+
+/// Rows looked at in one go.
+const LOOK_ROWS: i32 = 100;
+
+/// Slots of the executor.
+const SLOTS: u32 = 16;
 
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
     /// Nodes of the cluster: 1, 3 or 5.
-    #[arg(long, default_value_t = 1, value_parser = number_of_nodes)]
-    pub(crate) nodes: u8,
-    /// Folder to keep the data in. Without it the data goes when the process does.
+    #[arg(long, default_value_t = 3, value_parser = number_of_nodes)]
+    nodes: u8,
+    /// Folder to keep the stores in; the next start carries on from there. Without it: below $XDG_DATA_HOME or
+    /// ~/.local/share.
     #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
-    /// Address that the first node listens on for the API.
+    data: Option<PathBuf>,
+    /// Address that the first node listens on for the API; port 0 lets the system choose.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7400")]
-    pub(crate) api: String,
+    api: SocketAddr,
     /// Do not create the schedule that shows how it works.
     #[arg(long)]
-    pub(crate) no_demo: bool,
+    no_demo: bool,
 }
 
 fn number_of_nodes(text: &str) -> Result<u8, String> {
@@ -33,7 +57,295 @@ fn number_of_nodes(text: &str) -> Result<u8, String> {
 }
 
 /// Runs the cluster until it is told to stop.
-pub(crate) fn run(_context: &Context, args: DevArgs) -> Result<(), Failure> {
-    let DevArgs { nodes: _, data: _, api: _, no_demo: _ } = args;
-    Err(Failure::new(Exit::Failed, "this build has no node in it yet: use a build with the server"))
+pub(crate) fn run(context: &Context, args: DevArgs) -> Result<(), Failure> {
+    logs::start(LogFormat::Text, Usually::Warnings, context.global.verbose);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| cannot_start(&error))?;
+    let result = runtime.block_on(Box::pin(serve(context, &args)));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn serve(context: &Context, args: &DevArgs) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let folder = data_folder(args)?;
+    let cluster = DevCluster::start(&folder, args).await?;
+    let say = |line: &str| context.printer.text(&format!("{line}\n"));
+    say(&format!("{} node(s) on {}, stores in {}", args.nodes, cluster.api, folder.display()))?;
+
+    let shutdown = CancellationToken::new();
+    let builder = Executor::builder().endpoints(cluster.endpoints.clone()).display_name("dev").slots(SLOTS);
+    let executor = belfry_executor::stock(builder).build().map_err(|e| failed(&e))?;
+    let mut executing = tokio::spawn(executor.run(shutdown.clone().cancelled_owned()));
+
+    let client = Client::connect(ClientOptions::new(cluster.endpoints.clone()))?;
+    let ended = tokio::select! {
+        result = show(context, &client, &cluster, args) => result,
+        fault = cluster.fatal() => Err(failed(&fault)),
+        result = &mut executing => Err(failed(&format!("the executor ended by itself: {result:?}"))),
+        () = signals.next() => Ok(()),
+    };
+    say("draining: what runs may end, a second Ctrl-C ends at once")?;
+    shutdown.cancel();
+    tokio::select! {
+        () = async {
+            if !executing.is_finished() {
+                // What it could not deliver is in its log.
+                let _ = executing.await;
+            }
+            cluster.stop().await;
+        } => {}
+        () = signals.next() => return Err(Failure::silent(Exit::Interrupted)),
+    }
+    if ended.is_ok() {
+        say(&format!("stopped; `belfry dev` carries on from {}", folder.display()))?;
+    }
+    ended
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Failed, error.to_string())
+}
+
+/// Where the stores are: another number of nodes is another cluster.
+fn data_folder(args: &DevArgs) -> Result<PathBuf, Failure> {
+    let from_home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share"));
+    let base = match &args.data {
+        Some(data) => data.clone(),
+        None => match std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(from_home) {
+            Some(base) => base.join("belfry/dev"),
+            None => return Err(Failure::usage("HOME is not set: name a folder with --data DIR")),
+        },
+    };
+    let folder = base.join(format!("{}-nodes", args.nodes));
+    std::fs::create_dir_all(&folder).map_err(|error| {
+        failed(&format!("cannot make the folder {}: {error}; name another with --data DIR", folder.display()))
+    })?;
+    Ok(folder)
+}
+
+struct DevCluster {
+    nodes: Vec<Node>,
+    endpoints: Vec<String>,
+    api: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl DevCluster {
+    async fn start(folder: &Path, args: &DevArgs) -> Result<Self, Failure> {
+        let mut bound = Vec::new();
+        for id in 1..=u64::from(args.nodes) {
+            let mut config = Config::default();
+            config.node.id = id;
+            config.node.data = folder.join(format!("node-{id}")).to_string_lossy().into_owned();
+            let any = SocketAddr::new(args.api.ip(), 0).to_string();
+            config.listen.api = if id == 1 { args.api.to_string() } else { any.clone() };
+            config.listen.peer.clone_from(&any);
+            config.listen.admin = any;
+            let listeners = Listeners::bind(&config).await.map_err(|error| {
+                failed(&format!("{error} (choose another address with --api, such as 127.0.0.1:0)"))
+            })?;
+            let addresses = listeners.addresses().map_err(|error| cannot_start(&error))?;
+            bound.push((config, listeners, addresses));
+        }
+        let members: Vec<_> = bound
+            .iter()
+            .map(|(config, _, [api, peer, _])| Member {
+                id: config.node.id,
+                api: api.to_string(),
+                peer: peer.to_string(),
+            })
+            .collect();
+        let endpoints = members.iter().map(|member| format!("http://{}", member.api)).collect();
+        let [api, _, admin] = bound[0].2;
+        let mut nodes = Vec::new();
+        for (mut config, listeners, _) in bound {
+            config.cluster.name = "dev".to_owned();
+            config.cluster.bootstrap = true;
+            config.cluster.members.clone_from(&members);
+            let node = Box::pin(Node::start(&config, listeners, Arc::new(SystemClock))).await;
+            nodes.push(node.map_err(|error| failed(&error))?);
+        }
+        Ok(Self { nodes, endpoints, api, admin })
+    }
+
+    async fn fatal(&self) -> belfry_server::raft::Fault {
+        let (fault, _, _) =
+            futures_util::future::select_all(self.nodes.iter().map(|node| Box::pin(node.fatal()))).await;
+        fault
+    }
+
+    /// All at once: there is nobody to hand leadership over to.
+    async fn stop(self) {
+        futures_util::future::join_all(self.nodes.into_iter().map(|node| node.stop(Handover::Skip))).await;
+    }
+}
+
+/// Creates the demo schedule, says what to try, and prints each run as it ends.
+async fn show(
+    context: &Context,
+    client: &Client,
+    cluster: &DevCluster,
+    args: &DevArgs,
+) -> Result<(), Failure> {
+    let mut ended = EndedRuns::default();
+    // What ended in an earlier session is not news.
+    ended.take(list(client).await?);
+    if !args.no_demo {
+        create_demo(client).await?;
+    }
+    context.printer.text(&what_to_try(cluster, args.no_demo))?;
+    loop {
+        for run in ended.take(list(client).await?) {
+            context.printer.text(&format!("{}\n", describe(&run)))?;
+        }
+        tokio::time::sleep(LOOK_PERIOD).await;
+    }
+}
+
+/// The newest rows. Waits for a leader as long as it takes.
+async fn list(client: &Client) -> Result<Vec<pb::Run>, Failure> {
+    loop {
+        let request = pb::ListRunsRequest {
+            parent: "namespaces/-/schedules/-".into(),
+            page_size: LOOK_ROWS,
+            ..Default::default()
+        };
+        match client.list_runs(request).await {
+            Ok(page) => return Ok(page.runs),
+            Err(ClientError::NoLeader(_) | ClientError::Unreachable { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn create_demo(client: &Client) -> Result<(), Failure> {
+    let every = prost_types::Duration { seconds: 5, nanos: 0 };
+    let shell = "echo \"hello from attempt $BELFRY_ATTEMPT of $BELFRY_RUN\"";
+    let schedule = pb::Schedule {
+        description: "made by `belfry dev`".into(),
+        timing: Some(pb::Timing {
+            include: vec![pb::Rule {
+                rule: Some(pb::rule::Rule::Interval(pb::Interval { every: Some(every), phase: None })),
+            }],
+            time_zone: String::new(),
+        }),
+        target: Some(pb::Target {
+            target: Some(pb::target::Target::Command(pb::CommandTarget {
+                shell: shell.into(),
+                ..Default::default()
+            })),
+        }),
+        ..Default::default()
+    };
+    let (parent, schedule_id) = DEMO.split_once("/schedules/").expect("DEMO names a schedule");
+    let request = pb::CreateScheduleRequest {
+        parent: parent.into(),
+        schedule_id: schedule_id.into(),
+        schedule: Some(schedule),
+        ..Default::default()
+    };
+    match client.create_schedule(request).await {
+        Ok(_) | Err(ClientError::AlreadyExists(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn what_to_try(cluster: &DevCluster, no_demo: bool) -> String {
+    let port = cluster.api.port();
+    let endpoint = if port == 7400 { String::new() } else { format!(" --endpoint {}", cluster.endpoints[0]) };
+    let demo = if no_demo {
+        String::new()
+    } else {
+        format!(
+            "  belfry schedule describe hello{endpoint}\n  belfry schedule pause hello --reason 'seen enough'{endpoint}\n"
+        )
+    };
+    format!(
+        "try, in another terminal:\n  \
+         belfry cluster status{endpoint}\n{demo}  \
+         belfry schedule create tick --cron '*/10 * * * * *' --command 'date'{endpoint}\n  \
+         belfry run list{endpoint}\n  \
+         curl http://{}/metrics\n",
+        cluster.admin
+    )
+}
+
+/// Rows that have ended since they were last looked at.
+#[derive(Default)]
+struct EndedRuns {
+    /// Names said already, oldest first; as many as one look can show.
+    said: VecDeque<String>,
+}
+
+impl EndedRuns {
+    /// Those of `runs` (newest first) that have ended and were not returned before, oldest first.
+    fn take(&mut self, runs: Vec<pb::Run>) -> Vec<pb::Run> {
+        let new: Vec<_> = runs
+            .into_iter()
+            .rev()
+            .filter(|run| run.end_time.is_some() && !self.said.contains(&run.name))
+            .collect();
+        self.said.extend(new.iter().map(|run| run.name.clone()));
+        while self.said.len() > 2 * LOOK_ROWS as usize {
+            self.said.pop_front();
+        }
+        new
+    }
+}
+
+fn describe(run: &pb::Run) -> String {
+    let millis = |time: &Option<prost_types::Timestamp>| {
+        time.as_ref().map(|time| time.seconds * 1000 + i64::from(time.nanos) / 1_000_000)
+    };
+    let short =
+        run.name.replacen("namespaces/", "", 1).replacen("/schedules/", "/", 1).replacen("/runs/", " ", 1);
+    let mut line = format!("{short}  {}", run.state().as_str_name());
+    if let (Some(begun), Some(ended)) = (millis(&run.begin_time), millis(&run.end_time)) {
+        line.push_str(&format!(" in {} ms", ended - begun));
+        if let Some(scheduled) = millis(&run.scheduled_time) {
+            line.push_str(&format!(", begun {} ms late", begun - scheduled));
+        }
+    }
+    if run.reason() != pb::run::Reason::Unspecified {
+        line.push_str(&format!(" ({})", run.reason().as_str_name()));
+    }
+    if !run.message.is_empty() {
+        line.push_str(&format!(": {}", run.message));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(name: &str, ended: bool) -> pb::Run {
+        let end_time = ended.then_some(prost_types::Timestamp { seconds: 1, nanos: 0 });
+        pb::Run { name: name.into(), end_time, ..Default::default() }
+    }
+
+    #[test]
+    fn each_run_is_said_once_when_it_has_ended() {
+        let mut ended = EndedRuns::default();
+        let names = |runs: Vec<pb::Run>| runs.into_iter().map(|run| run.name).collect::<Vec<_>>();
+        assert_eq!(names(ended.take(vec![run("b", true), run("a", true)])), ["a", "b"]);
+        assert_eq!(names(ended.take(vec![run("c", false), run("b", true), run("a", true)])), [""; 0]);
+        assert_eq!(names(ended.take(vec![run("c", true), run("b", true)])), ["c"]);
+    }
+
+    #[test]
+    fn a_line_says_what_became_of_a_run() {
+        let time = |ms: i64| {
+            Some(prost_types::Timestamp { seconds: ms / 1000, nanos: (ms % 1000) as i32 * 1_000_000 })
+        };
+        let mut run = run("namespaces/default/schedules/hello/runs/20261123T020000Z", true);
+        run.state = pb::run::State::Failed.into();
+        (run.scheduled_time, run.begin_time, run.end_time) = (time(1000), time(1004), time(1250));
+        run.message = "exit code 2".into();
+        assert_eq!(
+            describe(&run),
+            "default/hello 20261123T020000Z  FAILED in 246 ms, begun 4 ms late: exit code 2"
+        );
+    }
 }

@@ -7,10 +7,9 @@ use std::time::Duration;
 use belfry_sdk::executor::{Executor, Summary};
 use belfry_timing::parse_duration;
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
+use super::{Context, Signals, cannot_start};
 use crate::exit::{Exit, Failure};
 use crate::logs::{self, LogFormat, Usually};
 
@@ -99,28 +98,4 @@ fn ended(summary: &Summary) -> Result<(), Failure> {
             ),
         )),
     }
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| cannot_start(&error));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-fn cannot_start(error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Failed, format!("cannot start: {error}"))
 }

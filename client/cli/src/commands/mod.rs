@@ -12,6 +12,7 @@ pub(crate) mod schedule;
 use std::future::Future;
 
 use belfry_sdk::{Client, ClientOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{Cli, Command, GlobalArgs};
 use crate::exit::{Exit, Failure};
@@ -80,4 +81,31 @@ pub(crate) fn converse(conversation: impl Future<Output = Result<(), Failure>>) 
             Ok(()) = tokio::signal::ctrl_c() => Err(Failure::silent(Exit::Interrupted)),
         }
     })
+}
+
+/// SIGTERM and SIGINT.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from here on: the defaults, which end the process, no longer apply.
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| cannot_start(&error));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// A failure of the system at start.
+pub(crate) fn cannot_start(error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("cannot start: {error}"))
 }

@@ -142,7 +142,7 @@ section! {
         /// `text` or `json`.
         format: LogFormat = LogFormat::Text,
         /// Least level, or a filter such as `info,belfry_server=debug`.
-        level: String = "info".to_owned(),
+        level: String = "info,openraft=warn".to_owned(),
     }
 }
 

@@ -253,45 +253,38 @@ impl Dispatch {
         let needs: Vec<Need> =
             self.queues.iter().filter(|(_, queue)| queue.len() > 0).map(|(need, _)| need.clone()).collect();
         for need in needs {
-            let mut full = BTreeSet::new();
-            loop {
-                let waiting = self.queues.get(&need).map_or(0, Queue::len);
-                if waiting == 0 {
-                    self.queues.remove(&need);
+            while self.queues.get(&need).is_some_and(|queue| queue.len() > 0) {
+                let fitting = self.fitting(&need, &has_room);
+                if fitting.is_empty() {
                     break;
                 }
-                let Some((session, share)) = self.share(&need, waiting, &has_room, &mut full) else { break };
-                let taken = self.queues.get_mut(&need).map(|queue| queue.take(share)).unwrap_or_default();
-                let runs = self.grant(session, &need, taken, now, &still_ready);
-                if !runs.is_empty() {
-                    grants.push((session, runs));
+                for (position, (session, credits)) in fitting.iter().enumerate() {
+                    let Some(queue) = self.queues.get_mut(&need) else { break };
+                    let even = queue.len().div_ceil(fitting.len() - position);
+                    let taken = queue.take(even.min(*credits as usize).min(GRANTS_PER_MESSAGE));
+                    let runs = self.grant(*session, &need, taken, now, &still_ready);
+                    if !runs.is_empty() {
+                        grants.push((*session, runs));
+                    }
                 }
+            }
+            if self.queues.get(&need).is_some_and(|queue| queue.len() == 0) {
+                self.queues.remove(&need);
             }
         }
         grants
     }
 
-    /// The executor with the most credit for a need, and how many runs it gets: an even share of what waits.
-    fn share(
-        &self,
-        need: &Need,
-        waiting: usize,
-        has_room: &impl Fn(SessionId) -> bool,
-        full: &mut BTreeSet<SessionId>,
-    ) -> Option<(SessionId, usize)> {
-        let fitting: Vec<_> = self
+    /// The executors that take a need now, most credit first: each gets an even share of what waits.
+    fn fitting(&self, need: &Need, has_room: &impl Fn(SessionId) -> bool) -> Vec<(SessionId, u32)> {
+        let mut fitting: Vec<_> = self
             .executors
             .iter()
-            .filter(|(session, executor)| executor.takes(need) && !full.contains(session))
+            .filter(|(session, executor)| executor.takes(need) && has_room(**session))
+            .map(|(session, executor)| (*session, executor.credits))
             .collect();
-        let (session, executor) =
-            fitting.iter().max_by_key(|(session, executor)| (executor.credits, std::cmp::Reverse(**session)))?;
-        if !has_room(**session) {
-            full.insert(**session);
-            return self.share(need, waiting, has_room, full);
-        }
-        let even = waiting.div_ceil(fitting.len());
-        Some((**session, even.min(executor.credits as usize).min(GRANTS_PER_MESSAGE)))
+        fitting.sort_by_key(|(session, credits)| (std::cmp::Reverse(*credits), *session));
+        fitting
     }
 
     fn grant(
@@ -370,7 +363,7 @@ mod tests {
     fn work_is_spread_over_executors() {
         let mut dispatch = with_executors(&[10, 10]);
         (1..=6).for_each(|id| dispatch.offer(run(id, true)));
-        assert_eq!(assign(&mut dispatch, Instant::now()), [(0, vec![1, 2, 3]), (1, vec![4, 5]), (0, vec![6])]);
+        assert_eq!(assign(&mut dispatch, Instant::now()), [(0, vec![1, 2, 3]), (1, vec![4, 5, 6])]);
     }
 
     #[test]

@@ -21,9 +21,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(pause).await;
         let now = shared.clock.now();
-        let (prune, next) = shared
-            .replica
-            .read(|state| retention::select(state, &shared.limits.retention, now, cursor));
+        let (prune, next) =
+            shared.replica.read(|state| retention::select(state, &shared.limits.retention, now, cursor));
         let more = next != ScheduleId(0) || !prune.is_empty();
         cursor = next;
         pause = if more { BUSY_PERIOD } else { PERIOD };

@@ -165,7 +165,8 @@ impl Leader {
     ) {
         let (reign, mut tasks) = self.begin_reign(term);
         *self.reign.lock().unwrap_or_else(PoisonError::into_inner) = Some(reign.clone());
-        let still = |now: &Leadership| matches!(now, Leadership::Leader { term: current } if *current == term);
+        let still =
+            |now: &Leadership| matches!(now, Leadership::Leader { term: current } if *current == term);
         tokio::select! {
             _ = leadership.wait_for(|now| !still(now)) => {}
             () = stop.cancelled() => {}

@@ -130,8 +130,7 @@ impl Pump {
         let outboxes = &self.outboxes;
         let has_room = |session: SessionId| outboxes.get(&session).is_some_and(Outbox::has_room);
         let messages: Vec<_> = self.shared.replica.read(|state| {
-            let assigned =
-                self.dispatch.assign(Instant::now(), |id| state.ready().contains(&id), has_room);
+            let assigned = self.dispatch.assign(Instant::now(), |id| state.ready().contains(&id), has_room);
             assigned
                 .into_iter()
                 .map(|(session, runs)| {

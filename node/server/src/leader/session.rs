@@ -222,8 +222,7 @@ async fn handle(
                 .collect();
             let runs = begins.iter().map(|begin| begin.run).collect();
             reign.events.send(Event::Settled { session, runs }).await.ok()?;
-            let batch =
-                BeginBatch { session, executor: executor.clone(), begins, outbox: outbox.clone() };
+            let batch = BeginBatch { session, executor: executor.clone(), begins, outbox: outbox.clone() };
             reign.begins.send(batch).await.ok()
         }
         Message::Completions(completions) => {

@@ -82,6 +82,11 @@ pub(super) fn corrupt(what: impl Into<Box<dyn std::error::Error + Send + Sync>>)
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
+/// Says what was being done when the store failed.
+fn failed(to: &'static str) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("cannot {to}: {error}"))
+}
+
 /// Digests of the blocks as they are in the durable checkpoint, so that changing some costs only those.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -203,7 +208,7 @@ impl Checkpoints {
             }
         }
         let head = Head { applied: cut.applied, membership: cut.membership, digest: ledger.total };
-        self.port.commit(head.encode(), changed)?;
+        self.port.commit(head.encode(), changed).map_err(failed("write the checkpoint"))?;
         self.head.send_replace(Some(head.clone()));
         Ok(head)
     }
@@ -227,7 +232,8 @@ impl Checkpoints {
             let head = &file.head;
             head.must_have(fresh.total)?;
             let state = State::restore(records).map_err(corrupt)?;
-            this.port.replace(head.encode(), &mut file.blocks()?)?;
+            let replaced = this.port.replace(head.encode(), &mut file.blocks()?);
+            replaced.map_err(failed("replace the checkpoint by a snapshot"))?;
             *ledger = fresh;
             shared.replace(Replicated { state, applied: head.applied, membership: head.membership.clone() });
             this.head.send_replace(Some(head.clone()));

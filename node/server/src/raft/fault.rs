@@ -3,6 +3,7 @@
 //! - FAULT-1 the first fault is final; the daemon exits with it rather than let a replica drift.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
@@ -43,15 +44,21 @@ pub enum Fault {
 #[derive(Clone, Debug)]
 pub(super) struct Faults {
     first: Arc<watch::Sender<Option<Fault>>>,
+    /// The node has ended by itself: what still finds its stores closed is no fault.
+    ended: Arc<AtomicBool>,
 }
 
 impl Faults {
     pub(super) fn new() -> Self {
-        Self { first: Arc::new(watch::Sender::new(None)) }
+        Self { first: Arc::new(watch::Sender::new(None)), ended: Arc::default() }
     }
 
     /// Records what ended the node, unless something else did before (FAULT-1).
     pub(super) fn raise(&self, fault: Fault) {
+        if self.ended.load(Ordering::Acquire) {
+            tracing::debug!(%fault, "after the end");
+            return;
+        }
         let raised = self.first.send_if_modified(|first| {
             let fresh = first.is_none();
             if fresh {
@@ -62,6 +69,25 @@ impl Faults {
         if raised {
             tracing::error!(%fault, "this node cannot go on");
         }
+    }
+
+    /// From here on nothing is a fault any more.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Reports the cause of a storage error before openraft wraps it: whoever reads the last line of the node's log
+    /// should see the disk's words.
+    pub(super) fn watch<T>(&self, result: std::io::Result<T>) -> std::io::Result<T> {
+        if let Err(error) = &result {
+            self.raise(Fault::Storage(error.to_string()));
+        }
+        result
+    }
+
+    /// The first fault, if there was one.
+    pub(super) fn get(&self) -> Option<Fault> {
+        self.first.borrow().clone()
     }
 
     /// Waits for the first fault; for ever when there is none.

@@ -17,6 +17,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
 
 use super::convert;
+use super::fault::Faults;
 use super::latency::LatencyHistogram;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use crate::store::{Durable, LogPort};
@@ -30,13 +31,14 @@ pub(super) struct RaftLog {
     port: Arc<dyn LogPort>,
     sync_latency: Arc<LatencyHistogram>,
     sizes: Arc<Mutex<Sizes>>,
+    faults: Faults,
 }
 
 impl RaftLog {
-    pub(super) fn new(port: Arc<dyn LogPort>) -> Self {
+    pub(super) fn new(port: Arc<dyn LogPort>, faults: Faults) -> Self {
         let state = port.state();
         let sizes = Sizes::of_existing(state.last.map(|id| id.index), state.retained_bytes);
-        Self { port, sync_latency: Arc::default(), sizes: Arc::new(Mutex::new(sizes)) }
+        Self { port, sync_latency: Arc::default(), sizes: Arc::new(Mutex::new(sizes)), faults }
     }
 
     pub(super) fn port(&self) -> &Arc<dyn LogPort> {
@@ -53,23 +55,32 @@ impl RaftLog {
         self.sizes().purgeable(keep_bytes)
     }
 
+    /// Asks the port for something and waits until it is durable.
+    async fn durably(&self, ask: impl FnOnce(&dyn LogPort, Durable)) -> io::Result<()> {
+        let (done, wait) = oneshot::channel();
+        let durable = move |result| {
+            // The receiver is gone only when the node is going down.
+            done.send(result).ok();
+        };
+        ask(&*self.port, Box::new(durable));
+        let closed = || Err(io::Error::other("the log was closed before the change was durable"));
+        self.faults.watch(wait.await.unwrap_or_else(|_| closed()))
+    }
+
+    fn read(&self, from: u64, to_exclusive: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let entries = self.port.read(from, to_exclusive, bytes_max)?;
+        entries
+            .into_iter()
+            .map(|entry| {
+                let entry = convert::entry_from_store(entry);
+                entry.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+            })
+            .collect()
+    }
+
     fn sizes(&self) -> std::sync::MutexGuard<'_, Sizes> {
         self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Asks the port for something and waits until it is durable.
-async fn durably(ask: impl FnOnce(Durable)) -> io::Result<()> {
-    let (done, wait) = oneshot::channel();
-    ask(Box::new(move |result| {
-        // The receiver is gone only when the node is going down.
-        done.send(result).ok();
-    }));
-    wait.await.unwrap_or_else(|_| Err(io::Error::other("the log was closed before the change was durable")))
-}
-
-fn malformed(error: convert::MalformedMessage) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 impl RaftLogReader<TypeConfig> for RaftLog {
@@ -87,13 +98,11 @@ impl RaftLogReader<TypeConfig> for RaftLog {
             Bound::Excluded(index) => *index,
             Bound::Unbounded => u64::MAX,
         };
-        let entries = self.port.read(from, to_exclusive, usize::MAX)?;
-        entries.into_iter().map(|entry| convert::entry_from_store(entry).map_err(malformed)).collect()
+        self.faults.watch(self.read(from, to_exclusive, usize::MAX))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        let entries = self.port.read(start, end, REPLICATE_BYTES_MAX)?;
-        entries.into_iter().map(|entry| convert::entry_from_store(entry).map_err(malformed)).collect()
+        self.faults.watch(self.read(start, end, REPLICATE_BYTES_MAX))
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -118,7 +127,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let vote = convert::vote_to_store(vote);
-        durably(|durable| self.port.save_vote(vote, durable)).await
+        self.durably(|port, durable| port.save_vote(vote, durable)).await
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
@@ -140,11 +149,11 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
             let bytes = entries.iter().map(|entry| entry.payload.len() as u64).sum();
             self.sizes().append(last.id.index, bytes);
         }
-        let latency = self.sync_latency.clone();
+        let (latency, faults) = (self.sync_latency.clone(), self.faults.clone());
         let asked_at = Instant::now();
         let durable: Durable = Box::new(move |result| {
             latency.record(asked_at.elapsed());
-            callback.io_completed(result);
+            callback.io_completed(faults.watch(result));
         });
         // It may block while too much waits for the disk: then nothing else of the core could go on anyway.
         self.port.append(entries, durable);
@@ -154,17 +163,15 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         self.sizes().truncate_after(last.as_ref().map(|id| id.index));
         let last = last.as_ref().map(convert::log_id_to_store);
-        durably(|durable| self.port.truncate_after(last, durable)).await
+        self.durably(|port, durable| port.truncate_after(last, durable)).await
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         self.sizes().purge(upto.index);
-        // Nothing waits for a purge to be durable, and openraft's core must not wait for the disk here. If it
-        // fails, the port refuses everything after it (STORE-3), so the next append reports the cause.
-        let durable: Durable = Box::new(|result| {
-            if let Err(error) = result {
-                tracing::error!(%error, "the log could not be purged");
-            }
+        // Nothing waits for a purge to be durable, and openraft's core must not wait for the disk here.
+        let faults = self.faults.clone();
+        let durable: Durable = Box::new(move |result| {
+            faults.watch(result).ok();
         });
         self.port.purge(convert::log_id_to_store(&upto), durable);
         Ok(())

@@ -17,6 +17,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::{Notify, watch};
 
 use super::checkpoint::{Checkpoints, Head, corrupt};
+use super::fault::Faults;
 use super::offers::Offers;
 use super::snapshot::SnapshotData;
 use super::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
@@ -197,6 +198,7 @@ fn position_of(id: Option<&LogId>) -> LogPosition {
 pub(super) struct Machine {
     pub(super) shared: Arc<Shared>,
     pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) faults: Faults,
 }
 
 /// Entries applied between two publications of the position.
@@ -218,7 +220,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let mut unpublished = 0;
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
-            let applied = self.shared.apply(entry)?;
+            let applied = self.faults.watch(self.shared.apply(entry))?;
             if let Some(responder) = responder {
                 responder.send(applied);
             }
@@ -242,10 +244,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
         let file = snapshot.into_file().await?;
-        if file.head.applied != meta.last_log_id {
-            return Err(corrupt("the snapshot is not the one that was announced"));
-        }
-        self.checkpoints.install(file, &self.shared).await
+        assert_eq!(file.head.applied, meta.last_log_id, "the receiver compares both before it installs");
+        self.faults.watch(self.checkpoints.install(file, &self.shared).await)
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
@@ -262,7 +262,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let head = self.checkpoints.save(&self.shared).await?;
+        let head = self.faults.watch(self.checkpoints.save(&self.shared).await)?;
         let snapshot = SnapshotData::of_checkpoint(self.checkpoints.clone(), head.applied, None);
         Ok(Snapshot { meta: meta_of(&head), snapshot })
     }

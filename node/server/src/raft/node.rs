@@ -78,16 +78,20 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     stores.identity.verify(&stores.log.state(), applied).map_err(StartError::Mismatch)?;
 
     let shared = Shared::new(replicated, config.checkpoint_dirty_blocks_max);
-    let log = RaftLog::new(stores.log);
+    let faults = Faults::new();
+    let log = RaftLog::new(stores.log, faults.clone());
     let network = Network::new(config.clone(), identity.clone());
-    let machine = Machine { shared: shared.clone(), checkpoints: checkpoints.clone() };
+    let machine =
+        Machine { shared: shared.clone(), checkpoints: checkpoints.clone(), faults: faults.clone() };
     let raft = Box::pin(Raft::new(config.node_id.0, openraft_config, network.clone(), log.clone(), machine));
-    let raft = raft.await.map_err(|error| StartError::Log(error.to_string()))?;
+    let raft = raft.await.map_err(|error| {
+        // Our own words, if it was our own store or state machine.
+        StartError::Log(faults.get().map_or_else(|| error.to_string(), |fault| fault.to_string()))
+    })?;
 
     let service = Peer::service(raft.clone(), log.clone(), checkpoints.clone(), identity.clone());
     let (published, leadership) = watch::channel(Leadership::Follower { leader: None });
     let (barriers, asked) = mpsc::channel(BARRIERS_WAITING_MAX);
-    let faults = Faults::new();
     let inner = Arc::new(Inner {
         raft: raft.clone(),
         config: config.clone(),

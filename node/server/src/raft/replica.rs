@@ -261,6 +261,7 @@ impl Replica {
         }
         let mut running = inner.running.lock().await;
         while running.join_next().await.is_some() {}
+        inner.faults.end();
         let log = inner.log.port().clone();
         let log_closed = super::checkpoint::blocking(move || {
             log.close();

@@ -6,7 +6,7 @@ use belfry_core::{Command, LogPosition};
 
 use super::super::{Addresses, Leadership, NodeId, RaftConfig, Replica};
 use super::site::{Disk, Site};
-use super::{eventually, key};
+use super::{eventually, key, look_again_soon};
 
 pub(super) struct Cluster {
     pub(super) sites: BTreeMap<u64, Site>,
@@ -91,7 +91,7 @@ impl Cluster {
                         applied.outcome.unwrap();
                         return at;
                     }
-                    Err(_) => tokio::task::yield_now().await,
+                    Err(_) => look_again_soon().await,
                 }
             }
         };

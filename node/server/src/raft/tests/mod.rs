@@ -23,6 +23,21 @@ async fn eventually<T>(what: &str, wait: impl Future<Output = T>) -> T {
     waited.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }
 
+/// Looks again and again until `holds`; for what no channel tells.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    eventually(what, async {
+        while !holds() {
+            look_again_soon().await;
+        }
+    })
+    .await;
+}
+
+/// Leaves the processor to those that are waited for.
+async fn look_again_soon() {
+    tokio::time::sleep(Duration::from_millis(2)).await;
+}
+
 fn command(action: Action) -> Command {
     Command { now: UnixMillis(1_000), request: None, action }
 }

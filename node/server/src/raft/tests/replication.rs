@@ -5,7 +5,7 @@ use belfry_core::{Action, LogPosition};
 use super::super::{Leadership, ProposeError, Role};
 use super::cluster::{Cluster, has, reached};
 use super::site::Disk;
-use super::{command, create, eventually, key};
+use super::{command, create, eventually, key, until};
 use crate::store::LogPort;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,12 +62,7 @@ async fn a_follower_that_was_away_too_long_gets_a_snapshot() {
         at = cluster.write(&create(&format!("missed-{number}"))).await;
     }
     let (_, leader) = cluster.leader().await;
-    let purged = async {
-        while leader.status().purged_index <= missed.index + 1 {
-            tokio::task::yield_now().await;
-        }
-    };
-    eventually("the log to be purged", purged).await;
+    until("the log to be purged", || leader.status().purged_index > missed.index + 1).await;
 
     let back = cluster.begin(away).await;
     reached(&back, at).await;
@@ -110,12 +105,7 @@ async fn power_loss_takes_only_what_was_not_acknowledged() {
     let before = log.state().last;
     log.hold();
     let lost = tokio::spawn(async move { replica.propose(&create("lost")).await });
-    let asked = async {
-        while log.state().last == before {
-            tokio::task::yield_now().await;
-        }
-    };
-    eventually("the last write to reach the log", asked).await;
+    until("the last write to reach the log", || log.state().last != before).await;
     cluster.site(1).lose_power().await;
     assert!(matches!(lost.await.unwrap(), Err(ProposeError::OutcomeUnknown | ProposeError::Stopped)));
 

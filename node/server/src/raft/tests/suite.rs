@@ -7,6 +7,7 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
 use super::super::checkpoint::Checkpoints;
+use super::super::fault::Faults;
 use super::super::log::RaftLog;
 use super::super::machine::{Machine, Shared};
 use super::super::types::TypeConfig;
@@ -21,7 +22,9 @@ fn adapt(
     snapshots: std::path::PathBuf,
 ) -> (RaftLog, Machine) {
     let (checkpoints, replicated) = Checkpoints::open(checkpoint, snapshots).unwrap();
-    (RaftLog::new(log), Machine { shared: Shared::new(replicated, 100), checkpoints })
+    let faults = Faults::new();
+    let machine = Machine { shared: Shared::new(replicated, 100), checkpoints, faults: faults.clone() };
+    (RaftLog::new(log, faults), machine)
 }
 
 struct OnMemory;

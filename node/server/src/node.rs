@@ -1,0 +1,270 @@
+//! One node, put together: opens its folder, takes part in consensus, serves, and stops in order.
+//!
+//! Start: folder and lock → log → checkpoint → consensus with its peer port → API → admin.
+//! Stop: not ready → hand leadership over → end sessions and stop accepting → end consensus → close the stores.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::leader::{ExecutorSessions, Leader, LeaderLimits};
+use crate::metrics::Metrics;
+use crate::raft::{self, Addresses, Fault, NodeId, RaftConfig, Replica, Stores, TransferError};
+use crate::store::{DataFolder, FolderError, Identity, SledCheckpoint, StoreError, WalLog, WalOptions};
+use crate::timings::Timings;
+use crate::{admin, api};
+
+/// Longest wait for calls under way when a node stops; the same for streams of peers.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// HTTP/2 windows of streams: the default of 64 KiB costs a storm up to half its speed.
+const WINDOW_BYTES: u32 = 2 << 20;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} (listen.{what}): {source}; is another process using it?")]
+    Listen {
+        /// Which of the three.
+        what: &'static str,
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Consensus cannot start.
+    #[error(transparent)]
+    Raft(#[from] raft::StartError),
+}
+
+/// The sockets of a node: bound first, so that a port that is taken is known before anything is opened.
+#[derive(Debug)]
+pub struct Listeners {
+    api: TcpListener,
+    peer: TcpListener,
+    admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds the addresses of the configuration. Port 0 lets the system choose.
+    pub async fn bind(config: &Config) -> Result<Self, NodeError> {
+        Ok(Self {
+            api: bind("api", &config.listen.api).await?,
+            peer: bind("peer", &config.listen.peer).await?,
+            admin: bind("admin", &config.listen.admin).await?,
+        })
+    }
+
+    /// Where they listen: API, peers, admin.
+    pub fn addresses(&self) -> std::io::Result<[SocketAddr; 3]> {
+        Ok([self.api.local_addr()?, self.peer.local_addr()?, self.admin.local_addr()?])
+    }
+}
+
+async fn bind(what: &'static str, address: &str) -> Result<TcpListener, NodeError> {
+    let failed = |source| NodeError::Listen { what, address: address.to_owned(), source };
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+/// What a node that stops does with its leadership.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Handover {
+    /// Gives it to the most caught-up voter first, so that nobody has to wait for an election.
+    Try,
+    /// Lets it go: the whole cluster stops.
+    Skip,
+}
+
+/// A node that runs.
+#[derive(Debug)]
+pub struct Node {
+    replica: Replica,
+    ready: Arc<admin::Readiness>,
+    /// Ends the leader's work and what serves clients.
+    serving: CancellationToken,
+    /// Ends what serves peers: they are needed until leadership is handed over.
+    peering: CancellationToken,
+    tasks: JoinSet<&'static str>,
+}
+
+impl Node {
+    /// Starts a node on sockets that are bound already.
+    pub async fn start(config: &Config, listeners: Listeners, clock: SharedClock) -> Result<Self, NodeError> {
+        let stores = open(config)?;
+        let raft_config = raft_config(config);
+        let started = Box::pin(raft::start(raft_config, stores)).await?;
+        let replica = started.replica;
+        let timings = Timings::default();
+        let metrics = Metrics::new();
+        let leader = Leader::new(
+            replica.clone(),
+            clock.clone(),
+            timings.clone(),
+            metrics.clone(),
+            leader_limits(config),
+        );
+        let ready = Arc::new(admin::Readiness::new(replica.clone()));
+        let (serving, peering) = (CancellationToken::new(), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+
+        let peers = peer_server(started.service, listeners.peer, peering.clone());
+        tasks.spawn(named("peer service", peers));
+        tasks.spawn(named("leader", leader.clone().run(serving.clone())));
+        let parts = api::ApiParts {
+            replica: replica.clone(),
+            clock,
+            timings,
+            metrics: metrics.clone(),
+            leader: leader.clone(),
+            executors: ExecutorSessions::new(leader),
+            limits: config.limits.clone(),
+            stop: serving.clone(),
+        };
+        tasks.spawn(named("client API", api_server(parts, listeners.api, serving.clone())));
+        let admin = admin::serve(listeners.admin, ready.clone(), replica.clone(), metrics, peering.clone());
+        tasks.spawn(named("admin HTTP", admin));
+        Ok(Self { replica, ready, serving, peering, tasks })
+    }
+
+    /// The node's replica.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Waits until the node cannot go on, and says why.
+    pub async fn fatal(&self) -> Fault {
+        self.replica.fatal().await
+    }
+
+    /// Stops in order. What runs on executors goes on: they dial the next leader.
+    pub async fn stop(mut self, handover: Handover) {
+        self.ready.stopping();
+        if handover == Handover::Try {
+            self.hand_over().await;
+        }
+        self.serving.cancel();
+        self.replica.shutdown().await;
+        self.peering.cancel();
+        let drained =
+            tokio::time::timeout(DRAIN_TIMEOUT, async { while self.tasks.join_next().await.is_some() {} });
+        if drained.await.is_err() {
+            // An idle connection (a probe) keeps a graceful shutdown waiting for ever (hyper#4170).
+            tracing::info!("connections were still open: closing them");
+        }
+        self.tasks.shutdown().await;
+    }
+
+    async fn hand_over(&self) {
+        match self.replica.transfer_leadership(None).await {
+            Ok(to) => tracing::info!(to = to.0, "handed leadership over"),
+            Err(TransferError::NotLeader { .. } | TransferError::NoSuccessor) => {}
+            Err(error) => tracing::warn!(%error, "leadership was not handed over: the others will elect"),
+        }
+    }
+}
+
+fn open(config: &Config) -> Result<Stores, NodeError> {
+    let identity = Identity { cluster_id: None, node_id: config.node.id };
+    let folder = DataFolder::open(config.node.data.as_ref(), identity)?;
+    let log = WalLog::open(&folder.log_path(), folder.log_owner(), WalOptions::default())?;
+    let checkpoint = SledCheckpoint::open(&folder.state_path())?;
+    Ok(Stores {
+        identity: Arc::new(Mutex::new(folder)),
+        log: Arc::new(log),
+        checkpoint: Arc::new(checkpoint),
+    })
+}
+
+fn raft_config(config: &Config) -> RaftConfig {
+    let members = config
+        .members()
+        .into_iter()
+        .map(|member| (NodeId(member.id), Addresses { api: member.api, peer: member.peer }))
+        .collect();
+    let snapshots = std::path::Path::new(&config.node.data).join("snapshots");
+    let raft = &config.raft;
+    RaftConfig {
+        cluster_name: config.cluster.name.clone(),
+        bootstrap: config.bootstraps(),
+        heartbeat_interval: Duration::from_millis(raft.heartbeat_ms),
+        election_timeout_min: Duration::from_millis(raft.election_min_ms),
+        election_timeout_max: Duration::from_millis(raft.election_max_ms),
+        checkpoint_every: raft.checkpoint_interval.0,
+        log_keep_bytes: raft.log_keep_mib << 20,
+        ..RaftConfig::new(NodeId(config.node.id), members, snapshots)
+    }
+}
+
+fn leader_limits(config: &Config) -> LeaderLimits {
+    let (dispatch, limits) = (&config.dispatch, &config.limits);
+    LeaderLimits {
+        fire_batch_max: dispatch.fire_batch_max,
+        begin_batch_max: dispatch.begin_batch_max,
+        complete_batch_max: dispatch.complete_batch_max,
+        offer_timeout: dispatch.offer_timeout.0,
+        keep_alive: dispatch.keep_alive.0,
+        executors_max: limits.executors_max,
+        slots_max: limits.slots_max,
+        retention: config.retention.retention(),
+    }
+}
+
+async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
+    task.await;
+    tracing::debug!(name, "ended");
+    name
+}
+
+fn server() -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+}
+
+fn incoming(
+    listener: TcpListener,
+) -> impl futures_util::Stream<Item = std::io::Result<tokio::net::TcpStream>> {
+    use futures_util::StreamExt;
+    TcpListenerStream::new(listener).inspect(|stream| {
+        if let Ok(stream) = stream {
+            // Small messages must not wait for each other; a socket that refuses works all the same.
+            let _ = stream.set_nodelay(true);
+        }
+    })
+}
+
+async fn peer_server(service: raft::PeerService, listener: TcpListener, stop: CancellationToken) {
+    let served = server()
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming(listener), stop.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the peer service ended");
+    }
+}
+
+async fn api_server(parts: api::ApiParts, listener: TcpListener, stop: CancellationToken) {
+    let served = api::router(server(), parts)
+        .serve_with_incoming_shutdown(incoming(listener), stop.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the client API ended");
+    }
+}
