@@ -271,3 +271,81 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
 fn meta_of(head: &Head) -> SnapshotMeta {
     SnapshotMeta { last_log_id: head.applied, last_membership: head.membership.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use belfry_core::{Action, Revision};
+
+    use super::*;
+    use crate::raft::tests::{command, create, key};
+    use crate::raft::types::{LeaderId, Proposal};
+
+    const SCHEDULES: u64 = 4000;
+
+    fn apply(shared: &Shared, index: u64, command: &Command) {
+        let proposal = Proposal::new(codec::encode_command(command));
+        let log_id = LogId::new(LeaderId { term: 1, node_id: 1 }, index);
+        let applied = shared.apply(Entry { log_id, payload: EntryPayload::Normal(proposal) }).unwrap();
+        applied.unwrap().outcome.unwrap();
+    }
+
+    fn name(number: u64) -> String {
+        format!("schedule-{number}")
+    }
+
+    /// CKPT-1, while entries are applied between the slices.
+    #[test]
+    fn a_cut_is_one_position() {
+        let shared = Shared::new(Replicated::default(), usize::MAX);
+        (1..=SCHEDULES).for_each(|number| apply(&shared, number, &create(&name(number))));
+        let done = AtomicBool::new(false);
+        let mut blocks = BTreeMap::new();
+        let mut last = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for index in SCHEDULES + 1..SCHEDULES * 2 {
+                    // Jumps from block to block.
+                    let key = key(&name(index * 1009 % SCHEDULES + 1));
+                    let pause = Action::PauseSchedule {
+                        key,
+                        expected: None,
+                        reason: index.to_string(),
+                        actor: "test".to_owned(),
+                    };
+                    apply(&shared, index, &command(pause));
+                }
+                done.store(true, Ordering::Release);
+            });
+            while !done.load(Ordering::Acquire) {
+                let cut = shared.cut();
+                blocks.extend(cut.blocks);
+                let state = State::restore(blocks.values().flatten().cloned()).unwrap();
+                let newest = state
+                    .schedule_ids_from(Default::default())
+                    .filter_map(|id| state.schedule(id))
+                    .map(|schedule| schedule.revision)
+                    .max();
+                last = cut.applied.unwrap().index;
+                assert_eq!(newest, Some(Revision(last)));
+            }
+        });
+        assert!(last > SCHEDULES);
+        blocks.extend(shared.cut().blocks);
+        let restored = State::restore(blocks.into_values().flatten()).unwrap();
+        assert_eq!(restored.digest(), shared.read(State::digest));
+    }
+
+    #[test]
+    fn a_cut_names_blocks_that_are_gone() {
+        let shared = Shared::new(Replicated::default(), usize::MAX);
+        apply(&shared, 1, &create("x"));
+        assert!(shared.cut().blocks.values().all(|records| !records.is_empty()));
+        let prune = belfry_core::command::Prune { answers: vec![1], ..Default::default() };
+        apply(&shared, 2, &command(Action::Prune(prune)));
+        let gone: Vec<_> =
+            shared.cut().blocks.into_iter().filter(|(_, records)| records.is_empty()).collect();
+        assert_eq!(gone.len(), 1);
+    }
+}

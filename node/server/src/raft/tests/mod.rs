@@ -38,12 +38,12 @@ async fn look_again_soon() {
     tokio::time::sleep(Duration::from_millis(2)).await;
 }
 
-fn command(action: Action) -> Command {
+pub(super) fn command(action: Action) -> Command {
     Command { now: UnixMillis(1_000), request: None, action }
 }
 
 /// Creates a schedule; proposed again, it is the same request.
-fn create(name: &str) -> Command {
+pub(super) fn create(name: &str) -> Command {
     let definition = Definition {
         timing: Timing {
             include: vec![Rule::Interval { every: Duration::from_secs(60), phase: Duration::ZERO }],
@@ -65,6 +65,6 @@ fn create(name: &str) -> Command {
     Command { request: Some(RequestKey { id: Arc::from(name), fingerprint: 1 }), ..command(action) }
 }
 
-fn key(name: &str) -> ScheduleKey {
+pub(super) fn key(name: &str) -> ScheduleKey {
     ScheduleKey::new("default", name)
 }
