@@ -235,8 +235,8 @@ impl Checkpoints {
             let replaced = this.port.replace(head.encode(), &mut file.blocks()?);
             replaced.map_err(failed("replace the checkpoint by a snapshot"))?;
             *ledger = fresh;
-            shared.replace(Replicated { state, applied: head.applied, membership: head.membership.clone() });
             this.head.send_replace(Some(head.clone()));
+            shared.replace(Replicated { state, applied: head.applied, membership: head.membership.clone() });
             Ok(())
         })
         .await

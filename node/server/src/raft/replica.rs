@@ -213,8 +213,14 @@ impl Replica {
     pub fn status(&self) -> RaftStatus {
         let inner = &self.inner;
         let read = status::read(&inner.raft, &inner.config, inner.log.sync_latency().clone());
-        let log_retained_bytes = inner.log.port().state().retained_bytes;
-        RaftStatus { cluster_id: inner.identity.cluster(), log_retained_bytes, ..read }
+        RaftStatus {
+            cluster_id: inner.identity.cluster(),
+            log_retained_bytes: inner.log.port().state().retained_bytes,
+            // openraft's own numbers follow a moment later.
+            applied_index: inner.shared.applied().map_or(0, |id| id.index),
+            checkpoint_index: inner.checkpoints.index(),
+            ..read
+        }
     }
 
     /// Hands leadership to `to`, or to the most caught-up voter that answered just now, and waits until the new leader
