@@ -13,8 +13,8 @@ use std::time::Duration;
 use http::{HeaderMap, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
@@ -114,15 +114,29 @@ struct Call {
     shared: Arc<Shared>,
 }
 
-/// What lasts as long as a call: its place among the others, and what is observed at its end.
+/// What lasts as long as a call: its place among the others, and the one observation at its end.
 struct InProgress {
     call: Call,
+    ended_with: Code,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl InProgress {
+    fn new(call: Call, permit: Option<OwnedSemaphorePermit>) -> Self {
+        call.shared.metrics.rpcs_in_progress.inc();
+        // Unless it comes to another end, its caller went away.
+        Self { call, ended_with: Code::Cancelled, _permit: permit }
+    }
+
+    fn end(mut self, code: Code) {
+        self.ended_with = code;
+    }
 }
 
 impl Drop for InProgress {
     fn drop(&mut self) {
         self.call.shared.metrics.rpcs_in_progress.dec();
+        self.call.observe(self.ended_with);
     }
 }
 
@@ -142,8 +156,7 @@ impl Call {
                 }
             },
         };
-        self.shared.metrics.rpcs_in_progress.inc();
-        let in_progress = InProgress { call: self, _permit: permit };
+        let in_progress = InProgress::new(self, permit);
         let call = &in_progress.call;
         let response = match call.method.kind {
             Kind::Stream => call.route(inner, request).await?,
@@ -158,7 +171,7 @@ impl Call {
         let (parts, body) = response.into_parts();
         // An error without a message is all in the headers; every other answer says its code behind the body.
         let code = Status::from_header_map(&parts.headers).map(|status| status.code());
-        let body = body::observed(body, code, move |code| in_progress.call.observe(code));
+        let body = body::observed(body, code, move |code| in_progress.end(code));
         Ok(Response::from_parts(parts, body))
     }
 
@@ -174,7 +187,8 @@ impl Call {
         if here {
             return inner.call(request).await;
         }
-        let patience = self.limit(request.headers());
+        // Shorter than the deadline, so that a caller with little time learns that nothing was done.
+        let patience = self.limit(request.headers()) * 9 / 10;
         match self.shared.forward.find(request.headers(), patience).await {
             Ok(None) => inner.call(request).await,
             Ok(Some(leader)) => {
@@ -193,7 +207,7 @@ impl Call {
         limit.saturating_sub(Duration::from_millis(2))
     }
 
-    fn observe(&self, code: tonic::Code) {
+    fn observe(&self, code: Code) {
         // The duration of a stream says nothing about latency.
         if self.method.kind != Kind::Stream {
             let code = super::errors::code_name(code);

@@ -1,1 +1,0 @@
-//! The API over the wire: one node, and forwarding between stand-ins.

@@ -1,0 +1,324 @@
+//! Schedules: create, read, change, delete.
+
+use super::*;
+
+const NAME: &str = "namespaces/team/schedules/invoices";
+
+fn masked(schedule: pb::Schedule, paths: &[&str]) -> pb::UpdateScheduleRequest {
+    pb::UpdateScheduleRequest {
+        schedule: Some(pb::Schedule { name: NAME.into(), ..schedule }),
+        update_mask: Some(prost_types::FieldMask { paths: paths.iter().map(ToString::to_string).collect() }),
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schedule_is_created_read_and_listed() {
+    let alone = Alone::start().await;
+    let created = alone.create("team", "invoices").await;
+    assert_eq!(created.name, NAME);
+    assert_eq!((created.uid.len(), created.generation, created.pool.as_str()), (26, 1, "default"));
+    assert_eq!(created.state(), pb::schedule::State::Active);
+    assert_eq!(created.timing.as_ref().unwrap().time_zone, "UTC");
+    let status = created.status.as_ref().unwrap();
+    assert_eq!(status.next_times.len(), 10);
+    assert!(status.next_times.windows(2).all(|pair| pair[0].seconds < pair[1].seconds));
+    assert!(status.ledger_complete_time.unwrap().seconds >= created.create_time.unwrap().seconds);
+
+    let read = alone.get(NAME).await;
+    assert_eq!((read.uid, read.etag), (created.uid, created.etag));
+    let request = pb::ListSchedulesRequest { parent: "namespaces/team".into(), ..Default::default() };
+    let listed = alone.schedules().list_schedules(request).await.unwrap().into_inner();
+    assert_eq!(listed.schedules.len(), 1);
+    assert_eq!(listed.schedules[0].status.as_ref().unwrap().next_times.len(), 1);
+
+    let refused = alone.schedules().create_schedule(creation("team", "invoices")).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::AlreadyExists, "SCHEDULE_EXISTS".into()));
+    let missing = pb::GetScheduleRequest { name: "namespaces/team/schedules/other".into() };
+    let refused = alone.schedules().get_schedule(missing).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::NotFound, "SCHEDULE_NOT_FOUND".into()));
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_2_the_same_request_gets_the_same_answer() {
+    let alone = Alone::start().await;
+    let request = pb::CreateScheduleRequest { request_id: "r1".into(), ..creation("team", "invoices") };
+    let first = alone.schedules().create_schedule(request.clone()).await.unwrap().into_inner();
+    let again = alone.schedules().create_schedule(request.clone()).await.unwrap().into_inner();
+    assert_eq!((again.uid, again.etag), (first.uid, first.etag));
+    let other = pb::CreateScheduleRequest { schedule_id: "other".into(), ..request };
+    let refused = alone.schedules().create_schedule(other).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::InvalidArgument, "REQUEST_ID_REUSED".into()));
+
+    let trigger =
+        pb::TriggerScheduleRequest { name: NAME.into(), request_id: "r2".into(), ..Default::default() };
+    let first = alone.schedules().trigger_schedule(trigger.clone()).await.unwrap().into_inner();
+    let again = alone.schedules().trigger_schedule(trigger).await.unwrap().into_inner();
+    assert_eq!(first, again);
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_changes_the_masked_fields_and_nothing_else() {
+    let alone = Alone::start().await;
+    let created = alone.create("team", "invoices").await;
+    let update = |request| async { alone.schedules().update_schedule(request).await.map(|a| a.into_inner()) };
+
+    let described =
+        pb::Schedule { description: "monthly".into(), pool: "ignored".into(), ..Default::default() };
+    let described = update(masked(described, &["description"])).await.unwrap();
+    assert_eq!((described.description.as_str(), described.pool.as_str()), ("monthly", "default"));
+    assert_eq!(described.generation, 1, "words make no new generation");
+    assert_ne!(described.etag, created.etag);
+
+    let policies = pb::Policies {
+        attempt_timeout: Some(prost_types::Duration { seconds: 7, nanos: 0 }),
+        lease_duration: Some(prost_types::Duration { seconds: 9, nanos: 0 }),
+        ..Default::default()
+    };
+    let limited = pb::Schedule { policies: Some(policies), ..Default::default() };
+    let limited = update(masked(limited, &["policies.attempt_timeout"])).await.unwrap();
+    let policies = limited.policies.unwrap();
+    assert_eq!(
+        (policies.attempt_timeout.unwrap().seconds, policies.lease_duration.unwrap().seconds),
+        (7, 30)
+    );
+    assert_eq!(limited.generation, 2);
+    assert_eq!(limited.target, created.target);
+
+    let same = update(masked(alone.get(NAME).await, &[])).await.unwrap();
+    assert_eq!((same.etag, same.generation), (limited.etag, limited.generation));
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_is_refused_where_it_cannot_be_meant() {
+    let alone = Alone::start().await;
+    let update = |request| async { alone.schedules().update_schedule(request).await.map(|a| a.into_inner()) };
+    let refused = update(masked(schedule(), &[])).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::NotFound, "SCHEDULE_NOT_FOUND".into()));
+
+    let request = pb::UpdateScheduleRequest { allow_missing: true, ..masked(schedule(), &["labels"]) };
+    let made = update(request).await.unwrap();
+    assert_eq!((made.generation, made.target), (1, Some(handler("bill"))));
+
+    let words =
+        |etag: &str| pb::Schedule { description: "x".into(), etag: etag.into(), ..Default::default() };
+    let refused = update(masked(words("1"), &["description"])).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::Aborted, "ETAG_MISMATCH".into()));
+    assert_eq!(metadata(&refused)["etag"], made.etag);
+    update(masked(words(&made.etag), &["description"])).await.unwrap();
+
+    let refused = update(masked(words("no etag"), &["uid"])).await.unwrap_err();
+    assert_eq!(fields(&refused), ["update_mask", "schedule.etag"]);
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_wrong_is_said_at_once() {
+    let alone = Alone::start().await;
+    let cron = pb::Cron { expression: "61 * * * *".into(), ..Default::default() };
+    let timing = pb::Timing {
+        include: vec![pb::Rule { rule: Some(pb::rule::Rule::Cron(cron)) }],
+        time_zone: "UTC".into(),
+    };
+    let request = pb::CreateScheduleRequest {
+        parent: "namespaces/-".into(),
+        schedule_id: "a b".into(),
+        schedule: Some(pb::Schedule {
+            timing: Some(timing),
+            target: Some(handler("command")),
+            pool: "a/b".into(),
+            pause: Some(pb::Pause::default()),
+            ..Default::default()
+        }),
+        request_id: "x".repeat(65),
+        ..Default::default()
+    };
+    let refused = alone.schedules().create_schedule(request).await.unwrap_err();
+    assert_eq!(
+        fields(&refused),
+        [
+            "parent",
+            "schedule_id",
+            "request_id",
+            "schedule.timing.include[0].cron.expression",
+            "schedule.target.handler.handler",
+            "schedule.pool",
+            "schedule.pause.reason",
+        ]
+    );
+    let mut large = creation("team", "large");
+    let payload = vec![0; 256 * 1024 + 1].into();
+    let target = pb::target::Target::Handler(pb::HandlerTarget { handler: "h".into(), payload });
+    large.schedule.as_mut().unwrap().target = Some(pb::Target { target: Some(target) });
+    let refused = alone.schedules().create_schedule(large).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::InvalidArgument, "PAYLOAD_TOO_LARGE".into()));
+    let empty = pb::CreateScheduleRequest { schedule: None, ..creation("team", "x") };
+    let refused = alone.schedules().create_schedule(empty).await.unwrap_err();
+    assert_eq!(fields(&refused), ["schedule", "schedule.timing", "schedule.target"]);
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schedule_is_paused_and_resumed() {
+    let alone = Alone::start().await;
+    alone.create("team", "invoices").await;
+    let pause = |reason: &str| pb::PauseScheduleRequest {
+        name: NAME.into(),
+        reason: reason.into(),
+        actor: "ann".into(),
+        ..Default::default()
+    };
+    let refused = alone.schedules().pause_schedule(pause(" ")).await.unwrap_err();
+    assert_eq!(fields(&refused), ["reason"]);
+    let paused = alone.schedules().pause_schedule(pause("audit")).await.unwrap().into_inner();
+    assert_eq!(paused.state(), pb::schedule::State::Paused);
+    let why = paused.pause.unwrap();
+    assert_eq!((why.reason.as_str(), why.actor.as_str()), ("audit", "ann"));
+    let resume = pb::ResumeScheduleRequest { name: NAME.into(), etag: "1".into(), ..Default::default() };
+    let refused = alone.schedules().resume_schedule(resume.clone()).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::Aborted, "ETAG_MISMATCH".into()));
+    let resume = pb::ResumeScheduleRequest { etag: paused.etag, ..resume };
+    let resumed = alone.schedules().resume_schedule(resume).await.unwrap().into_inner();
+    assert_eq!((resumed.state(), resumed.pause), (pb::schedule::State::Active, None));
+
+    let mut asleep = creation("team", "asleep");
+    let pause = pb::Pause { reason: "not yet".into(), actor: "bob".into(), pause_time: None };
+    asleep.schedule.as_mut().unwrap().pause = Some(pause);
+    let created = alone.schedules().create_schedule(asleep).await.unwrap().into_inner();
+    assert_eq!(created.state(), pb::schedule::State::Paused);
+    assert_eq!(created.pause.unwrap().pause_time, created.create_time);
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_validation_says_what_would_be_and_changes_nothing() {
+    let alone = Alone::start().await;
+    let validate = pb::CreateScheduleRequest { validate_only: true, ..creation("team", "invoices") };
+    let preview = alone.schedules().create_schedule(validate.clone()).await.unwrap().into_inner();
+    assert_eq!((preview.name.as_str(), preview.uid.as_str(), preview.etag.as_str()), (NAME, "", ""));
+    assert_eq!(preview.status.unwrap().next_times.len(), 10);
+    let created = alone.create("team", "invoices").await;
+    let refused = alone.schedules().create_schedule(validate).await.unwrap_err();
+    assert_eq!(told(&refused).1, "SCHEDULE_EXISTS");
+
+    let update = pb::Schedule { description: "x".into(), etag: created.etag.clone(), ..Default::default() };
+    let update = pb::UpdateScheduleRequest { validate_only: true, ..masked(update, &["description"]) };
+    assert_eq!(alone.schedules().update_schedule(update).await.unwrap().into_inner().description, "x");
+    let pause = pb::PauseScheduleRequest {
+        name: NAME.into(),
+        reason: "r".into(),
+        validate_only: true,
+        ..Default::default()
+    };
+    let paused = alone.schedules().pause_schedule(pause).await.unwrap().into_inner();
+    assert_eq!(paused.state(), pb::schedule::State::Paused);
+    let trigger = pb::TriggerScheduleRequest { name: NAME.into(), validate_only: true, ..Default::default() };
+    let run = alone.schedules().trigger_schedule(trigger).await.unwrap().into_inner();
+    assert!(run.name.ends_with("-manual") && run.state() == pb::run::State::Due);
+    let delete = |etag: &str| pb::DeleteScheduleRequest {
+        name: NAME.into(),
+        etag: etag.into(),
+        validate_only: true,
+        ..Default::default()
+    };
+    let refused = alone.schedules().delete_schedule(delete("1")).await.unwrap_err();
+    assert_eq!(told(&refused).1, "ETAG_MISMATCH");
+    alone.schedules().delete_schedule(delete(&created.etag)).await.unwrap();
+
+    let now = alone.get(NAME).await;
+    assert_eq!(now.state(), pb::schedule::State::Active);
+    assert_eq!((now.etag, now.description), (created.etag, String::new()));
+    assert_eq!(now.status.unwrap().due_count, 0);
+    alone.stop().await;
+}
+
+/// LEDGER-2: a change waits for the rows of the instants before it, without the caller's help.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_waits_for_instants_that_are_just_being_recorded() {
+    let alone = Alone::start().await;
+    let every = |seconds| {
+        let every = Some(prost_types::Duration { seconds, nanos: 0 });
+        let rule = pb::rule::Rule::Interval(pb::Interval { every, phase: None });
+        pb::Timing { include: vec![pb::Rule { rule: Some(rule) }], time_zone: String::new() }
+    };
+    let mut request = creation("team", "invoices");
+    request.schedule.as_mut().unwrap().timing = Some(every(3600));
+    alone.schedules().create_schedule(request).await.unwrap();
+    for changed in 0..3 {
+        // Three instants have come at once, and the ticker, asleep, does not know.
+        alone.clock.step_ms(3 * 3_600_000);
+        let timing = pb::Schedule { timing: Some(every(3600 + changed % 2)), ..Default::default() };
+        alone.schedules().update_schedule(masked(timing, &["timing"])).await.unwrap();
+    }
+    alone.clock.step_ms(2 * 3_600_000);
+    alone.delete(NAME).await;
+    let request = pb::ListRunsRequest { parent: NAME.into(), ..Default::default() };
+    let rows = alone.runs().list_runs(request).await.unwrap().into_inner().runs;
+    assert!(rows.len() >= 9, "{} rows", rows.len());
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_go_page_by_page() {
+    let alone = Alone::start().await;
+    for (namespace, id) in [("a", "3"), ("b", "1"), ("a", "1"), ("a", "2"), ("ab", "1")] {
+        alone.create(namespace, id).await;
+    }
+    let list = |parent: &str, page_token: String| {
+        let request = pb::ListSchedulesRequest { parent: parent.into(), page_size: 2, page_token };
+        let mut schedules = alone.schedules();
+        async move { schedules.list_schedules(request).await.map(|answer| answer.into_inner()) }
+    };
+    let mut pages = Vec::new();
+    let mut token = String::new();
+    loop {
+        let page = list("namespaces/-", token).await.unwrap();
+        pages.push(page.schedules.iter().map(|schedule| schedule.name.clone()).collect::<Vec<_>>());
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    let name = |namespace: &str, id: &str| format!("namespaces/{namespace}/schedules/{id}");
+    assert_eq!(
+        pages,
+        [vec![name("a", "1"), name("a", "2")], vec![name("a", "3"), name("ab", "1")], vec![name("b", "1")]]
+    );
+    let first = list("namespaces/a", String::new()).await.unwrap();
+    let second = list("namespaces/a", first.next_page_token.clone()).await.unwrap();
+    assert_eq!((second.schedules.len(), second.next_page_token.as_str()), (1, ""));
+    // A token of another list, and no token at all.
+    for token in [first.next_page_token.clone(), "x".into()] {
+        let refused = list("namespaces/b", token).await.unwrap_err();
+        assert_eq!(told(&refused), (Code::InvalidArgument, "INVALID_PAGE_TOKEN".into()));
+    }
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_is_limited_by_its_bytes_too() {
+    let alone = Alone::start().await;
+    for id in 0..12 {
+        let mut request = creation("a", &id.to_string());
+        let payload = vec![1; 250_000].into();
+        let target = pb::target::Target::Handler(pb::HandlerTarget { handler: "h".into(), payload });
+        request.schedule.as_mut().unwrap().target = Some(pb::Target { target: Some(target) });
+        alone.schedules().create_schedule(request).await.unwrap();
+    }
+    let mut sizes = Vec::new();
+    let mut request = pb::ListSchedulesRequest { parent: "namespaces/a".into(), ..Default::default() };
+    loop {
+        // A client with the default limit of 4 MiB.
+        let page = alone.schedules().list_schedules(request.clone()).await.unwrap().into_inner();
+        sizes.push(page.schedules.len());
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(sizes, [8, 4]);
+    alone.stop().await;
+}
