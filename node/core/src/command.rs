@@ -110,7 +110,7 @@ pub enum Action {
 pub enum Retime {
     /// The timing did not change.
     Keep,
-    /// The first instant after `now` by the new timing.
+    /// The first instant by the new timing after both `now` and the schedule's watermark.
     From(Option<UnixMillis>),
 }
 
@@ -296,7 +296,8 @@ pub enum Rejection {
         /// The id.
         id: Arc<str>,
     },
-    /// Instants before the change have no rows yet: the ticker makes them first, then this can be tried again (LEDGER-2).
+    /// Instants before the change have no rows yet, or ones after it have them already: the ledger and the proposer do not
+    /// agree on how far the schedule is. Once they do, this can be tried again with a next instant computed anew (LEDGER-2).
     #[error("{key} has instants that are due but not yet recorded: try again")]
     NotCaughtUp {
         /// The name.

@@ -72,6 +72,7 @@ impl State {
         if let Retime::From(next) = retime {
             self.caught_up(id, now)?;
             after_now(next, now)?;
+            self.after_watermark(id, next)?;
             self.retime(id, now, next);
         }
         let in_use = self.slot_mut(id).waiting.is_some()
@@ -179,6 +180,16 @@ impl State {
     fn caught_up(&self, id: ScheduleId, now: UnixMillis) -> Result<(), Rejection> {
         let schedule = &self.slots[&id].schedule;
         if schedule.next_fire_at.is_some_and(|next| next <= now) {
+            return Err(Rejection::NotCaughtUp { key: schedule.key.clone() });
+        }
+        Ok(())
+    }
+
+    /// RUN-1: an instant that has its row must not come again. It would when a fire is committed between the reading and
+    /// the writing of an edit, or when this leader's clock is behind that of the one before.
+    fn after_watermark(&self, id: ScheduleId, next: Option<UnixMillis>) -> Result<(), Rejection> {
+        let schedule = &self.slots[&id].schedule;
+        if next.is_some_and(|next| next <= schedule.watermark) {
             return Err(Rejection::NotCaughtUp { key: schedule.key.clone() });
         }
         Ok(())

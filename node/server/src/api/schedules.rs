@@ -219,7 +219,9 @@ impl Api {
         let retime = if definition.timing == current.schedule.definition.timing {
             Retime::Keep
         } else {
-            Retime::From(self.0.timings.next(&definition.timing, now)?)
+            // Not before the watermark: another leader's clock may have been ahead, and its instants have their rows.
+            let after = now.max(current.schedule.watermark);
+            Retime::From(self.0.timings.next(&definition.timing, after)?)
         };
         let definition = Arc::new(definition);
         if *validate_only {
