@@ -220,51 +220,32 @@ fn a_cluster_without_a_leader_exits_with_6() {
 }
 
 #[test]
-fn an_import_pauses_before_the_timing_is_in_force_and_repeats_without_effect() {
+fn an_import_starts_paused_in_one_call_and_repeats_without_effect() {
     let node = StandIn::start();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("crontab");
     std::fs::write(&file, "* * * * * /bin/tick\n").unwrap();
     let words = ["import", "crontab", &file.display().to_string(), "--tz", "UTC", "--apply", "-o", "json"];
     assert!(ok(&node, &words).contains(r#""result":"created""#));
-    assert_eq!(node.calls(), ["create tick", "pause tick", "update tick timing,target,description"]);
+    assert_eq!(node.calls(), ["create tick"]);
     let json = ok(&node, &["schedule", "get", "tick", "-o", "json"]);
-    for part in [r#""expression":"* * * * *""#, r#""state":"PAUSED""#, r#""reason":"imported from crontab""#]
-    {
+    for part in [
+        r#""expression":"* * * * *""#,
+        r#""state":"PAUSED""#,
+        r#""reason":"imported from crontab","actor":"anna""#,
+    ] {
         assert!(json.contains(part), "{part} in {json}");
     }
 
     assert!(ok(&node, &words).contains(r#""result":"unchanged""#));
-    assert_eq!(node.calls().len(), 3);
+    assert_eq!(node.calls().len(), 1);
 
     std::fs::write(&file, "*/2 * * * * /bin/tick\n").unwrap();
     let ended = run(&node, &words);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stdout.contains(r#""result":"different""#), "{}", ended.stdout);
-    assert_eq!(node.calls().len(), 3);
+    assert_eq!(node.calls().len(), 1);
     assert!(ok(&node, &[&words[..], &["--update"]].concat()).contains(r#""result":"updated""#));
-}
-
-#[test]
-fn an_import_that_was_cut_off_is_finished_by_the_next_one() {
-    let node = StandIn::start();
-    ok(
-        &node,
-        &[
-            "schedule",
-            "create",
-            "tick",
-            "--at",
-            "2100-01-01T00:00:00Z",
-            "--tz",
-            "UTC",
-            "--command",
-            "/bin/tick",
-        ],
-    );
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("crontab");
-    std::fs::write(&file, "* * * * * /bin/tick\n").unwrap();
-    ok(&node, &["import", "crontab", &file.display().to_string(), "--tz", "UTC", "--apply"]);
-    assert_eq!(node.calls(), ["create tick", "pause tick", "update tick timing,target,description"]);
+    assert_eq!(node.calls(), ["create tick", "update tick timing,target,description"]);
+    assert!(ok(&node, &["schedule", "get", "tick", "-o", "json"]).contains(r#""state":"PAUSED""#));
 }

@@ -113,7 +113,10 @@ impl ScheduleService for Node {
         }
         let mut schedule = request.schedule.unwrap_or_default();
         schedule.name = format!("{}/schedules/{}", request.parent, request.schedule_id);
-        schedule.set_state(pb::schedule::State::Active);
+        schedule.set_state(match schedule.pause {
+            Some(_) => pb::schedule::State::Paused,
+            None => pb::schedule::State::Active,
+        });
         schedule.status = Some(pb::ScheduleStatus {
             next_times: vec![prost_types::Timestamp { seconds: 4_102_444_800, nanos: 0 }],
             warnings: vec!["a stand-in never fires".to_owned()],
@@ -193,7 +196,6 @@ impl ScheduleService for Node {
         let schedule = state.found(&request.name, &request.etag)?;
         schedule.set_state(pb::schedule::State::Paused);
         schedule.pause = Some(pb::Pause { reason: request.reason, actor: request.actor, pause_time: None });
-        state.note("pause", &request.name, "");
         Ok(Response::new(state.changed(&request.name)))
     }
 

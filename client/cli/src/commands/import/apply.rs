@@ -1,8 +1,7 @@
 //! Brings planned schedules into a cluster.
 //!
-//! The API creates schedules that are active. So that nothing fires before the pause (IMPORT-2), a schedule comes in with a
-//! placeholder that is due in the year 2100, is paused, and only then gets its own timing. A schedule that has the
-//! placeholder is an import that was cut off: the next import finishes it.
+//! One call creates a schedule and pauses it, so that there is no moment between the two (IMPORT-2), and an import that is
+//! cut off leaves whole schedules behind it: the next one finds them unchanged and goes on.
 
 use belfry_sdk::{Client, ClientError, pb};
 use serde::Serialize;
@@ -14,8 +13,6 @@ use crate::exit::Failure;
 use crate::output::{Cell, Tone};
 use crate::text;
 
-/// 2100-01-01T00:00:00Z.
-const PLACEHOLDER_MILLIS: i64 = 4_102_444_800_000;
 const PAUSE_REASON: &str = "imported from crontab";
 
 /// What became of a planned schedule.
@@ -71,68 +68,37 @@ async fn import(
     };
     match existing {
         None => {
-            let created = client.create_schedule(creation(planned)).await?;
-            finish(client, planned, created).await?;
-            Ok(Result::Created)
-        }
-        Some(existing) if existing.timing == Some(placeholder()) => {
-            finish(client, planned, existing).await?;
+            client.create_schedule(creation(planned, local_user())).await?;
             Ok(Result::Created)
         }
         Some(existing) if is_same(planned, &existing) => Ok(Result::Unchanged),
         Some(existing) if update => {
-            client
-                .update_schedule(change(planned, existing.etag, &["timing", "target", "description"]))
-                .await?;
+            client.update_schedule(change(planned, existing.etag)).await?;
             Ok(Result::Updated)
         }
         Some(_) => Ok(Result::Different),
     }
 }
 
-fn creation(planned: &pb::Schedule) -> pb::CreateScheduleRequest {
-    let schedule = pb::Schedule { name: String::new(), timing: Some(placeholder()), ..planned.clone() };
+/// IMPORT-2: it starts paused.
+fn creation(planned: &pb::Schedule, actor: String) -> pb::CreateScheduleRequest {
+    let pause = pb::Pause { reason: PAUSE_REASON.to_owned(), actor, pause_time: None };
     pb::CreateScheduleRequest {
         parent: format!("namespaces/{}", text::namespace_of(&planned.name)),
         schedule_id: text::short_name(&planned.name).to_owned(),
-        schedule: Some(schedule),
+        schedule: Some(pb::Schedule { name: String::new(), pause: Some(pause), ..planned.clone() }),
         ..Default::default()
     }
 }
 
-/// Pauses a schedule with the placeholder and gives it its own timing.
-async fn finish(
-    client: &Client,
-    planned: &pb::Schedule,
-    schedule: pb::Schedule,
-) -> std::result::Result<(), Failure> {
-    let schedule = if schedule.pause.is_some() {
-        schedule
-    } else {
-        let request = pb::PauseScheduleRequest {
-            name: planned.name.clone(),
-            reason: PAUSE_REASON.to_owned(),
-            actor: local_user(),
-            etag: schedule.etag,
-            ..Default::default()
-        };
-        client.pause_schedule(request).await?
-    };
-    client.update_schedule(change(planned, schedule.etag, &["timing", "target", "description"])).await?;
-    Ok(())
-}
-
-fn change(planned: &pb::Schedule, etag: String, paths: &[&str]) -> pb::UpdateScheduleRequest {
+/// What the crontab says, and nothing else: whether it is paused is for people to decide.
+fn change(planned: &pb::Schedule, etag: String) -> pb::UpdateScheduleRequest {
+    let paths = ["timing", "target", "description"].map(str::to_owned).to_vec();
     pb::UpdateScheduleRequest {
         schedule: Some(pb::Schedule { etag, ..planned.clone() }),
-        update_mask: Some(prost_types::FieldMask { paths: paths.iter().map(ToString::to_string).collect() }),
+        update_mask: Some(prost_types::FieldMask { paths }),
         ..Default::default()
     }
-}
-
-fn placeholder() -> pb::Timing {
-    let at = pb::rule::Rule::AtTime(text::timestamp(PLACEHOLDER_MILLIS));
-    pb::Timing { include: vec![pb::Rule { rule: Some(at) }], time_zone: "UTC".to_owned() }
 }
 
 /// Whether a schedule is as planned in what the crontab says. Labels, pool and rules may have been chosen since.
@@ -185,11 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn a_new_schedule_cannot_fire_before_its_pause() {
+    fn a_new_schedule_starts_paused() {
         let mut planned = schedule("* * * * *", "", "UTC");
         planned.name = "namespaces/n/schedules/s".into();
-        let request = creation(&planned);
-        assert_eq!(request.schedule.unwrap().timing, Some(placeholder()));
+        let request = creation(&planned, "anna".into());
+        let created = request.schedule.unwrap();
+        assert_eq!(created.timing, planned.timing);
+        assert_eq!(created.pause.unwrap().actor, "anna");
         assert_eq!((request.parent.as_str(), request.schedule_id.as_str()), ("namespaces/n", "s"));
     }
 }

@@ -1,8 +1,8 @@
 //! `belfry import`: what another scheduler runs, as schedules.
 //!
 //! - IMPORT-1: without `--apply` nothing is changed and no cluster is needed.
-//! - IMPORT-2: an imported schedule is paused before its own timing is in force, so that nothing runs twice while the other
-//!   scheduler is still there.
+//! - IMPORT-2: an imported schedule starts paused, so that nothing runs twice while the other scheduler is still there; no
+//!   import resumes one.
 //! - IMPORT-3: importing the same file again changes nothing; a schedule that differs is changed with `--update` only.
 
 mod apply;
