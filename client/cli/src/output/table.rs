@@ -1,4 +1,12 @@
-//! Tables as `ps` and kubectl print them: aligned columns, no frames, so that `awk` and people can both read them.
+//! Tables as `ps` and kubectl print them: aligned columns, no frames, so that `awk` and people can both read them. The only
+//! user of `comfy-table`.
+//!
+//! - TABLE-1: a row is one line, and its text cannot move the cursor: control characters in it become blanks.
+
+use comfy_table::{ColumnConstraint, Width, presets};
+
+/// Blanks behind a column.
+const GAP: u16 = 2;
 
 /// A cell's meaning, which colours show and nothing depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,18 +45,16 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) fn new(text: impl Into<String>, tone: Tone) -> Self {
-        Self { text: text.into(), tone }
+        let text: String = text.into();
+        // TABLE-1
+        Self { text: text.replace(char::is_control, " "), tone }
     }
 
-    fn painted(&self, has_colour: bool) -> String {
-        match self.tone.code().filter(|_| has_colour) {
+    fn painted(&self) -> String {
+        match self.tone.code() {
             Some(code) => format!("\x1b[{code}m{}\x1b[0m", self.text),
             None => self.text.clone(),
         }
-    }
-
-    fn width(&self) -> usize {
-        self.text.chars().count()
     }
 }
 
@@ -61,52 +67,65 @@ impl<T: Into<String>> From<T> for Cell {
 /// A table that may grow page by page: a later page keeps at least the widths of the earlier ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
-    headers: Vec<&'static str>,
-    widths: Vec<usize>,
-    has_begun: bool,
+    /// Empty once they have been written.
+    headers: Vec<Cell>,
+    /// Of the pages so far.
+    widths: Vec<u16>,
 }
 
 impl Table {
     pub(crate) fn new(headers: Vec<&'static str>) -> Self {
-        let widths = headers.iter().map(|header| header.chars().count()).collect();
-        Self { headers, widths, has_begun: false }
+        let headers = headers.into_iter().map(|header| Cell::new(header, Tone::Faint));
+        Self { headers: headers.collect(), widths: Vec::new() }
     }
 
     /// A table of aligned columns without headers.
-    pub(crate) fn plain(columns: usize) -> Self {
-        Self { headers: Vec::new(), widths: vec![0; columns], has_begun: true }
+    pub(crate) fn plain() -> Self {
+        Self::new(Vec::new())
     }
 
     /// The lines of these rows, under the headers the first time.
     pub(crate) fn lay_out(&mut self, rows: &[Vec<Cell>], has_colour: bool) -> String {
-        for row in rows {
-            for (width, cell) in self.widths.iter_mut().zip(row) {
-                *width = cell.width().max(*width);
-            }
-        }
-        let mut text = String::new();
-        if !self.has_begun {
-            self.has_begun = true;
-            let headers: Vec<Cell> =
-                self.headers.iter().map(|header| Cell::new(*header, Tone::Faint)).collect();
-            text.push_str(&self.line(&headers, has_colour));
-        }
-        text.extend(rows.iter().map(|row| self.line(row, has_colour)));
-        text
+        let headers = std::mem::take(&mut self.headers);
+        let headers = (!headers.is_empty()).then_some(headers);
+        let rows: Vec<&Vec<Cell>> = headers.iter().chain(rows).collect();
+        let lines = self.aligned(&rows);
+        let line = |(line, row): (String, &Vec<Cell>)| {
+            let line = if has_colour { painted(&line, row) } else { line };
+            line.trim_end().to_owned() + "\n"
+        };
+        lines.into_iter().zip(rows).map(line).collect()
     }
 
-    fn line(&self, row: &[Cell], has_colour: bool) -> String {
-        let end = row.iter().rposition(|cell| !cell.text.is_empty()).map_or(0, |last| last + 1);
-        let mut line = String::new();
-        for (index, (cell, width)) in row[..end].iter().zip(&self.widths).enumerate() {
-            line.push_str(&cell.painted(has_colour));
-            if index + 1 < end {
-                line.push_str(&" ".repeat(width.saturating_sub(cell.width()) + 2));
-            }
+    /// One line per row.
+    fn aligned(&mut self, rows: &[&Vec<Cell>]) -> Vec<String> {
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING);
+        table.add_rows(rows.iter().map(|row| row.iter().map(|cell| &cell.text)));
+        let mut widths = table.column_max_content_widths();
+        for (width, earlier) in widths.iter_mut().zip(&self.widths) {
+            *width = (*width).max(*earlier);
         }
-        line.push('\n');
-        line
+        for (column, width) in table.column_iter_mut().zip(&widths) {
+            column.set_padding((0, GAP));
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width.saturating_add(GAP))));
+        }
+        self.widths = widths;
+        table.lines().collect()
     }
+}
+
+/// Colours the cells of a line that has been laid out: a code counts as no width only when it comes afterwards.
+fn painted(line: &str, row: &[Cell]) -> String {
+    let (mut text, mut rest) = (String::new(), line);
+    for cell in row.iter().filter(|cell| !cell.text.is_empty()) {
+        // Nothing but blanks stands before the next cell, so the first place where its text is found is its own.
+        let Some((blanks, behind)) = rest.split_once(&cell.text) else { break };
+        text.push_str(blanks);
+        text.push_str(&cell.painted());
+        rest = behind;
+    }
+    text + rest
 }
 
 #[cfg(test)]
@@ -128,8 +147,20 @@ mod tests {
 
     #[test]
     fn colours_do_not_count_as_width() {
-        let mut table = Table::plain(2);
+        let mut table = Table::plain();
         let rows = [vec![Cell::new("é", Tone::Bad), "x".into()], row(["ab", "y"])];
         assert_eq!(table.lay_out(&rows, true), "\x1b[31mé\x1b[0m   x\nab  y\n");
+    }
+
+    #[test]
+    fn a_row_is_one_line() {
+        let text = Table::plain().lay_out(&[row(["a\nb\x1b[2J", "c"])], false);
+        assert_eq!(text, "a b [2J  c\n");
+    }
+
+    #[test]
+    fn equal_texts_are_coloured_in_their_own_columns() {
+        let cells = vec!["1".into(), "".into(), Cell::new("1", Tone::Good), "11".into()];
+        assert_eq!(Table::plain().lay_out(&[cells], true), "1     \x1b[32m1\x1b[0m  11\n");
     }
 }

@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, args: &NameArgs) -> Result<(), Failur
 
 impl Description {
     fn screen(&self, printer: &Printer, now: i64) -> String {
-        let mut screen = printer.lay_out(&mut Table::plain(2), &self.facts(now));
+        let mut screen = printer.lay_out(&mut Table::plain(), &self.facts(now));
         if !self.runs.is_empty() {
             screen.push('\n');
             let rows: Vec<_> = self.runs.iter().map(|run| run.cells(printer.is_wide(), now)).collect();

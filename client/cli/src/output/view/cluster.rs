@@ -157,7 +157,7 @@ impl ClusterView {
             ("State", format!("index {}, digest {}", self.applied_index, self.state_digest).into()),
         ]
         .map(|(label, value)| vec![Cell::new(label, Tone::Faint), value]);
-        let mut text = printer.lay_out(&mut Table::plain(2), &rows);
+        let mut text = printer.lay_out(&mut Table::plain(), &rows);
         text.push('\n');
         text.push_str(&self.node_table(printer));
         text.push('\n');

@@ -181,7 +181,7 @@ impl RunView {
         .into_iter()
         .filter_map(|(label, value)| Some(vec![Cell::new(label, Tone::Faint), value?]))
         .collect();
-        let mut text = printer.lay_out(&mut Table::plain(2), &rows);
+        let mut text = printer.lay_out(&mut Table::plain(), &rows);
         if let Some(output) = self.output_tail.shown() {
             text.push_str("\nOutput (the last 64 KiB at most)\n");
             text.extend(output.lines().map(|line| format!("  {line}\n")));
