@@ -9,7 +9,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{cluster, completion, dev, executor, import, node, run, schedule};
-use crate::exit::EXIT_CODES;
+use crate::exit::{EXIT_CODES, Failure};
 use crate::output::Format;
 
 /// Where a node of this machine listens.
@@ -98,6 +98,28 @@ fn with_variable(arg: Arg) -> Arg {
     }
 }
 
+/// What is wrong with a command line, in one line (EXIT-1): the finding, the first tip and where to read on.
+pub(crate) fn refusal(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let mut message = String::new();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    for line in lines.by_ref().take_while(|line| !line.starts_with("For more")) {
+        if let Some(usage) = line.strip_prefix("Usage: ") {
+            let is_command = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            let words = usage.split(' ').take_while(|word| is_command(word) && !word.starts_with('-'));
+            message.push_str(&format!("; see `{} --help`", words.collect::<Vec<_>>().join(" ")));
+            break;
+        }
+        match line.strip_prefix("tip: ") {
+            Some(tip) if !message.contains("; ") => message.push_str(&format!("; {tip}")),
+            Some(_) => {}
+            None => message.push_str(&format!(" {line}")),
+        }
+    }
+    let message = message.trim_start();
+    Failure::usage(message.strip_prefix("error: ").unwrap_or(message))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::FromArgMatches as _;
@@ -138,5 +160,29 @@ mod tests {
     fn n_is_a_count_and_capital_n_a_namespace() {
         assert!(parse("schedule next @daily -n 3 -N ops").is_ok());
         assert!(parse("schedule next @daily --every 1h").is_err());
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_line() {
+        for (line, expected) in [
+            (
+                "schedule create x --evry 1h",
+                "unexpected argument '--evry' found; a similar argument exists: '--every'; see `belfry schedule create --help`",
+            ),
+            (
+                "schedule pause",
+                "the following required arguments were not provided: --reason <TEXT> <NAME>; see `belfry schedule pause --help`",
+            ),
+            (
+                "schedule list -o xml",
+                "invalid value 'xml' for '--output <FORMAT>' [possible values: table, wide, json, yaml, name]; a similar value exists: 'yaml'",
+            ),
+            (
+                "dev --nodes 2",
+                "invalid value '2' for '--nodes <NODES>': choose 1, 3 or 5: an even number survives no more failures than one less",
+            ),
+        ] {
+            assert_eq!(refusal(&parse(line).unwrap_err()).to_string(), expected);
+        }
     }
 }

@@ -151,7 +151,7 @@ impl From<ClientError> for Failure {
             ClientError::Unreachable { endpoints, cause } => Self::new(
                 Exit::NoLeader,
                 format!(
-                    "no node answered at {} ({cause}): start one with `belfry dev`, or name others with --endpoint or BELFRY_ENDPOINT",
+                    "no node answered at {} ({cause}): check that one runs there, or name others with --endpoint or BELFRY_ENDPOINT (`belfry dev` starts a cluster to try)",
                     endpoints.join(", ")
                 ),
             ),

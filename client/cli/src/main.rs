@@ -18,6 +18,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
+use clap::error::ErrorKind;
 
 use crate::exit::{Exit, Failure};
 
@@ -33,11 +34,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help goes to stdout and is no failure; a wrong command line is one.
+/// Help that was asked for goes to stdout and is no failure; a wrong command line is one.
 fn refused(refusal: &clap::Error) -> ExitCode {
+    let is_without_command = refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if refusal.use_stderr() && !is_without_command {
+        return failed(&args::refusal(refusal));
+    }
     // Whoever closed the pipe does not want to read it.
     let _ = refusal.print();
-    if refusal.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() }
+    if is_without_command { Exit::Usage.into() } else { Exit::Ok.into() }
 }
 
 fn failed(failure: &Failure) -> ExitCode {

@@ -1,6 +1,8 @@
 //! Small texts: instants, durations, names of resources, values of flags.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::tz::TimeZoneDatabase;
@@ -145,11 +147,21 @@ impl Pair {
     }
 }
 
+/// The most that is read of a file: no node can be configured to accept more (limits.payload_bytes_max).
+const CONTENT_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Content given on the command line: a text, or `@FILE` for what is in a file.
 pub(crate) fn content(argument: &str) -> Result<Vec<u8>, String> {
-    match argument.strip_prefix('@') {
-        Some(path) => std::fs::read(path).map_err(|error| format!("cannot read {path}: {error}")),
-        None => Ok(argument.as_bytes().to_vec()),
+    let Some(path) = argument.strip_prefix('@') else { return Ok(argument.as_bytes().to_vec()) };
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells too much from just enough, also where a file has no end.
+    let read = File::open(path).and_then(|file| file.take(CONTENT_BYTES_MAX + 1).read_to_end(&mut bytes));
+    match read {
+        Err(error) => Err(format!("cannot read {path}: {error}")),
+        Ok(size) if size as u64 > CONTENT_BYTES_MAX => Err(format!(
+            "{path} has more than {CONTENT_BYTES_MAX} bytes, which no node accepts: pass a reference to larger data"
+        )),
+        Ok(_) => Ok(bytes),
     }
 }
 
@@ -216,5 +228,12 @@ mod tests {
         assert_eq!(shortened("a\n  b", 10), "a b");
         assert_eq!(shortened("abcdef", 4), "abc…");
         assert_eq!(shortened("abcd", 4), "abcd");
+    }
+
+    #[test]
+    fn content_of_files_has_a_limit() {
+        assert_eq!(content("text").unwrap(), b"text");
+        assert!(content("@/dev/zero").unwrap_err().contains("more than 1048576 bytes"));
+        assert!(content("@/dev/null/none").unwrap_err().starts_with("cannot read /dev/null/none: "));
     }
 }

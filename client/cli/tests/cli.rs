@@ -64,6 +64,7 @@ fn a_wrong_command_line_exits_with_2() {
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{words:?}");
         assert!(!ended.stderr.is_empty(), "{words:?}");
     }
+    check_refused(&["--wrong"], "unexpected argument '--wrong' found; see `belfry --help`");
 }
 
 #[test]

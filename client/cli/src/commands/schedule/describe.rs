@@ -7,13 +7,16 @@ use super::NameArgs;
 use crate::commands::Context;
 use crate::commands::run::Pages;
 use crate::exit::Failure;
-use crate::output::view::{ClusterView, Instant, RunView, ScheduleView};
+use crate::output::view::{ClusterView, Instant, RuleView, RunView, ScheduleView};
 use crate::output::{Cell, Printer, Row as _, Table, Tone, timing_in_words};
 use crate::text;
 
 /// Fires and runs shown: what fits on a screen together.
 const FIRES_SHOWN: usize = 4;
 const RUNS_SHOWN: u32 = 8;
+/// What this release does with every schedule.
+const RULES: &str =
+    "one run at a time; missed instants merge into the newest; an unknown outcome is never started again";
 /// The ledger is behind when it has not been continued for this long: a new leader takes about a second.
 const LEDGER_BEHIND_MILLIS: i64 = 60_000;
 
@@ -60,9 +63,10 @@ impl Description {
         let mut facts = vec![
             fact("Schedule", schedule.name.as_str()),
             vec![Cell::new("State", Tone::Faint), self.state(now)],
-            fact("When", format!("{}: {}", schedule.timing.short(), timing_in_words(&schedule.timing))),
+            fact("When", self.when()),
             fact("Runs", self.target()),
-            fact("Rules", self.rules()),
+            fact("Limits", self.limits()),
+            fact("Rules", RULES),
             fact(
                 "Counts",
                 format!(
@@ -118,16 +122,24 @@ impl Description {
         parts.join(", ")
     }
 
-    fn rules(&self) -> String {
+    /// Expressions as they were written and in words; other timings are words already.
+    fn when(&self) -> String {
+        let timing = &self.schedule.timing;
+        match timing.include.iter().any(|rule| rule.cron.is_some()) {
+            true => format!("{}: {}", timing.short(), timing_in_words(timing)),
+            false => timing_in_words(timing),
+        }
+    }
+
+    fn limits(&self) -> String {
         let policies = &self.schedule.policies;
         let or = |limit: &Option<String>, default: &str| limit.clone().unwrap_or_else(|| default.to_owned());
-        format!(
-            "begins within {}, ends within {}, lease {}; one run at a time, missed instants merge into the newest, \
-             unknown outcomes are never started again",
-            or(&policies.start_deadline, "any time"),
-            or(&policies.attempt_timeout, "1h"),
-            or(&policies.lease_duration, "30s"),
-        )
+        let begin = match &policies.start_deadline {
+            Some(deadline) => format!("begins within {deadline} or expires"),
+            None => "begins however late".to_owned(),
+        };
+        let (end, lease) = (or(&policies.attempt_timeout, "1h"), or(&policies.lease_duration, "30s"));
+        format!("{begin}, ends within {end}; its executor may be silent for {lease}")
     }
 
     fn fires(&self, now: i64) -> Vec<Vec<Cell>> {
@@ -175,7 +187,9 @@ fn advice(schedule: &ScheduleView, runs: &[RunView], cluster: Option<&ClusterVie
             "it starts nothing by itself: `belfry schedule resume {name}{namespace}` once the reason is gone"
         ));
     }
-    if schedule.is_completed() {
+    if schedule.is_completed() && schedule.timing.include.iter().any(RuleView::may_never_fire) {
+        advice.push(format!("it runs by hand only: `belfry schedule trigger {name}{namespace}`"));
+    } else if schedule.is_completed() {
         advice.push(format!("its timing has no instant left: give it another with `belfry schedule set {name}{namespace}`, or delete it"));
     }
     if let Some(waiting) = waiting(schedule, runs, cluster) {
@@ -211,9 +225,15 @@ fn waiting(schedule: &ScheduleView, runs: &[RunView], cluster: Option<&ClusterVi
     let (pool, handler) = (&schedule.pool, schedule.target.handler_name());
     let leader = cluster.filter(|cluster| cluster.is_answered_by_leader())?;
     Some(match leader.fitting_executors(pool, handler) {
-        0 => format!(
-            "a run waits for an executor of pool {pool} with handler {handler}: none is connected (`belfry executor --pool {pool}`)"
-        ),
+        0 => {
+            let start = match handler {
+                "command" | "http" => format!("start one with `belfry executor --pool {pool}`"),
+                _own => "start the program that registers it".to_owned(),
+            };
+            format!(
+                "a run waits for an executor of pool {pool} with handler {handler}: none is connected, {start}"
+            )
+        }
         count => format!("a run waits for a free slot of the {count} executor(s) in pool {pool}"),
     })
 }
@@ -281,7 +301,10 @@ mod tests {
         let leader = pb::ClusterStatus { node_id: 1, leader_id: 1, writable: true, ..Default::default() };
         let runs = [run_of(pb::run::State::Due)];
         let text = advised(schedule(pb::schedule::State::Active), &runs, Some(leader));
-        assert!(text.contains("none is connected (`belfry executor --pool default`)"), "{text}");
+        assert!(
+            text.contains("none is connected, start one with `belfry executor --pool default`"),
+            "{text}"
+        );
         let lost = pb::ClusterStatus::default();
         let text = advised(schedule(pb::schedule::State::Active), &runs, Some(lost));
         assert!(text.starts_with("the cluster has no leader"), "{text}");

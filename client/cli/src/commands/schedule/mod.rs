@@ -115,5 +115,6 @@ fn changed_table(printer: &Printer, view: &ScheduleView, now: i64) -> String {
     let (timing, zone) = (text::shortened(&view.timing.short(), 40), view.timing.time_zone.as_str());
     let mut rows: Vec<Vec<Cell>> = vec![vec![name, view.state_cell(), timing.into(), zone.into(), first]];
     rows.extend(next.map(|time| vec!["".into(), "".into(), "".into(), "".into(), time.into()]));
-    printer.lay_out(&mut Table::new(vec!["NAME", "STATE", "TIMING", "ZONE", "NEXT FIRES"]), &rows)
+    let next = if view.is_paused() { "NEXT IF RESUMED" } else { "NEXT FIRES" };
+    printer.lay_out(&mut Table::new(vec!["NAME", "STATE", "TIMING", "ZONE", next]), &rows)
 }

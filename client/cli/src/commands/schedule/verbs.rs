@@ -16,6 +16,8 @@ use crate::output::view::RunView;
 
 /// How often a run that is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A run usually begins within milliseconds; after three seconds somebody who waits wants to know why not.
+const LOOKS_BEFORE_A_HINT: u32 = 6;
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
@@ -108,6 +110,7 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
     }
     let client = context.client()?;
     let mut failed = None;
+    let about = |failure: Failure, name: &str| if is_single { failure } else { failure.about(name) };
     for name in names {
         let request = pb::DeleteScheduleRequest {
             name: name.clone(),
@@ -118,8 +121,8 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
         match client.delete_schedule(request).await.map_err(Failure::from) {
             Ok(()) => prose(&format!("deleted {name}")),
             Err(failure) => match &mut failed {
-                None => failed = Some(failure.about(&name)),
-                Some(failed) => failed.also(failure.about(&name)),
+                None => failed = Some(about(failure, &name)),
+                Some(failed) => failed.also(about(failure, &name)),
             },
         }
     }
@@ -168,7 +171,9 @@ pub(crate) async fn trigger(context: &Context, args: &TriggerArgs) -> Result<(),
     let client = context.client()?;
     let run = RunView::from(client.trigger_schedule(request).await?);
     if !args.wait {
-        return run::show(context, &run);
+        run::show(context, &run)?;
+        prose(&format!("how it went: `belfry run get {}`, or trigger with --wait", run.short_name()));
+        return Ok(());
     }
     prose(&format!("waiting for {}", run.short_name()));
     let ended = ended(&client, &run.name);
@@ -196,10 +201,15 @@ fn still_open(run: &RunView, limit: Duration) -> String {
 
 /// The run once it has ended.
 async fn ended(client: &Client, name: &str) -> Result<RunView, Failure> {
+    let mut looks = 0;
     loop {
         let run = RunView::from(client.get_run(pb::GetRunRequest { name: name.to_owned() }).await?);
         if run.has_ended() {
             return Ok(run);
+        }
+        looks += 1;
+        if looks == LOOKS_BEFORE_A_HINT && run.is_due() {
+            prose("it has not begun yet: `belfry schedule describe` says what it waits for");
         }
         sleep(LOOK_EVERY).await;
     }

@@ -185,12 +185,22 @@ impl ClusterView {
         printer.lay_out(&mut table, &self.nodes.iter().map(row).collect::<Vec<_>>())
     }
 
+    fn where_executors_are_known(&self) -> String {
+        match self.nodes.iter().find(|node| node.leader) {
+            Some(leader) => format!(
+                "Executors are known to the leader only: `belfry cluster status --endpoint {}`.\n",
+                leader.api_address
+            ),
+            None => "Executors are known to the leader only, and there is none.\n".to_owned(),
+        }
+    }
+
     fn executor_table(&self, printer: &Printer) -> String {
         if self.executors.is_empty() {
             return if self.is_answered_by_leader() {
                 "No executors: runs wait until one connects (`belfry executor`).\n".to_owned()
             } else {
-                "Executors are known to the leader only: ask it for them.\n".to_owned()
+                self.where_executors_are_known()
             };
         }
         let headers = if printer.is_wide() {

@@ -55,10 +55,10 @@ impl Content {
         Self(entry.into_iter().collect())
     }
 
-    /// The content on screen, with a note in place of what is no text.
+    /// The content on screen, with a sign in place of what is no text: one broken byte must not hide the rest.
     pub(crate) fn shown(&self) -> Option<String> {
         self.0.iter().next().map(|(field, text)| match field.ends_with("_base64") {
-            true => format!("(binary, in base64) {text}"),
+            true => String::from_utf8_lossy(&BASE64_STANDARD.decode(text).unwrap_or_default()).into_owned(),
             false => text.clone(),
         })
     }
@@ -81,5 +81,6 @@ mod tests {
             r#"{"body_base64":"/wA="}"#
         );
         assert_eq!(serde_json::to_string(&Content::of("body", b"")).unwrap(), "{}");
+        assert_eq!(Content::of("body", b"disk\xff full").shown().unwrap(), "disk\u{fffd} full");
     }
 }

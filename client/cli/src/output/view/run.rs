@@ -135,7 +135,9 @@ impl RunView {
     }
 
     fn remark(&self) -> String {
+        // The handler for commands says it in its message too.
         let exit = self.exit_code.filter(|code| *code != 0).map(|code| format!("exit code {code}"));
+        let exit = exit.filter(|exit| !self.message.contains(exit));
         let merged =
             (!self.merged_into.is_empty()).then(|| format!("into {}", text::short_name(&self.merged_into)));
         let parts = [Some(self.message.clone()).filter(|message| !message.is_empty()), exit, merged];

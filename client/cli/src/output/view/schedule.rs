@@ -170,6 +170,11 @@ impl RuleView {
         }
     }
 
+    /// Whether it was made to run by hand only.
+    pub(crate) fn may_never_fire(&self) -> bool {
+        self.cron.as_ref().is_some_and(|cron| cron.allow_never)
+    }
+
     fn short(&self) -> String {
         match (&self.cron, &self.interval, self.at_time) {
             (Some(cron), _, _) => cron.expression.clone(),
@@ -254,14 +259,16 @@ impl Row for ScheduleView {
 
     fn cells(&self, is_wide: bool, now: i64) -> Vec<Cell> {
         let ago = |time: Option<Instant>| time.map_or("-".to_owned(), |time| text::relative(time.0, now));
-        let next = self.status.next_times.first().copied();
+        let condition = if self.is_paused() { ", if resumed" } else { "" };
+        let next = self.status.next_times.first();
+        let next = next.map(|time| format!("{time} ({}{condition})", text::relative(time.0, now)));
         let mut cells: Vec<Cell> = vec![
             text::namespace_of(&self.name).into(),
             text::short_name(&self.name).into(),
             self.state_cell(),
             text::shortened(&self.timing.short(), 40).into(),
             self.timing.time_zone.as_str().into(),
-            next.map_or("-".to_owned(), |time| format!("{time} ({})", text::relative(time.0, now))).into(),
+            next.unwrap_or_else(|| "-".to_owned()).into(),
             ago(self.status.last_success_time).into(),
             ago(self.status.last_failure_time).into(),
         ];
@@ -348,7 +355,7 @@ mod tests {
             Cell::new("PAUSED", Tone::Open),
             "0 3 * * *".into(),
             "Europe/Berlin".into(),
-            "1970-01-01T01:00:00Z (in 1h)".into(),
+            "1970-01-01T01:00:00Z (in 1h, if resumed)".into(),
             "-".into(),
             "-".into(),
         ];
