@@ -97,6 +97,18 @@ pub enum FolderError {
         .0.display()
     )]
     Missing(PathBuf),
+    /// FOLDER-5.
+    #[error(
+        "{} is empty, but this node belongs to cluster {cluster}: its votes and its log are lost; restore the data \
+         folder from a copy, or wipe it and let the node rejoin under a new id",
+        path.display()
+    )]
+    LogEmptied {
+        /// The folder of the log.
+        path: PathBuf,
+        /// Whose member the node is.
+        cluster: String,
+    },
     /// A cluster id that cannot be one.
     #[error("cluster id {0:?} cannot be used; it needs 1 to 64 bytes")]
     BadClusterId(String),

@@ -10,6 +10,7 @@
 //!   must not vote under its old name.
 //! - FOLDER-3 one process at a time.
 //! - FOLDER-4 the identity is written last at the first start: with it, everything else must be there.
+//! - FOLDER-5 a node joins a cluster only after its log was made: an empty log folder of a member has lost its votes.
 
 mod error;
 
@@ -78,7 +79,10 @@ impl DataFolder {
         must_be_ours_or_empty(path)?;
         let lock = take_lock(path)?;
         let stored = match read_identity(path)? {
-            Some(stored) => stored,
+            Some(stored) => {
+                must_have_its_log(path, &stored)?;
+                stored
+            }
             None => first_start(path, &identity)?,
         };
         let incarnation = check_identity(path, &stored, &identity)?;
@@ -236,8 +240,16 @@ fn first_start(path: &Path, identity: &Identity) -> Result<StoredIdentity, Folde
     Ok(stored)
 }
 
-fn read_identity(path: &Path) -> Result<Option<StoredIdentity>, FolderError> {
-    let path = path.join(IDENTITY);
+/// FOLDER-5. Made anew, the log would let this node vote again in terms in which it has voted.
+fn must_have_its_log(path: &Path, stored: &StoredIdentity) -> Result<(), FolderError> {
+    let Some(cluster) = &stored.cluster_id else { return Ok(()) };
+    let log = path.join(LOG);
+    let is_empty = fs::read_dir(&log).is_ok_and(|mut items| items.next().is_none());
+    if is_empty { Err(FolderError::LogEmptied { path: log, cluster: cluster.clone() }) } else { Ok(()) }
+}
+
+fn read_identity(folder: &Path) -> Result<Option<StoredIdentity>, FolderError> {
+    let path = folder.join(IDENTITY);
     let unreadable = |what: String| FolderError::UnreadableIdentity { path: path.clone(), what };
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -251,7 +263,7 @@ fn read_identity(path: &Path) -> Result<Option<StoredIdentity>, FolderError> {
     }
     let found = serde_json::from_str::<Format>(&text).map_err(|error| unreadable(error.to_string()))?.format;
     if found > FORMAT {
-        return Err(FolderError::NewerFormat { path, found, supported: FORMAT });
+        return Err(FolderError::NewerFormat { path: folder.to_path_buf(), found, supported: FORMAT });
     }
     serde_json::from_str(&text).map(Some).map_err(|error| unreadable(error.to_string()))
 }

@@ -43,6 +43,7 @@ fn the_cluster_is_learnt_once() {
     opened.set_cluster_id("blue").unwrap();
     opened.set_cluster_id("blue").unwrap();
     assert!(matches!(opened.set_cluster_id("red"), Err(FolderError::OtherCluster { .. })));
+    fs::write(opened.log_path().join("durable-end"), "").unwrap();
     drop(opened);
     assert!(refusal(folder.path(), of_cluster("red")).contains("belongs to cluster blue, not to red"));
     let again = DataFolder::open(folder.path(), node(1)).unwrap();
@@ -109,6 +110,24 @@ fn a_missing_part_is_not_made_anew() {
     drop(DataFolder::open(folder.path(), node(1)).unwrap());
     fs::remove_dir(folder.path().join(STATE)).unwrap();
     assert!(matches!(DataFolder::open(folder.path(), node(1)), Err(FolderError::Missing(_))));
+}
+
+#[test]
+fn the_log_of_a_member_is_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = DataFolder::open(folder.path(), node(1)).unwrap();
+    let log = opened.log_path().join("durable-end");
+    fs::write(&log, "").unwrap();
+    opened.set_cluster_id("blue").unwrap();
+    drop(opened);
+    fs::remove_file(&log).unwrap();
+    for _again in 0..2 {
+        let refused = DataFolder::open(folder.path(), node(1)).unwrap_err();
+        assert!(
+            matches!(&refused, FolderError::LogEmptied { cluster, .. } if cluster == "blue"),
+            "{refused}"
+        );
+    }
 }
 
 #[test]
