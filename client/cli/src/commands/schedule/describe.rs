@@ -223,7 +223,12 @@ fn waiting(schedule: &ScheduleView, runs: &[RunView], cluster: Option<&ClusterVi
         return Some("a run waits until the one that is running has ended".to_owned());
     }
     let (pool, handler) = (&schedule.pool, schedule.target.handler_name());
-    let leader = cluster.filter(|cluster| cluster.is_answered_by_leader())?;
+    let Some(leader) = cluster.filter(|cluster| cluster.is_answered_by_leader()) else {
+        // Only the leader knows the executors; silence would say that all is well.
+        return Some(format!(
+            "a run waits for an executor of pool {pool} with handler {handler}: `belfry cluster status` shows them"
+        ));
+    };
     Some(match leader.fitting_executors(pool, handler) {
         0 => {
             let start = match handler {
@@ -303,6 +308,12 @@ mod tests {
         let text = advised(schedule(pb::schedule::State::Active), &runs, Some(leader));
         assert!(
             text.contains("none is connected, start one with `belfry executor --pool default`"),
+            "{text}"
+        );
+        let follower = pb::ClusterStatus { node_id: 2, leader_id: 1, writable: true, ..Default::default() };
+        let text = advised(schedule(pb::schedule::State::Active), &runs, Some(follower));
+        assert!(
+            text.starts_with("a run waits for an executor of pool default with handler command"),
             "{text}"
         );
         let lost = pb::ClusterStatus::default();
