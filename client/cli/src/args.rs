@@ -13,7 +13,7 @@ use crate::exit::{EXIT_CODES, Failure};
 use crate::output::Format;
 
 /// Where a node of this machine listens.
-const LOCAL_NODE: &str = "http://127.0.0.1:7400";
+pub(crate) const LOCAL_NODE: &str = "http://127.0.0.1:7400";
 
 /// Belfry, a distributed cron: every run starts at most once, and late rather than not at all.
 #[derive(Debug, Parser)]

@@ -16,8 +16,12 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Signals, cannot_start};
+use crate::args::LOCAL_NODE;
 use crate::exit::{Exit, Failure};
 use crate::logs::{self, LogFormat, Usually};
+use crate::output::Table;
+use crate::output::view::RunView;
+use crate::text;
 
 const DEMO: &str = "namespaces/default/schedules/hello";
 
@@ -71,7 +75,7 @@ async fn serve(context: &Context, args: &DevArgs) -> Result<(), Failure> {
     let folder = data_folder(args)?;
     let cluster = DevCluster::start(&folder, args).await?;
     let say = |line: &str| context.printer.text(&format!("{line}\n"));
-    say(&format!("{} node(s) on {}, stores in {}", args.nodes, cluster.api, folder.display()))?;
+    context.printer.text(&welcome(&cluster, &folder))?;
 
     let shutdown = CancellationToken::new();
     let builder = Executor::builder().endpoints(cluster.endpoints.clone()).display_name("dev").slots(SLOTS);
@@ -85,7 +89,7 @@ async fn serve(context: &Context, args: &DevArgs) -> Result<(), Failure> {
         result = &mut executing => Err(failed(&format!("the executor ended by itself: {result:?}"))),
         () = signals.next() => Ok(()),
     };
-    say("draining: what runs may end, a second Ctrl-C ends at once")?;
+    say("\ndraining: what runs may end, a second Ctrl-C ends at once")?;
     shutdown.cancel();
     tokio::select! {
         () = async {
@@ -98,7 +102,7 @@ async fn serve(context: &Context, args: &DevArgs) -> Result<(), Failure> {
         () = signals.next() => return Err(Failure::silent(Exit::Interrupted)),
     }
     if ended.is_ok() {
-        say(&format!("stopped; `belfry dev` carries on from {}", folder.display()))?;
+        say("stopped; started again, it carries on from here")?;
     }
     ended
 }
@@ -127,7 +131,6 @@ fn data_folder(args: &DevArgs) -> Result<PathBuf, Failure> {
 struct DevCluster {
     nodes: Vec<Node>,
     endpoints: Vec<String>,
-    api: SocketAddr,
     admin: SocketAddr,
 }
 
@@ -157,7 +160,7 @@ impl DevCluster {
             })
             .collect();
         let endpoints = members.iter().map(|member| format!("http://{}", member.api)).collect();
-        let [api, _, admin] = bound[0].2;
+        let [_, _, admin] = bound[0].2;
         let mut nodes = Vec::new();
         for (mut config, listeners, _) in bound {
             config.cluster.name = "dev".to_owned();
@@ -166,7 +169,7 @@ impl DevCluster {
             let node = Box::pin(Node::start(&config, listeners, Arc::new(SystemClock))).await;
             nodes.push(node.map_err(|error| failed(&error))?);
         }
-        Ok(Self { nodes, endpoints, api, admin })
+        Ok(Self { nodes, endpoints, admin })
     }
 
     async fn fatal(&self) -> belfry_server::raft::Fault {
@@ -181,7 +184,7 @@ impl DevCluster {
     }
 }
 
-/// Creates the demo schedule, says what to try, and prints each run as it ends.
+/// Creates the demo schedule, says what to try, and shows each run as it ends.
 async fn show(
     context: &Context,
     client: &Client,
@@ -194,10 +197,13 @@ async fn show(
     if !args.no_demo {
         create_demo(client).await?;
     }
-    context.printer.text(&what_to_try(cluster, args.no_demo))?;
+    context.printer.text(&what_to_try(&program(), cluster, args))?;
+    let mut table = Table::new(RunView::log_headers());
     loop {
-        for run in ended.take(list(client).await?) {
-            context.printer.text(&format!("{}\n", describe(&run)))?;
+        let runs = ended.take(list(client).await?).into_iter().map(RunView::from);
+        let rows: Vec<_> = runs.map(|run| run.log_cells(text::now_millis())).collect();
+        if !rows.is_empty() {
+            context.printer.text(&context.printer.lay_out(&mut table, &rows))?;
         }
         tokio::time::sleep(LOOK_PERIOD).await;
     }
@@ -251,24 +257,40 @@ async fn create_demo(client: &Client) -> Result<(), Failure> {
     }
 }
 
-fn what_to_try(cluster: &DevCluster, no_demo: bool) -> String {
-    let port = cluster.api.port();
-    let endpoint = if port == 7400 { String::new() } else { format!(" --endpoint {}", cluster.endpoints[0]) };
-    let demo = if no_demo {
-        String::new()
-    } else {
-        format!(
-            "  belfry schedule describe hello{endpoint}\n  belfry schedule pause hello --reason 'seen enough'{endpoint}\n"
-        )
+/// What runs where. The first line names the endpoint, for scripts.
+fn welcome(cluster: &DevCluster, folder: &Path) -> String {
+    let nodes = match cluster.nodes.len() {
+        1 => "one node".to_owned(),
+        several => format!("{several} nodes"),
     };
     format!(
-        "try, in another terminal:\n  \
-         belfry cluster status{endpoint}\n{demo}  \
-         belfry schedule create tick --cron '*/10 * * * * *' --command 'date'{endpoint}\n  \
-         belfry run list{endpoint}\n  \
-         curl http://{}/metrics\n",
+        "belfry on {}: {nodes} and an executor in this process\n  stores   {}\n  metrics  http://{}/metrics\n",
+        cluster.endpoints[0],
+        folder.display(),
         cluster.admin
     )
+}
+
+/// How this program was called: under cargo it is not in the PATH.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "belfry".to_owned())
+}
+
+fn what_to_try(belfry: &str, cluster: &DevCluster, args: &DevArgs) -> String {
+    let endpoint = &cluster.endpoints[0];
+    let export = format!("export BELFRY_ENDPOINT={endpoint}");
+    let create = format!("{belfry} schedule create tick --cron '*/10 * * * * *' --command date");
+    let pause = format!("{belfry} schedule pause hello --reason 'seen enough'");
+    let lines = [
+        (endpoint != LOCAL_NODE).then_some(export),
+        Some(format!("{belfry} cluster status")),
+        Some(create),
+        Some(format!("{belfry} schedule trigger tick --wait")),
+        Some(format!("{belfry} schedule describe tick")),
+        (!args.no_demo).then_some(pause),
+    ];
+    let lines: String = lines.into_iter().flatten().map(|line| format!("  {line}\n")).collect();
+    format!("\nIn another terminal:\n{lines}\nRuns as they end (Ctrl-C stops):\n")
 }
 
 /// Rows that have ended since they were last looked at.
@@ -294,28 +316,6 @@ impl EndedRuns {
     }
 }
 
-fn describe(run: &pb::Run) -> String {
-    let millis = |time: &Option<prost_types::Timestamp>| {
-        time.as_ref().map(|time| time.seconds * 1000 + i64::from(time.nanos) / 1_000_000)
-    };
-    let short =
-        run.name.replacen("namespaces/", "", 1).replacen("/schedules/", "/", 1).replacen("/runs/", " ", 1);
-    let mut line = format!("{short}  {}", run.state().as_str_name());
-    if let (Some(begun), Some(ended)) = (millis(&run.begin_time), millis(&run.end_time)) {
-        line.push_str(&format!(" in {} ms", ended - begun));
-        if let Some(scheduled) = millis(&run.scheduled_time) {
-            line.push_str(&format!(", begun {} ms late", begun - scheduled));
-        }
-    }
-    if run.reason() != pb::run::Reason::Unspecified {
-        line.push_str(&format!(" ({})", run.reason().as_str_name()));
-    }
-    if !run.message.is_empty() {
-        line.push_str(&format!(": {}", run.message));
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,20 +332,5 @@ mod tests {
         assert_eq!(names(ended.take(vec![run("b", true), run("a", true)])), ["a", "b"]);
         assert_eq!(names(ended.take(vec![run("c", false), run("b", true), run("a", true)])), [""; 0]);
         assert_eq!(names(ended.take(vec![run("c", true), run("b", true)])), ["c"]);
-    }
-
-    #[test]
-    fn a_line_says_what_became_of_a_run() {
-        let time = |ms: i64| {
-            Some(prost_types::Timestamp { seconds: ms / 1000, nanos: (ms % 1000) as i32 * 1_000_000 })
-        };
-        let mut run = run("namespaces/default/schedules/hello/runs/20261123T020000Z", true);
-        run.state = pb::run::State::Failed.into();
-        (run.scheduled_time, run.begin_time, run.end_time) = (time(1000), time(1004), time(1250));
-        run.message = "exit code 2".into();
-        assert_eq!(
-            describe(&run),
-            "default/hello 20261123T020000Z  FAILED in 246 ms, begun 4 ms late: exit code 2"
-        );
     }
 }

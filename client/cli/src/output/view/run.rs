@@ -90,7 +90,24 @@ impl From<pb::Run> for RunView {
     }
 }
 
+/// Where BEGUN stands among the columns.
+const BEGUN: usize = 3;
+
 impl RunView {
+    /// The headers of [`Self::log_cells`].
+    pub(crate) fn log_headers() -> Vec<&'static str> {
+        let mut headers = Self::headers(false);
+        headers.remove(BEGUN);
+        headers
+    }
+
+    /// A row of a log that is read later too: without the column that says how long ago it was.
+    pub(crate) fn log_cells(&self, now: i64) -> Vec<Cell> {
+        let mut cells = self.cells(false, now);
+        cells.remove(BEGUN);
+        cells
+    }
+
     /// `SCHEDULE/RUN`: what `belfry run get` takes.
     pub(crate) fn short_name(&self) -> String {
         let mut parts = self.name.rsplit('/');
@@ -306,6 +323,8 @@ mod tests {
             "no space left; exit code 3".into(),
         ];
         assert_eq!(view.cells(false, 14_250), expected);
+        assert_eq!(RunView::headers(false)[BEGUN], "BEGUN");
+        assert_eq!(view.log_cells(14_250), [&expected[..BEGUN], &expected[BEGUN + 1..]].concat());
         assert!(view.has_ended() && view.is_unsuccessful() && !view.has_succeeded());
     }
 
