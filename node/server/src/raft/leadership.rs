@@ -4,6 +4,8 @@
 //!   before it is applied here: whoever builds on it sees all that came before, and can write.
 //! - LEAD-2 it is taken back when the term ends, when the node stops, and when no quorum has answered for so long that
 //!   another leader may exist.
+//! - LEAD-3 a follower names a leader only while it hears from it (SILENCE-1): what is passed on to a leader that is
+//!   out of reach, and the readiness of a node that is cut off, depend on it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use tokio::sync::watch;
 
 use super::config::RaftConfig;
 use super::fault::{Fault, Faults};
+use super::silence::{self, Heard, SilentMembers};
 use super::types::{Raft, TypeConfig};
 use super::{Member, NodeId};
 
@@ -37,6 +40,7 @@ pub(super) struct LeadershipWatch {
     pub(super) raft: Raft,
     pub(super) config: Arc<RaftConfig>,
     pub(super) faults: Faults,
+    pub(super) heard: Heard,
     pub(super) published: watch::Sender<Leadership>,
 }
 
@@ -54,6 +58,7 @@ impl LeadershipWatch {
     pub(super) async fn run(self) {
         let mut changes = self.raft.server_metrics();
         let mut was_member = false;
+        let mut silent = SilentMembers::default();
         loop {
             let seen = self.look();
             match seen.member {
@@ -72,6 +77,10 @@ impl LeadershipWatch {
             });
             if changed {
                 tracing::info!(node = self.config.node_id.0, ?leadership, "leadership");
+            }
+            match leadership {
+                Leadership::Leader { .. } => self.say_who_is_silent(&mut silent),
+                Leadership::Follower { .. } => silent.forget(),
             }
             // Time alone ends a lease, so look again even if nothing changes.
             let look_again = tokio::time::timeout(self.config.heartbeat_interval, changes.changed());
@@ -92,13 +101,15 @@ impl LeadershipWatch {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
-        let leader = metrics.current_leader.and_then(|id| {
+        let term = metrics.vote.leader_id.term;
+        let heard = |id: &u64| *id == metrics.id || self.heard.within(term, silence::bound(&self.config));
+        let leader = metrics.current_leader.filter(heard).and_then(|id| {
             let member = membership.get_node(&id)?;
             Some((NodeId(id), self.config.with_known_addresses(id, member)))
         });
         let me = self.config.node_id.0;
         Seen {
-            term: metrics.vote.leader_id.term,
+            term,
             leads: metrics.state == ServerState::Leader,
             leader,
             member: membership.nodes().next().is_some().then(|| membership.get_node(&me).is_some()),
@@ -127,6 +138,22 @@ impl LeadershipWatch {
     async fn barrier(&self) -> bool {
         let barrier = self.raft.ensure_linearizable(ReadPolicy::ReadIndex);
         matches!(tokio::time::timeout(self.config.election_timeout_max, barrier).await, Ok(Ok(_)))
+    }
+
+    fn say_who_is_silent(&self, silent: &mut SilentMembers) {
+        let acked = self.raft.metrics().borrow_watched().heartbeat.clone().unwrap_or_default();
+        let others = acked.into_iter().filter(|(id, _)| *id != self.config.node_id.0);
+        let answered = others.map(|(id, at)| (id, silent_for(at)));
+        let changes = silent.update(answered, silence::bound(&self.config));
+        for node in changes.fell_silent {
+            tracing::warn!(
+                node,
+                "a member does not answer: is it running, and is its peer address reachable?"
+            );
+        }
+        for node in changes.came_back {
+            tracing::info!(node, "a member answers again");
+        }
     }
 
     fn quorum_answered_within(&self, bound: Duration) -> bool {

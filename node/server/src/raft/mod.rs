@@ -10,7 +10,7 @@
 //!
 //! Invariants, kept in the modules named by their ids: LOG (`log`), MACHINE (`machine`), CKPT (`checkpoint`), WRITE
 //! (`checkpointer`), SNAP (`snapshot`), IDENT (`identity`), NET (`network`), BOOT (`bootstrap`), LEAD (`leadership`),
-//! FAULT (`fault`). Together with the store's they give API-1: an acknowledged proposal survives any minority failure,
+//! SILENCE (`silence`), FAULT (`fault`). Together with the store's they give API-1: an acknowledged proposal survives any minority failure,
 //! `kill -9` and power loss.
 
 mod bootstrap;
@@ -29,6 +29,7 @@ mod node;
 mod offers;
 mod replica;
 mod service;
+mod silence;
 mod snapshot;
 mod status;
 #[cfg(test)]

@@ -20,6 +20,7 @@ use super::machine::{Machine, Shared};
 use super::network::Network;
 use super::replica::{BARRIERS_WAITING_MAX, Inner, Replica};
 use super::service::{Peer, PeerService};
+use super::silence::Heard;
 use super::types::Raft;
 use crate::store::{CheckpointPort, LogPort};
 
@@ -89,7 +90,9 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
         StartError::Log(faults.get().map_or_else(|| error.to_string(), |fault| fault.to_string()))
     })?;
 
-    let service = Peer::service(raft.clone(), log.clone(), checkpoints.clone(), identity.clone());
+    let heard = Heard::default();
+    let service =
+        Peer::service(raft.clone(), log.clone(), checkpoints.clone(), identity.clone(), heard.clone());
     let (published, leadership) = watch::channel(Leadership::Follower { leader: None });
     let (barriers, asked) = mpsc::channel(BARRIERS_WAITING_MAX);
     let inner = Arc::new(Inner {
@@ -108,7 +111,7 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     let bootstrap =
         Bootstrap { config: config.clone(), identity, raft: raft.clone(), network, faults: faults.clone() };
     let checkpointer = Checkpointer { raft: raft.clone(), config: config.clone(), shared, checkpoints, log };
-    let watch = LeadershipWatch { raft, config, faults, published };
+    let watch = LeadershipWatch { raft, config, faults, heard, published };
 
     // All but the watch end at once when the node stops; the watch ends with the core, to say why it ended.
     let mut running = JoinSet::new();

@@ -219,6 +219,7 @@ impl Replica {
             // openraft's own numbers follow a moment later.
             applied_index: inner.shared.applied().map_or(0, |id| id.index),
             checkpoint_index: inner.checkpoints.index(),
+            leader: inner.known_leader(),
             ..read
         }
     }
@@ -282,6 +283,13 @@ impl Replica {
 impl Inner {
     fn has_stopped(&self) -> bool {
         self.stopping.is_cancelled() || self.raft.metrics().borrow_watched().running_state.is_err()
+    }
+
+    fn known_leader(&self) -> Option<NodeId> {
+        match &*self.leadership.borrow() {
+            Leadership::Leader { .. } => Some(self.config.node_id),
+            Leadership::Follower { leader } => leader.as_ref().map(|(id, _)| *id),
+        }
     }
 
     fn not_leader(&self, forward: &ForwardToLeader<TypeConfig>) -> ProposeError {

@@ -17,6 +17,7 @@ use super::convert::{self, MalformedMessage};
 use super::identity::Identity;
 use super::log::RaftLog;
 use super::network::MESSAGE_BYTES_MAX;
+use super::silence::Heard;
 use super::snapshot::{SnapshotData, SnapshotFile, TemporaryPath};
 use super::types::{Membership, Raft, Snapshot, SnapshotMeta};
 
@@ -30,6 +31,7 @@ pub struct Peer {
     log: RaftLog,
     checkpoints: Arc<Checkpoints>,
     identity: Arc<Identity>,
+    heard: Heard,
     /// One snapshot is received at a time: two would only race for the disk.
     receiving: Arc<Semaphore>,
 }
@@ -46,9 +48,10 @@ impl Peer {
         log: RaftLog,
         checkpoints: Arc<Checkpoints>,
         identity: Arc<Identity>,
+        heard: Heard,
     ) -> PeerService {
         let receiving = Arc::new(Semaphore::new(1));
-        RaftServiceServer::new(Peer { raft, log, checkpoints, identity, receiving })
+        RaftServiceServer::new(Peer { raft, log, checkpoints, identity, heard, receiving })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
@@ -120,7 +123,10 @@ impl RaftService for Peer {
     ) -> Result<Response<Self::AppendStream>, Status> {
         // The first item that is not readable ends the stream: to skip it would leave a gap in front of the next.
         let input = self.admit(request).await?.map(readable);
+        let heard = self.heard.clone();
         let input = input.take_while(|item| ready(item.is_some())).filter_map(ready);
+        // Before openraft sees it: whoever learns from it who leads finds that this one was heard.
+        let input = input.inspect(move |request| heard.note(request.vote.leader_id.term));
         let output = self.raft.stream_append(Box::pin(input));
         let output = output.map(|item| item.map(convert::append_result_to_wire).map_err(stopped));
         Ok(Response::new(Box::pin(output)))

@@ -122,7 +122,7 @@ pub(super) fn read(raft: &Raft, config: &RaftConfig, log_sync_latency: Arc<Laten
         cluster_id: None,
         role,
         term: metrics.current_term,
-        leader: metrics.current_leader.map(NodeId),
+        leader: None,
         last_log_index,
         committed_index: index(metrics.local_committed.as_ref()),
         applied_index: index(metrics.last_applied.as_ref()),

@@ -134,6 +134,29 @@ async fn followers_say_who_leads() {
     assert!(status.members.iter().all(|member| member.voter && !member.member.incarnation.is_empty()));
 }
 
+/// LEAD-3.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_is_cut_off_knows_no_leader() {
+    let mut cluster = Cluster::start([Disk::twin(), Disk::twin(), Disk::twin()]).await;
+    let (leader, _) = cluster.leader().await;
+    let (left, follower) = cluster.living().into_iter().find(|(id, _)| *id != leader).unwrap();
+    let mut leadership = follower.leadership();
+    let knows_one = |now: &Leadership| matches!(now, Leadership::Follower { leader: Some(_) });
+    eventually("the leader to be known", leadership.wait_for(knows_one)).await.unwrap();
+    assert_eq!(follower.status().leader.map(|id| id.0), Some(leader));
+
+    for away in (1..=3).filter(|id| *id != left) {
+        cluster.stop(away).await;
+    }
+    let knows_none = |now: &Leadership| matches!(now, Leadership::Follower { leader: None });
+    eventually("the leader to be forgotten", leadership.wait_for(knows_none)).await.unwrap();
+    assert_eq!(follower.status().leader, None);
+
+    cluster.begin(leader).await;
+    let known = |now: &Leadership| !matches!(now, Leadership::Follower { leader: None });
+    eventually("a leader to be known again", leadership.wait_for(known)).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_is_too_large_is_not_proposed() {
     let cluster = Cluster::start_tuned([Disk::twin()], |config| config.command_bytes_max = 100).await;
