@@ -30,14 +30,37 @@ fn check_places(config: &Config, check: &mut Check<'_>) {
             format!("`{address}` is not an address to listen on: write it as 0.0.0.0:7400 or [::]:7400")
         });
     }
+    check_ports_differ(config, check);
     check.that(!config.log.level.is_empty(), "log.level", || "write a level such as info".to_owned());
     check_members(config, check);
+}
+
+/// Two of the three on one port: the system would blame another process. Port 0 is a new one each time.
+fn check_ports_differ(config: &Config, check: &mut Check<'_>) {
+    let listen = &config.listen;
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    for (key, address) in
+        [("listen.api", &listen.api), ("listen.peer", &listen.peer), ("listen.admin", &listen.admin)]
+    {
+        let Ok(address) = address.parse::<SocketAddr>() else { continue };
+        let clash = taken.iter().find(|(_, other)| clash(*other, address));
+        check.that(clash.is_none(), key, || {
+            let other = clash.map_or("another", |(key, _)| *key);
+            format!("{address} is taken by {other}: give each its own port")
+        });
+        taken.push((key, address));
+    }
+}
+
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (everywhere || one.ip() == other.ip())
 }
 
 fn check_members(config: &Config, check: &mut Check<'_>) {
     let key = "cluster.members";
     let members = &config.cluster.members;
-    let mut ids = BTreeSet::new();
+    let (mut ids, mut addresses) = (BTreeSet::new(), BTreeSet::new());
     for member in members {
         check.that(member.id != 0, key, || "0 is no id: count from 1".to_owned());
         check.that(ids.insert(member.id), key, || format!("id {} is given twice", member.id));
@@ -47,6 +70,9 @@ fn check_members(config: &Config, check: &mut Check<'_>) {
                     "`{address}` of member {} is not an address that others reach: write host:port",
                     member.id
                 )
+            });
+            check.that(addresses.insert(address), key, || {
+                format!("`{address}` is given twice: every member has its own api and peer address")
             });
         }
     }

@@ -85,7 +85,7 @@ section! {
 section! {
     /// The cluster: the same on all of its nodes.
     Cluster {
-        /// For people, and against nodes that dial into the wrong cluster.
+        /// For people. What keeps the nodes of two clusters apart is an id that each makes when it begins.
         name: String = "belfry".to_owned(),
         /// The node with the lowest id, if its folder is empty and no member knows of a cluster, makes a new one of all members. A node that is alone does so in any case.
         bootstrap: bool = false,
@@ -141,8 +141,8 @@ section! {
     Log {
         /// `text` or `json`.
         format: LogFormat = LogFormat::Text,
-        /// Least level, or a filter such as `info,belfry_server=debug`.
-        level: String = "info,openraft=warn".to_owned(),
+        /// Least level, or a filter such as `info,belfry_server=debug`. openraft would warn of a node that is away ten times a second; the leader says it once.
+        level: String = "info,openraft=error".to_owned(),
     }
 }
 

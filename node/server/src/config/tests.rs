@@ -152,6 +152,30 @@ fn all_values_out_of_bounds_are_named_at_once() {
 }
 
 #[test]
+fn two_things_cannot_listen_on_one_port() {
+    let on = |api, peer, admin| {
+        load("", &[], &[("listen.api", api), ("listen.peer", peer), ("listen.admin", admin)])
+    };
+    assert_eq!(
+        on("127.0.0.1:7400", "127.0.0.1:7401", "0.0.0.0:7400").unwrap_err(),
+        "`listen.admin` (from flag): 0.0.0.0:7400 is taken by listen.api: give each its own port"
+    );
+    on("127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0").unwrap();
+    on("127.0.0.1:7400", "127.0.0.2:7400", "[::1]:7400").unwrap();
+}
+
+#[test]
+fn two_members_cannot_share_an_address() {
+    let shared = THREE.replace("b:7401", "a:7401");
+    assert_eq!(
+        refusal(&shared, &[], &[("node.id", "1")]),
+        "`cluster.members` (from file FILE): `a:7401` is given twice: every member has its own api and peer address"
+    );
+    let alike = THREE.replace("b:7401", "b:7400");
+    assert!(refusal(&alike, &[], &[("node.id", "1")]).contains("`b:7400` is given twice"));
+}
+
+#[test]
 fn a_node_must_say_which_member_it_is() {
     assert_eq!(
         refusal(THREE, &[], &[]),
