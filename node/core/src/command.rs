@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::definition::Definition;
 use crate::ids::{AttemptNo, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis};
-use crate::run::{AttemptResult, Reason, Report, Run};
+use crate::run::{AttemptResult, Ending, Reason, Report, Run};
 use crate::schedule::{Pause, Schedule};
 
 /// One log entry's meaning.
@@ -209,8 +209,13 @@ pub struct Applied {
 pub enum Outcome {
     /// The schedule as it is now.
     Schedule(Box<Schedule>),
-    /// The schedule as it was when deleted.
-    Deleted(Box<Schedule>),
+    /// A schedule was deleted.
+    Deleted {
+        /// As it was then.
+        schedule: Box<Schedule>,
+        /// Number of its runs that were CANCELLED: they waited to begin.
+        cancelled: u32,
+    },
     /// The run that was made.
     Run(Box<Run>),
     /// Of a fire.
@@ -232,6 +237,8 @@ pub enum Outcome {
 pub struct FireTally {
     /// Rows made.
     pub created: u32,
+    /// Of these, made late: Belfry was away at their instant.
+    pub late: u32,
     /// Of these, SKIPPED.
     pub skipped: u32,
     /// Older rows that became MERGED.
@@ -260,7 +267,10 @@ pub enum BeginResult {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CompletionResult {
     /// It is in the ledger.
-    Accepted,
+    Accepted {
+        /// How the run ended by it; none when it waits to begin again.
+        ended: Option<Ending>,
+    },
     /// It was in the ledger already.
     Repeated,
     /// An older token: final.

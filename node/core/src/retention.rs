@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::command::Prune;
 use crate::ids::{RunId, ScheduleId, UnixMillis};
 use crate::run::Run;
-use crate::state::State;
+use crate::state::{State, Subject};
 
 /// How much is kept. Whichever limit is hit first lets the oldest go; the last success and the last failure of a schedule
 /// stay, and so does everything that has not ended.
@@ -26,35 +26,36 @@ pub struct Retention {
 /// Schedules looked at by one selection, so that no lock is held for long.
 const SCHEDULES_PER_PASS: usize = 4096;
 
-/// Rows looked at from the oldest on: the last words of quiet schedules may stand in front.
-const ROWS_PER_PASS: usize = 65_536;
+/// Rows looked at by one selection, likewise.
+const ROWS_PER_PASS: usize = 16_384;
 
 /// Records let go by one command.
 const PRUNED_PER_COMMAND: usize = 4096;
 
+/// Where a selection looks on. Rows that stay (the last words of quiet schedules, say) must not hide those behind them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cursor {
+    run: RunId,
+    schedule: ScheduleId,
+}
+
+impl Cursor {
+    /// Whether the next pass begins a new round.
+    pub fn is_at_start(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What to let go now, and where to look on at the next pass.
 ///
-/// Looks at a bounded number of schedules from `cursor` on; the caller goes round.
-pub fn select(state: &State, keep: &Retention, now: UnixMillis, cursor: ScheduleId) -> (Prune, ScheduleId) {
+/// Looks at a bounded number of rows and schedules from `cursor` on; the caller goes round.
+pub fn select(state: &State, keep: &Retention, now: UnixMillis, cursor: Cursor) -> (Prune, Cursor) {
     let mut prune = Prune::default();
-    let old = now.minus(keep.rows_for);
-    let surplus = state.run_count().saturating_sub(keep.rows_max);
-    for (position, run) in state.runs_from(RunId(0)).enumerate().take(ROWS_PER_PASS) {
-        if position >= surplus && run.created_at >= old {
-            break;
-        }
-        if prune.runs.len() >= PRUNED_PER_COMMAND {
-            break;
-        }
-        if may_go(state, run) {
-            prune.runs.push(run.id);
-        }
-    }
+    let mut next = Cursor { run: select_rows(state, keep, now, cursor.run, &mut prune), ..Cursor::default() };
 
-    let mut next = ScheduleId(0);
-    for (seen, id) in state.schedule_ids_from(cursor).enumerate() {
+    for (seen, id) in state.schedule_ids_from(cursor.schedule).enumerate() {
         if seen == SCHEDULES_PER_PASS || prune.runs.len() >= PRUNED_PER_COMMAND {
-            next = id;
+            next.schedule = id;
             break;
         }
         let surplus = state.row_count(id).saturating_sub(keep.rows_per_schedule_max);
@@ -82,12 +83,30 @@ pub fn select(state: &State, keep: &Retention, now: UnixMillis, cursor: Schedule
     (prune, next)
 }
 
-/// Ended, and not the last word on how its schedule is doing.
+/// Selects rows that are old, and as many more as are too many in all; gives the row to look on from.
+fn select_rows(state: &State, keep: &Retention, now: UnixMillis, from: RunId, prune: &mut Prune) -> RunId {
+    let old = now.minus(keep.rows_for);
+    let surplus = state.run_count().saturating_sub(keep.rows_max);
+    for (seen, run) in state.runs_from(from).enumerate() {
+        if prune.runs.len() >= surplus && run.created_at >= old {
+            break;
+        }
+        if seen == ROWS_PER_PASS || prune.runs.len() >= PRUNED_PER_COMMAND {
+            return run.id;
+        }
+        if may_go(state, run) {
+            prune.runs.push(run.id);
+        }
+    }
+    RunId::default()
+}
+
+/// Ended, not the last word on how its schedule is doing, and not an answer that may be asked for again.
 fn may_go(state: &State, run: &Run) -> bool {
     let last = state.schedule(run.schedule).is_some_and(|schedule| {
         let counters = &schedule.counters;
         let is_this = |last: &Option<(RunId, UnixMillis)>| last.is_some_and(|(id, _)| id == run.id);
         schedule.deleted_at.is_none() && (is_this(&counters.last_success) || is_this(&counters.last_failure))
     });
-    run.state.ended_at().is_some() && !last
+    run.state.ended_at().is_some() && !last && !state.is_answer(Subject::Run(run.id))
 }

@@ -142,6 +142,22 @@ pub enum Ending {
     Cancelled(Reason),
 }
 
+impl Ending {
+    /// The state's name as users see it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Ending::Succeeded => "SUCCEEDED",
+            Ending::Failed => "FAILED",
+            Ending::TimedOut => "TIMED_OUT",
+            Ending::Unknown(_) => "UNKNOWN",
+            Ending::Skipped(_) => "SKIPPED",
+            Ending::Merged { .. } => "MERGED",
+            Ending::Expired => "EXPIRED",
+            Ending::Cancelled(_) => "CANCELLED",
+        }
+    }
+}
+
 /// What an executor reports of an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AttemptResult {
@@ -228,16 +244,7 @@ impl RunState {
         match self {
             RunState::Due { .. } => "DUE",
             RunState::Running(_) => "RUNNING",
-            RunState::Ended { ending, .. } => match ending {
-                Ending::Succeeded => "SUCCEEDED",
-                Ending::Failed => "FAILED",
-                Ending::TimedOut => "TIMED_OUT",
-                Ending::Unknown(_) => "UNKNOWN",
-                Ending::Skipped(_) => "SKIPPED",
-                Ending::Merged { .. } => "MERGED",
-                Ending::Expired => "EXPIRED",
-                Ending::Cancelled(_) => "CANCELLED",
-            },
+            RunState::Ended { ending, .. } => ending.name(),
         }
     }
 
@@ -263,6 +270,14 @@ impl RunState {
             RunState::Due { .. } => None,
             RunState::Running(lease) => Some(lease),
             RunState::Ended { lease, .. } => lease.as_ref(),
+        }
+    }
+
+    /// How it ended, if it did.
+    pub fn ending(&self) -> Option<Ending> {
+        match self {
+            RunState::Ended { ending, .. } => Some(*ending),
+            RunState::Due { .. } | RunState::Running(_) => None,
         }
     }
 

@@ -17,6 +17,7 @@ use belfry_core::command::{
 use belfry_core::definition::{Definition, Policies, Rule, Target, Timing};
 use belfry_core::run::{AttemptResult, Ending, Reason, Report, Run, RunState, Trigger};
 use belfry_core::schedule::{Pause, Schedule};
+use belfry_core::state::{BlockId, Record};
 use belfry_core::{
     AttemptNo, FencingToken, LogPosition, Revision, RunId, ScheduleId, ScheduleKey, State, UnixMillis,
 };
@@ -60,6 +61,8 @@ fn play(script: &str) -> String {
 #[derive(Default)]
 struct World {
     state: State,
+    /// What a checkpoint after every command, of the changed blocks alone, has written.
+    stored: BTreeMap<BlockId, Vec<Record>>,
     index: u64,
     schedules: BTreeMap<String, ScheduleId>,
 }
@@ -108,11 +111,7 @@ impl World {
             "rows" => return self.rows(words.words[1]),
             "schedule" => return self.schedule(words.words[1]),
             "restart" => {
-                let records: Vec<_> =
-                    self.state.blocks().into_iter().flat_map(|block| self.state.block(block)).collect();
-                let digest = self.state.digest();
-                self.state = State::restore(records).unwrap();
-                assert_eq!(self.state.digest(), digest);
+                self.state = State::restore(self.stored.values().flatten().cloned()).unwrap();
                 return "restarted\n".into();
             }
             _ => {}
@@ -127,10 +126,20 @@ impl World {
         let position = LogPosition { term: 1, index: self.index };
         let applied = self.state.apply(position, Command { now, request, action });
         assert_eq!(self.state.violations(), [], "after {line}");
+        self.checkpoint(line);
         if let Ok(Outcome::Schedule(schedule)) = &applied.outcome {
             self.schedules.insert(schedule.key.name.to_string(), schedule.id);
         }
         render(&applied)
+    }
+
+    fn checkpoint(&mut self, line: &str) {
+        for block in self.state.take_dirty() {
+            self.stored.insert(block, self.state.block(block));
+        }
+        let restored = State::restore(self.stored.values().flatten().cloned()).unwrap();
+        assert_eq!(restored.digest(), self.state.digest(), "a block that {line} changed was not marked");
+        assert_eq!(restored.ready(), self.state.ready(), "after {line}");
     }
 
     fn action(&self, words: &Words<'_>) -> Action {
@@ -204,6 +213,7 @@ impl World {
             "expire" => Action::ExpireStarts(vec![run_id(name)]),
             "prune" => Action::Prune(Prune {
                 runs: words.words[2..].iter().map(|word| run_id(word)).collect(),
+                answers: words.options.get("answer").iter().map(|answer| answer.parse().unwrap()).collect(),
                 ..Prune::default()
             }),
             "raise" => Action::RaiseFeatureLevel(name.parse().unwrap()),
@@ -223,7 +233,10 @@ impl World {
     }
 
     fn rows(&self, name: &str) -> String {
-        self.state.rows(self.schedules[name]).map(|run| format!("  {}\n", render_run(run))).collect()
+        let said = |run: &Run| self.state.report(run.id).and_then(|report| report.exit_code);
+        let said = |run| said(run).map_or(String::new(), |code| format!(", exit code {code}"));
+        let rows = self.state.rows(self.schedules[name]);
+        rows.map(|run| format!("  {}{}\n", render_run(run), said(run))).collect()
     }
 
     fn schedule(&self, name: &str) -> String {
@@ -258,11 +271,13 @@ fn render(applied: &Applied) -> String {
     let mut out = match &applied.outcome {
         Err(rejection) => format!("  rejected: {rejection}\n"),
         Ok(Outcome::Schedule(schedule)) => format!("  {}\n", render_schedule(schedule)),
-        Ok(Outcome::Deleted(schedule)) => format!("  deleted {}\n", schedule.key.name),
+        Ok(Outcome::Deleted { schedule, cancelled }) => {
+            format!("  deleted {} cancelled={cancelled}\n", schedule.key.name)
+        }
         Ok(Outcome::Run(run)) => format!("  {}\n", render_run(run)),
         Ok(Outcome::Fired(tally)) => format!(
-            "  created={} skipped={} merged={} stale={}\n",
-            tally.created, tally.skipped, tally.merged, tally.stale
+            "  created={} late={} skipped={} merged={} stale={}\n",
+            tally.created, tally.late, tally.skipped, tally.merged, tally.stale
         ),
         Ok(Outcome::Begun(results)) => results
             .iter()
@@ -277,9 +292,12 @@ fn render(applied: &Applied) -> String {
         Ok(Outcome::Completed(results)) => results
             .iter()
             .map(|result| match result {
-                CompletionResult::Accepted => "  accepted\n",
-                CompletionResult::Repeated => "  accepted before\n",
-                CompletionResult::Refused => "  refused\n",
+                CompletionResult::Accepted { ended: Some(ending) } => {
+                    format!("  accepted: {}\n", ending.name())
+                }
+                CompletionResult::Accepted { ended: None } => "  accepted: DUE again\n".into(),
+                CompletionResult::Repeated => "  accepted before\n".into(),
+                CompletionResult::Refused => "  refused\n".into(),
             })
             .collect(),
         Ok(Outcome::Expired(count)) => format!("  expired={count}\n"),

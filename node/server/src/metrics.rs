@@ -123,7 +123,7 @@ impl Metrics {
         text
     }
 
-    /// Rows of the ledger that were made; `trigger` is `timer` or `manual`.
+    /// Rows of the ledger that were made; `trigger` is `timer`, `catch_up` or `manual`.
     pub fn count_rows_created(&self, trigger: &'static str, count: u64) {
         self.rows_created.get_or_create(&[("trigger", trigger)]).inc_by(count);
     }

@@ -57,12 +57,13 @@ impl State {
         let late = (now.0 - run.scheduled_at().0 > LATE_AFTER_MS)
             .then(|| run.state.reason().unwrap_or(Reason::NoExecutor));
         let lease = Lease { executor: executor.clone(), token, begun_at: now, late };
-        let schedule = run.schedule;
+        let (schedule, generation) = (run.schedule, run.generation);
         self.unwatch_deadline(begin.run);
+        let policies = &self.slots[&schedule].schedule.definition_of(generation).policies;
+        self.leases.insert(begin.run, &lease, policies);
         self.step(begin.run, &RunEvent::Begin(lease), now).expect("a ready row is DUE");
         self.runs.get_mut(&begin.run).expect("it was just stepped").attempt = begin.attempt;
         self.ready.remove(&begin.run);
-        self.running.insert(begin.run);
         let slot = self.slot_mut(schedule);
         slot.ready = None;
         if slot.waiting == Some(begin.run) {
@@ -95,7 +96,7 @@ impl State {
         let id = completion.run;
         let Some(run) = self.runs.get(&id) else { return CompletionResult::Refused };
         let schedule = run.schedule;
-        let was_running = matches!(run.state, RunState::Running(_));
+        let held = held_lease(&run.state);
         if is_repetition(&run.state, &completion) {
             return CompletionResult::Repeated;
         }
@@ -103,25 +104,25 @@ impl State {
         if self.step(id, &event, now).is_err() {
             return CompletionResult::Refused;
         }
+        // What was said when an earlier lease was handed back is not about this one.
+        self.drop_report(id);
         if !completion.report.is_empty() {
-            self.drop_report(id);
             self.reports_weight_bytes += completion.report.weight_bytes();
             self.reports.insert(id, completion.report);
             self.touch(BlockId::of_report(id));
         }
-        if was_running {
-            self.leave_running(id);
+        if let Some(lease) = held {
+            self.leave_running(id, &lease);
+            if completion.result == AttemptResult::NotStarted {
+                self.wait_again(now, id);
+            }
         } else {
             // An UNKNOWN that is settled late was counted as unsuccessful.
             self.slot_mut(schedule).schedule.counters.unsuccessful -= 1;
         }
-        if completion.result == AttemptResult::NotStarted && was_running {
-            self.wait_again(now, id);
-        } else {
-            self.count_ending(id, now);
-        }
+        self.count_ending(id, now);
         self.settle(schedule, now, effects);
-        CompletionResult::Accepted
+        CompletionResult::Accepted { ended: self.runs[&id].state.ending() }
     }
 
     /// A lease was handed back: no attempt is counted, and the row takes its place again, or makes way for the newer one.
@@ -132,7 +133,6 @@ impl State {
         let (window_start_at, merged_count) = (run.window_start_at, run.merged_count);
         if self.slot_mut(schedule).schedule.deleted_at.is_some() {
             self.step(id, &RunEvent::Cancel(Reason::ScheduleDeleted), now).expect("it is DUE again");
-            self.slot_mut(schedule).schedule.counters.not_started += 1;
             return;
         }
         if manual {
@@ -143,7 +143,6 @@ impl State {
             newest.merged_count = newest.merged_count.saturating_add(merged_count).saturating_add(1);
             self.touch(BlockId::of_run(newer));
             self.step(id, &RunEvent::Merge(newer), now).expect("it is DUE again");
-            self.slot_mut(schedule).schedule.counters.not_started += 1;
             return;
         } else {
             self.slot_mut(schedule).waiting = Some(id);
@@ -159,11 +158,9 @@ impl State {
     ) -> Outcome {
         let mut expired = 0;
         for loss in losses {
-            if !self.running.contains(&loss.run) {
-                continue;
-            }
+            let Some(lease) = self.run_state(loss.run).and_then(held_lease) else { continue };
             if self.step(loss.run, &RunEvent::LoseLease(loss.token, loss.reason), now).is_ok() {
-                self.leave_running(loss.run);
+                self.leave_running(loss.run, &lease);
                 self.count_ending(loss.run, now);
                 self.settle(self.runs[&loss.run].schedule, now, effects);
                 expired += 1;
@@ -201,9 +198,11 @@ impl State {
         Outcome::Expired(expired)
     }
 
-    fn leave_running(&mut self, id: RunId) {
-        self.running.remove(&id);
-        let schedule = self.runs[&id].schedule;
+    fn leave_running(&mut self, id: RunId, lease: &Lease) {
+        let run = &self.runs[&id];
+        let (schedule, generation) = (run.schedule, run.generation);
+        let policies = &self.slots[&schedule].schedule.definition_of(generation).policies;
+        self.leases.remove(id, lease, policies);
         self.slot_mut(schedule).running.remove(&id);
     }
 
@@ -226,6 +225,14 @@ impl State {
                 counters.not_started += 1;
             }
         }
+    }
+}
+
+/// The lease of a run that is running.
+fn held_lease(state: &RunState) -> Option<Lease> {
+    match state {
+        RunState::Running(lease) => Some(lease.clone()),
+        RunState::Due { .. } | RunState::Ended { .. } => None,
     }
 }
 

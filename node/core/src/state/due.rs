@@ -25,9 +25,9 @@ impl DueIndex {
         }
     }
 
-    /// The earliest instant of any schedule.
-    pub fn first(&self) -> Option<UnixMillis> {
-        self.buckets.keys().next().copied()
+    /// Everything, earliest first.
+    pub fn all(&self) -> impl Iterator<Item = (UnixMillis, ScheduleId)> + '_ {
+        self.until(UnixMillis(i64::MAX))
     }
 
     /// Everything due up to and including `now`, earliest first.

@@ -78,6 +78,7 @@ impl State {
             state,
         });
         tally.created += 1;
+        tally.late += u32::from(late);
         if paused {
             tally.skipped += 1;
         } else {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{RunId, ScheduleId};
 use crate::run::RunState;
-use crate::state::State;
+use crate::state::{State, Subject};
 
 /// An invariant that does not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +21,7 @@ impl State {
         let mut found = Vec::new();
         let mut say = |invariant, what| found.push(Violation { invariant, what });
 
+        let mut leases = 0;
         let mut tokens = BTreeMap::<u64, RunId>::new();
         for (id, run) in &self.runs {
             if let Some(lease) = run.state.lease() {
@@ -31,21 +32,26 @@ impl State {
                     say("RUN-3", format!("run {id} has a token that was never handed out"));
                 }
             }
-            let (due, running) = match run.state {
-                RunState::Due { .. } => (true, false),
-                RunState::Running(_) => (false, true),
-                RunState::Ended { .. } => (false, false),
-            };
             let slot = &self.slots[&run.schedule];
+            let policies = &slot.schedule.definition_of(run.generation).policies;
+            let (due, running, watched) = match &run.state {
+                RunState::Due { .. } => (true, false, true),
+                RunState::Running(lease) => (false, true, self.leases.contains(*id, lease, policies)),
+                RunState::Ended { .. } => (false, false, true),
+            };
+            leases += usize::from(running);
             if due != (slot.waiting == Some(*id) || slot.manual.contains(id)) {
                 say("RUN-4", format!("run {id} is {} but its place says otherwise", run.state.name()));
             }
-            if running != self.running.contains(id) || running != slot.running.contains(id) {
+            if !watched || running != slot.running.contains(id) {
                 say("RUN-4", format!("run {id} is {} but the leases say otherwise", run.state.name()));
             }
             if self.ready.contains(id) != (slot.ready == Some(*id)) || (slot.ready == Some(*id) && !due) {
                 say("DUE-1", format!("run {id} is {} but is offered wrongly", run.state.name()));
             }
+        }
+        if leases != self.leases.len() {
+            say("RUN-4", format!("{leases} runs are RUNNING and {} leases are watched", self.leases.len()));
         }
         for (id, slot) in &self.slots {
             self.check_schedule(*id, slot, &mut say);
@@ -55,6 +61,15 @@ impl State {
 
     fn check_schedule(&self, id: ScheduleId, slot: &super::Slot, say: &mut impl FnMut(&'static str, String)) {
         let schedule = &slot.schedule;
+        let deleted = schedule.deleted_at.is_some();
+        if deleted != self.deleted.contains(&(schedule.key.clone(), id))
+            || deleted == (self.by_key.get(&schedule.key) == Some(&id))
+        {
+            say("API-1", format!("schedule {id} cannot be found by its name"));
+        }
+        if deleted && slot.rows == 0 && !self.is_answer(Subject::Schedule(id)) {
+            say("LEDGER-1", format!("schedule {id} is deleted, and kept for nothing"));
+        }
         if slot.running.len() > 1 {
             say("RUN-2", format!("schedule {id} runs {} at once under HOLD_ONE", slot.running.len()));
         }

@@ -7,6 +7,7 @@ mod attempts;
 mod due;
 mod fire;
 mod invariants;
+mod leases;
 mod records;
 mod schedules;
 
@@ -20,6 +21,7 @@ use crate::schedule::Schedule;
 
 pub use due::DueIndex;
 pub use invariants::Violation;
+pub use leases::LeaseIndex;
 pub use records::{Answer, BlockId, BlockKind, Record, RestoreError, Subject, Totals};
 
 /// Runs triggered by hand that may wait on one schedule.
@@ -39,10 +41,14 @@ pub struct State {
 
     by_key: BTreeMap<ScheduleKey, ScheduleId>,
     by_nominal: BTreeMap<RowKey, RunId>,
+    /// Schedules that are deleted and not forgotten, by the name they had.
+    deleted: BTreeSet<(ScheduleKey, ScheduleId)>,
     answers_by_sequence: BTreeMap<u64, Arc<str>>,
+    /// Number of answers about a record: as long as there are any, it stays (API-2).
+    answered: BTreeMap<Subject, u32>,
     due: DueIndex,
     ready: BTreeSet<RunId>,
-    running: BTreeSet<RunId>,
+    leases: LeaseIndex,
     deadlines: BTreeSet<(UnixMillis, RunId)>,
     reports_weight_bytes: u64,
     /// Rows by the name of their state.
@@ -99,17 +105,23 @@ impl State {
         command: Command,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Rejection> {
-        let Some(request) = command.request else {
-            return self.act(at, command.now, command.action, effects);
-        };
-        if let Some(answer) = self.answers.get(&request.id) {
+        if let Some(request) = &command.request
+            && let Some(answer) = self.answers.get(&request.id)
+        {
+            let id = request.id.clone();
             if answer.fingerprint != request.fingerprint {
-                return Err(Rejection::RequestIdReused { id: request.id });
+                return Err(Rejection::RequestIdReused { id });
             }
-            return self.repeat(answer.subject, request.id);
+            return self.repeat(answer.subject, id);
         }
         let outcome = self.act(at, command.now, command.action, effects)?;
-        self.remember(request, command.now, &outcome);
+        if let Some(request) = command.request {
+            self.remember(request, command.now, &outcome);
+        }
+        if let Outcome::Deleted { schedule, .. } = &outcome {
+            // One that never had a row goes at once, unless this answer may be asked for again.
+            self.forget_deleted(schedule.id);
+        }
         Ok(outcome)
     }
 
@@ -167,7 +179,7 @@ impl State {
 
     fn remember(&mut self, request: RequestKey, now: UnixMillis, outcome: &Outcome) {
         let subject = match outcome {
-            Outcome::Schedule(schedule) | Outcome::Deleted(schedule) => Subject::Schedule(schedule.id),
+            Outcome::Schedule(schedule) | Outcome::Deleted { schedule, .. } => Subject::Schedule(schedule.id),
             Outcome::Run(run) => Subject::Run(run.id),
             Outcome::Fired(_)
             | Outcome::Begun(_)
@@ -179,9 +191,34 @@ impl State {
         let sequence = self.totals.next_answer;
         self.totals_mut().next_answer += 1;
         self.touch(BlockId::of_answer(sequence));
-        self.answers_by_sequence.insert(sequence, request.id.clone());
         let answer = Answer { sequence, fingerprint: request.fingerprint, answered_at: now, subject };
-        self.answers.insert(request.id, answer);
+        self.add_answer(request.id, answer);
+    }
+
+    fn add_answer(&mut self, id: Arc<str>, answer: Answer) {
+        *self.answered.entry(answer.subject).or_default() += 1;
+        self.answers_by_sequence.insert(answer.sequence, id.clone());
+        self.answers.insert(id, answer);
+    }
+
+    fn drop_answer(&mut self, sequence: u64) -> bool {
+        let Some(id) = self.answers_by_sequence.remove(&sequence) else { return false };
+        let answer = self.answers.remove(&id).expect("every sequence has its answer");
+        self.touch(BlockId::of_answer(sequence));
+        let left = self.answered.get_mut(&answer.subject).expect("every answer is counted");
+        *left -= 1;
+        if *left == 0 {
+            self.answered.remove(&answer.subject);
+            if let Subject::Schedule(schedule) = answer.subject {
+                self.forget_deleted(schedule);
+            }
+        }
+        true
+    }
+
+    /// Whether a request may still be repeated whose answer is this record.
+    pub fn is_answer(&self, subject: Subject) -> bool {
+        self.answered.contains_key(&subject)
     }
 
     // ---- retention
@@ -195,11 +232,7 @@ impl State {
             pruned += u32::from(self.drop_report(id));
         }
         for sequence in prune.answers {
-            if let Some(id) = self.answers_by_sequence.remove(&sequence) {
-                self.answers.remove(&id);
-                self.touch(BlockId::of_answer(sequence));
-                pruned += 1;
-            }
+            pruned += u32::from(self.drop_answer(sequence));
         }
         Outcome::Pruned(pruned)
     }
@@ -207,7 +240,7 @@ impl State {
     /// Drops the row of a run that has ended, and its schedule with the last row of a deleted one.
     fn drop_row(&mut self, id: RunId) -> bool {
         let ended = self.runs.get(&id).is_some_and(|run| run.state.ended_at().is_some());
-        if !ended {
+        if !ended || self.is_answer(Subject::Run(id)) {
             return false;
         }
         let run = self.runs.remove(&id).expect("it was just found");
@@ -220,11 +253,19 @@ impl State {
         }
         let slot = self.slots.get_mut(&run.schedule).expect("every row has its schedule");
         slot.rows -= 1;
-        if slot.rows == 0 && slot.schedule.deleted_at.is_some() {
-            self.slots.remove(&run.schedule);
-            self.touch(BlockId::of_schedule(run.schedule));
-        }
+        self.forget_deleted(run.schedule);
         true
+    }
+
+    /// Drops a deleted schedule that neither a row nor an answer names any more.
+    fn forget_deleted(&mut self, id: ScheduleId) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        if slot.rows > 0 || slot.schedule.deleted_at.is_none() || self.is_answer(Subject::Schedule(id)) {
+            return;
+        }
+        self.deleted.remove(&(slot.schedule.key.clone(), id));
+        self.slots.remove(&id);
+        self.touch(BlockId::of_schedule(id));
     }
 
     fn drop_report(&mut self, id: RunId) -> bool {
@@ -315,13 +356,10 @@ impl State {
         self.slots.range(from..).map(|(id, _)| *id)
     }
 
-    /// Schedules of a name that were deleted but still have rows: newest first.
-    pub fn deleted_named<'a>(&'a self, key: &'a ScheduleKey) -> impl Iterator<Item = &'a Schedule> + 'a {
-        self.slots
-            .values()
-            .rev()
-            .map(|slot| &slot.schedule)
-            .filter(move |schedule| schedule.deleted_at.is_some() && schedule.key == *key)
+    /// Schedules of a name that were deleted but still have rows or answers: newest first.
+    pub fn deleted_named(&self, key: &ScheduleKey) -> impl Iterator<Item = &Schedule> {
+        let (first, last) = ((key.clone(), ScheduleId(0)), (key.clone(), ScheduleId(u64::MAX)));
+        self.deleted.range(first..=last).rev().filter_map(|(_, id)| self.schedule(*id))
     }
 
     /// Number of schedules that are not deleted.
@@ -399,9 +437,9 @@ impl State {
         &self.ready
     }
 
-    /// Runs that an executor holds a lease on.
-    pub fn running(&self) -> &BTreeSet<RunId> {
-        &self.running
+    /// Leases by executor and by end.
+    pub fn leases(&self) -> &LeaseIndex {
+        &self.leases
     }
 
     /// Due runs with a start deadline, earliest first.

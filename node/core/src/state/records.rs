@@ -124,7 +124,7 @@ pub struct Answer {
 }
 
 /// What an answer was about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Subject {
     /// A schedule.
     Schedule(ScheduleId),
@@ -247,8 +247,10 @@ impl State {
                     state.reports.insert(id, report);
                 }
                 Record::Answer(id, answer) => {
-                    state.answers_by_sequence.insert(answer.sequence, id.clone());
-                    state.answers.insert(id, answer);
+                    if state.answers.contains_key(&id) {
+                        return Err(RestoreError::Twice { what: "answer", id: answer.sequence });
+                    }
+                    state.add_answer(id, answer);
                 }
             }
         }
@@ -265,7 +267,9 @@ impl State {
 
     fn restore_schedule(&mut self, schedule: Schedule) -> Result<(), RestoreError> {
         let id = schedule.id;
-        if schedule.deleted_at.is_none() {
+        if schedule.deleted_at.is_some() {
+            self.deleted.insert((schedule.key.clone(), id));
+        } else {
             let former = self.by_key.insert(schedule.key.clone(), id);
             if former.is_some() {
                 return Err(RestoreError::Twice { what: "schedule", id: id.0 });
@@ -286,7 +290,7 @@ impl State {
         if self.by_nominal.contains_key(&RowKey::of(&run)) {
             return Err(RestoreError::Twice { what: "run", id: id.0 });
         }
-        let slot = self.slot_mut(run.schedule);
+        let slot = self.slots.get_mut(&run.schedule).expect("it was just found");
         let mut due = false;
         match (&run.state, run.trigger) {
             (RunState::Due { .. }, Trigger::Manual) => {
@@ -299,9 +303,10 @@ impl State {
                 }
                 due = true;
             }
-            (RunState::Running(_), _) => {
+            (RunState::Running(lease), _) => {
                 slot.running.insert(id);
-                self.running.insert(id);
+                let policies = &slot.schedule.definition_of(run.generation).policies;
+                self.leases.insert(id, lease, policies);
             }
             (RunState::Ended { .. }, _) => {}
         }

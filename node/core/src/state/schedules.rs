@@ -121,7 +121,8 @@ impl State {
         let waiting: Vec<_> =
             slot.waiting.take().into_iter().chain(std::mem::take(&mut slot.manual)).collect();
         let ready = slot.ready.take();
-        slot.schedule.counters.not_started += waiting.len() as u64;
+        let cancelled = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+        slot.schedule.counters.not_started += u64::from(cancelled);
         if let Some(ready) = ready {
             self.ready.remove(&ready);
         }
@@ -130,11 +131,9 @@ impl State {
             self.step(run, &RunEvent::Cancel(Reason::ScheduleDeleted), now).expect("a waiting row is DUE");
         }
         self.forget_retired(id);
-        let schedule = self.schedule_mut(id, at, now).clone();
-        if self.slots[&id].rows == 0 {
-            self.slots.remove(&id);
-        }
-        Ok(Outcome::Deleted(Box::new(schedule)))
+        let schedule = Box::new(self.schedule_mut(id, at, now).clone());
+        self.deleted.insert((key, id));
+        Ok(Outcome::Deleted { schedule, cancelled })
     }
 
     #[allow(clippy::too_many_arguments, reason = "the command's fields, unpacked")]

@@ -260,7 +260,12 @@ impl Api {
             self.view(&key).and_then(|view| check_revision(&view.schedule, expected))
         } else {
             let action = || Action::DeleteSchedule { key: key.clone(), expected };
-            self.propose_patiently(request_key, action).await.map(drop)
+            self.propose_patiently(request_key, action).await.map(|outcome| {
+                // A repeated answer is the schedule alone: what was cancelled is counted once.
+                if let Outcome::Deleted { cancelled, .. } = outcome {
+                    self.0.metrics.count_runs_ended("CANCELLED", cancelled.into());
+                }
+            })
         };
         match deleted {
             Err(ApiError::Rejected(Rejection::ScheduleNotFound { .. })) if request.allow_missing => Ok(()),
@@ -417,7 +422,7 @@ impl Api {
 
     /// The schedule that a proposal left, with what the ledger says of it by now.
     fn encode_outcome(&self, outcome: Outcome) -> Result<pb::Schedule, ApiError> {
-        let (Outcome::Schedule(schedule) | Outcome::Deleted(schedule)) = outcome else {
+        let (Outcome::Schedule(schedule) | Outcome::Deleted { schedule, .. }) = outcome else {
             return Err(ApiError::WrongOutcome);
         };
         let view = self.0.replica.read(|state| ScheduleView::of(state, &schedule));

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use belfry_core::command::{
     Action, Begin, BeginGroup, BeginResult, Command, Completion, CompletionResult, Outcome,
 };
-use belfry_core::run::AttemptResult;
 use belfry_proto::v1 as pb;
 use tokio::sync::mpsc;
 
@@ -18,7 +17,7 @@ use super::pump::Event;
 use super::session::Outbox;
 
 /// Output of completions in one log entry, roughly: an entry must fit a message between nodes, whatever was written.
-const ENTRY_BYTES_MAX: usize = 1 << 20;
+pub(super) const ENTRY_BYTES_MAX: usize = 1 << 20;
 
 /// Batches taken in one go.
 const TAKEN_MAX: usize = 256;
@@ -65,8 +64,15 @@ async fn commit_begins(shared: &Shared, batch: Vec<BeginBatch>, events: &mpsc::S
         .collect();
     let command = Command { now: shared.clock.now(), request: None, action: Action::Begin(groups) };
     let Some(Outcome::Begun(results)) = shared.propose("begin", &command).await else {
-        // No answer is the right answer: whether it was committed is not known here. The executor asks again.
-        batch.iter().for_each(|batch| batch.outbox.end());
+        // No answer is the right answer: whether it was committed is not known here. The executor asks again; should it
+        // not come back, and nothing was committed, the runs go to others.
+        for batch in batch {
+            batch.outbox.end();
+            let runs = batch.begins.iter().map(|begin| begin.run).collect();
+            if events.send(Event::Refused { session: batch.session, runs }).await.is_err() {
+                return;
+            }
+        }
         return;
     };
     let mut results = results.into_iter();
@@ -122,8 +128,7 @@ async fn commit_completions(shared: &Shared, batch: Vec<CompletionBatch>) {
         batch.into_iter().map(|batch| (batch.outbox, batch.completions)).unzip();
     let sizes: Vec<_> = completions.iter().map(Vec::len).collect();
     let all: Vec<_> = completions.into_iter().flatten().collect();
-    let whats: Vec<_> =
-        all.iter().map(|completion| (completion.run, completion.token, completion.result)).collect();
+    let whats: Vec<_> = all.iter().map(|completion| (completion.run, completion.token)).collect();
     let command = Command { now: shared.clock.now(), request: None, action: Action::Complete(all) };
     let Some(Outcome::Completed(results)) = shared.propose("complete", &command).await else {
         outboxes.iter().for_each(Outbox::end);
@@ -134,27 +139,21 @@ async fn commit_completions(shared: &Shared, batch: Vec<CompletionBatch>) {
         let acks = answers
             .by_ref()
             .take(size)
-            .map(|((run, token, result), answer)| {
-                if answer == CompletionResult::Accepted {
-                    count_ending(shared, result);
-                }
+            .map(|((run, token), answer)| {
                 let accepted = match answer {
-                    CompletionResult::Accepted | CompletionResult::Repeated => true,
+                    CompletionResult::Accepted { ended } => {
+                        if let Some(ending) = ended {
+                            shared.metrics.count_runs_ended(ending.name(), 1);
+                        }
+                        true
+                    }
+                    CompletionResult::Repeated => true,
                     CompletionResult::Refused => false,
                 };
                 pb::CompletionAck { run_id: run.0, fencing_token: token.0, accepted }
             })
             .collect();
         outbox.send(pb::executor_reply::Message::CompletionAcks(pb::CompletionAcks { acks }));
-    }
-}
-
-fn count_ending(shared: &Shared, result: AttemptResult) {
-    match result {
-        AttemptResult::Succeeded => shared.metrics.count_runs_ended("SUCCEEDED", 1),
-        AttemptResult::Failed => shared.metrics.count_runs_ended("FAILED", 1),
-        AttemptResult::TimedOut => shared.metrics.count_runs_ended("TIMED_OUT", 1),
-        AttemptResult::NotStarted => {}
     }
 }
 

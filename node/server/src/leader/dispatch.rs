@@ -17,6 +17,13 @@ use belfry_core::RunId;
 /// Runs offered in one message: large enough to make a message cheap, small enough to spread over executors.
 pub(super) const GRANTS_PER_MESSAGE: usize = 1024;
 
+/// Bytes offered in one message, roughly: below the least limit on messages that a node or an executor may have, whatever
+/// the payloads. A message that is refused would be made again, for ever.
+const GRANT_BYTES_PER_MESSAGE: usize = 2 << 20;
+
+/// Entries that may stand for nothing before they are looked for.
+const DEAD_MIN: usize = 1024;
+
 /// Back-off of a run that was declined or left lying: doubled from the first to the last.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_LAST: Duration = Duration::from_secs(60);
@@ -97,6 +104,18 @@ struct Queue {
 impl Queue {
     fn len(&self) -> usize {
         self.on_time.len() + self.catch_up.len()
+    }
+
+    /// Puts back, in order, what was taken last.
+    fn put_back(&mut self, runs: Vec<ReadyId>) {
+        for (id, on_time) in runs.into_iter().rev() {
+            if on_time { self.on_time.push_front(id) } else { self.catch_up.push_front(id) }
+        }
+    }
+
+    fn forget(&mut self, dead: &BTreeSet<RunId>) {
+        self.on_time.retain(|id| !dead.contains(id));
+        self.catch_up.retain(|id| !dead.contains(id));
     }
 
     fn take(&mut self, count: usize) -> Vec<ReadyId> {
@@ -214,11 +233,41 @@ impl Dispatch {
         if let Some(executor) = self.executors.get_mut(&offer.session) {
             executor.offered.remove(&id);
         }
-        let returns = self.returns.entry(id).or_default();
-        *returns += 1;
-        if self.queued.insert(id) {
-            let delay = BACKOFF_FIRST.saturating_mul(1 << (*returns - 1).min(6)).min(BACKOFF_LAST);
-            self.delayed.insert((now + delay, id), offer.run);
+        self.put_off(offer.run, now);
+    }
+
+    /// A run may begin, but not at once: something was wrong the last time.
+    pub(crate) fn put_off(&mut self, run: ReadyRun, now: Instant) {
+        if self.knows(run.id) {
+            return;
+        }
+        let returns = self.returns.entry(run.id).or_default();
+        *returns = returns.saturating_add(1);
+        let delay = BACKOFF_FIRST.saturating_mul(1 << (*returns - 1).min(6)).min(BACKOFF_LAST);
+        self.queued.insert(run.id);
+        self.delayed.insert((now + delay, run.id), run);
+    }
+
+    /// Whether a run is offered or waits here.
+    pub(crate) fn knows(&self, id: RunId) -> bool {
+        self.offers.contains_key(&id) || self.queued.contains(&id)
+    }
+
+    /// Runs that wait here, to be compared with the ledger; none while there cannot be many that are over. Without an
+    /// executor for them, merged and expired runs would pile up.
+    pub(crate) fn suspects(&self, ready: usize) -> Vec<RunId> {
+        let crowded = self.queued.len() > 2 * ready + DEAD_MIN;
+        if crowded { self.queued.iter().copied().collect() } else { Vec::new() }
+    }
+
+    /// Forgets runs that wait here and may not begin any more.
+    pub(crate) fn forget(&mut self, dead: &BTreeSet<RunId>) {
+        self.queues.values_mut().for_each(|queue| queue.forget(dead));
+        self.queues.retain(|_, queue| queue.len() > 0);
+        self.delayed.retain(|(_, id), _| !dead.contains(id));
+        for id in dead {
+            self.queued.remove(id);
+            self.returns.remove(id);
         }
     }
 
@@ -241,29 +290,36 @@ impl Dispatch {
         offer.into_iter().chain(delayed).min()
     }
 
-    /// Gives queued runs to executors with credit. `still_ready` asks the ledger: a run may have been merged, expired or
-    /// cancelled since it was queued, and is then dropped here. `has_room` asks the stream.
+    /// Gives at most `max` queued runs to executors with credit. `weigh` asks the ledger how many bytes a run's grant has:
+    /// none if it was merged, expired or cancelled since it was queued, and is then dropped here. `room` asks a stream
+    /// how many messages it takes.
     pub(crate) fn assign(
         &mut self,
         now: Instant,
-        still_ready: impl Fn(RunId) -> bool,
-        has_room: impl Fn(SessionId) -> bool,
+        max: usize,
+        weigh: impl Fn(RunId) -> Option<usize>,
+        room: impl Fn(SessionId) -> usize,
     ) -> Vec<(SessionId, Vec<RunId>)> {
         let mut grants = Vec::new();
+        let mut left = max;
+        let mut messages = HashMap::<SessionId, usize>::new();
         let needs: Vec<Need> =
             self.queues.iter().filter(|(_, queue)| queue.len() > 0).map(|(need, _)| need.clone()).collect();
         for need in needs {
-            while self.queues.get(&need).is_some_and(|queue| queue.len() > 0) {
-                let fitting = self.fitting(&need, &has_room);
+            while left > 0 && self.queues.get(&need).is_some_and(|queue| queue.len() > 0) {
+                let has_room = |session| messages.get(&session).copied().unwrap_or(0) < room(session);
+                let fitting = self.fitting(&need, has_room);
                 if fitting.is_empty() {
                     break;
                 }
                 for (position, (session, credits)) in fitting.iter().enumerate() {
                     let Some(queue) = self.queues.get_mut(&need) else { break };
                     let even = queue.len().div_ceil(fitting.len() - position);
-                    let taken = queue.take(even.min(*credits as usize).min(GRANTS_PER_MESSAGE));
-                    let runs = self.grant(*session, &need, taken, now, &still_ready);
+                    let taken = queue.take(even.min(*credits as usize).min(GRANTS_PER_MESSAGE).min(left));
+                    let runs = self.grant(*session, &need, taken, now, &weigh);
                     if !runs.is_empty() {
+                        left -= runs.len();
+                        *messages.entry(*session).or_default() += 1;
                         grants.push((*session, runs));
                     }
                 }
@@ -276,7 +332,7 @@ impl Dispatch {
     }
 
     /// The executors that take a need now, most credit first: each gets an even share of what waits.
-    fn fitting(&self, need: &Need, has_room: &impl Fn(SessionId) -> bool) -> Vec<(SessionId, u32)> {
+    fn fitting(&self, need: &Need, has_room: impl Fn(SessionId) -> bool) -> Vec<(SessionId, u32)> {
         let mut fitting: Vec<_> = self
             .executors
             .iter()
@@ -287,28 +343,41 @@ impl Dispatch {
         fitting
     }
 
+    /// Offers of `taken` what fits into one message, and puts the rest back.
     fn grant(
         &mut self,
         session: SessionId,
         need: &Need,
-        taken: Vec<ReadyId>,
+        mut taken: Vec<ReadyId>,
         now: Instant,
-        still_ready: &impl Fn(RunId) -> bool,
+        weigh: &impl Fn(RunId) -> Option<usize>,
     ) -> Vec<RunId> {
         let executor = self.executors.get_mut(&session).expect("it was just chosen");
         let mut runs = Vec::with_capacity(taken.len());
-        for (id, on_time) in taken {
-            self.queued.remove(&id);
-            if !still_ready(id) {
-                self.returns.remove(&id);
+        let mut bytes = 0;
+        let mut looked_at = 0;
+        for (id, on_time) in &taken {
+            let weight = weigh(*id);
+            bytes += weight.unwrap_or(0);
+            if bytes > GRANT_BYTES_PER_MESSAGE && !runs.is_empty() {
+                break;
+            }
+            looked_at += 1;
+            self.queued.remove(id);
+            if weight.is_none() {
+                self.returns.remove(id);
                 continue;
             }
             executor.credits -= 1;
-            executor.offered.insert(id);
-            let run = ReadyRun { id, need: need.clone(), on_time };
-            self.offers.insert(id, Offer { session, run, made_at: now });
-            self.offers_by_age.push_back((now, id));
-            runs.push(id);
+            executor.offered.insert(*id);
+            let run = ReadyRun { id: *id, need: need.clone(), on_time: *on_time };
+            self.offers.insert(*id, Offer { session, run, made_at: now });
+            self.offers_by_age.push_back((now, *id));
+            runs.push(*id);
+        }
+        let rest = taken.split_off(looked_at);
+        if let Some(queue) = self.queues.get_mut(need) {
+            queue.put_back(rest);
         }
         runs
     }
@@ -353,7 +422,7 @@ mod tests {
 
     fn assign(dispatch: &mut Dispatch, now: Instant) -> Vec<(u64, Vec<u64>)> {
         dispatch
-            .assign(now, |_| true, |_| true)
+            .assign(now, usize::MAX, |_| Some(100), |_| usize::MAX)
             .into_iter()
             .map(|(session, runs)| (session.0, runs.into_iter().map(|run| run.0).collect()))
             .collect()
@@ -479,7 +548,71 @@ mod tests {
         let mut dispatch = with_executors(&[1]);
         dispatch.offer(run(1, true));
         dispatch.offer(run(2, true));
-        let grants = dispatch.assign(Instant::now(), |id| id == RunId(2), |_| true);
+        let weigh = |id| (id == RunId(2)).then_some(100);
+        let grants = dispatch.assign(Instant::now(), usize::MAX, weigh, |_| usize::MAX);
         assert_eq!(grants, [(SessionId(0), vec![RunId(2)])]);
+    }
+
+    #[test]
+    fn grants_of_large_payloads_are_cut_into_messages_that_fit() {
+        let mut dispatch = with_executors(&[10]);
+        (1..=7).for_each(|id| dispatch.offer(run(id, true)));
+        let mut assign = |messages| {
+            let large = GRANT_BYTES_PER_MESSAGE / 2;
+            dispatch.assign(Instant::now(), usize::MAX, |_| Some(large), |_| messages)
+        };
+        let runs = |ids: [u64; 2]| (SessionId(0), ids.map(RunId).to_vec());
+        assert_eq!(assign(2), [runs([1, 2]), runs([3, 4])], "the stream takes two messages");
+        assert_eq!(assign(2), [runs([5, 6]), (SessionId(0), vec![RunId(7)])]);
+        assert_eq!(dispatch.executors().next().unwrap().1.credits, 3);
+    }
+
+    #[test]
+    fn a_grant_that_is_too_large_goes_by_itself() {
+        let mut dispatch = with_executors(&[2]);
+        (1..=2).for_each(|id| dispatch.offer(run(id, true)));
+        let huge = |_| Some(GRANT_BYTES_PER_MESSAGE + 1);
+        let grants = dispatch.assign(Instant::now(), usize::MAX, huge, |_| usize::MAX);
+        assert_eq!(grants, [(SessionId(0), vec![RunId(1)]), (SessionId(0), vec![RunId(2)])]);
+    }
+
+    #[test]
+    fn no_more_than_asked_for_is_assigned_at_once() {
+        let mut dispatch = with_executors(&[9, 9]);
+        (1..=6).for_each(|id| dispatch.offer(run(id, true)));
+        let mut assign = |max| dispatch.assign(Instant::now(), max, |_| Some(100), |_| usize::MAX);
+        let count =
+            |grants: Vec<(SessionId, Vec<RunId>)>| grants.iter().map(|(_, runs)| runs.len()).sum::<usize>();
+        assert_eq!(count(assign(4)), 4);
+        assert_eq!(count(assign(4)), 2);
+    }
+
+    #[test]
+    fn runs_that_are_over_do_not_pile_up_without_an_executor() {
+        let mut dispatch = Dispatch::default();
+        let now = Instant::now();
+        let last = DEAD_MIN as u64 + 10;
+        (1..last).for_each(|id| dispatch.offer(run(id, id % 2 == 0)));
+        dispatch.put_off(run(last, true), now);
+        assert_eq!(dispatch.suspects(last as usize), [], "all of them may be ready");
+        let suspects = dispatch.suspects(1);
+        assert_eq!(suspects.len() as u64, last);
+        dispatch.forget(&suspects.into_iter().filter(|id| *id != RunId(7)).collect());
+        assert_eq!((dispatch.backlog(), dispatch.returns.len(), dispatch.delayed.len()), (1, 0, 0));
+        dispatch.join(SessionId(0), executor(5, "command"));
+        dispatch.credit(SessionId(0), 5);
+        assert_eq!(assign(&mut dispatch, now), [(0, vec![7])]);
+    }
+
+    #[test]
+    fn a_run_that_is_put_off_waits_and_is_known() {
+        let mut dispatch = with_executors(&[1]);
+        let now = Instant::now();
+        dispatch.put_off(run(1, true), now);
+        assert!(dispatch.knows(RunId(1)));
+        dispatch.offer(run(1, true));
+        assert_eq!(assign(&mut dispatch, now), []);
+        dispatch.wake(now + BACKOFF_FIRST);
+        assert_eq!(assign(&mut dispatch, now), [(0, vec![1])]);
     }
 }

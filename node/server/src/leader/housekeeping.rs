@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_core::command::{Action, Command};
-use belfry_core::{ScheduleId, retention};
+use belfry_core::retention;
 
 use super::Shared;
 
@@ -16,14 +16,14 @@ const BUSY_PERIOD: Duration = Duration::from_millis(200);
 
 /// Proposes what to let go until the reign ends.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut cursor = ScheduleId(0);
+    let mut cursor = retention::Cursor::default();
     let mut pause = PERIOD;
     loop {
         tokio::time::sleep(pause).await;
         let now = shared.clock.now();
         let (prune, next) =
             shared.replica.read(|state| retention::select(state, &shared.limits.retention, now, cursor));
-        let more = next != ScheduleId(0) || !prune.is_empty();
+        let more = !next.is_at_start() || !prune.is_empty();
         cursor = next;
         pause = if more { BUSY_PERIOD } else { PERIOD };
         if !prune.is_empty() {

@@ -19,6 +19,7 @@ mod expiry;
 mod grant;
 mod housekeeping;
 mod pump;
+mod reconcile;
 mod session;
 mod ticker;
 

@@ -1,21 +1,28 @@
 //! The dispatch loop: the one owner of [`Dispatch`]. It turns ready runs and credits into grants on streams.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use belfry_core::run::{RunState, Trigger};
+use belfry_core::run::Trigger;
 use belfry_core::{RunId, State};
 use belfry_proto::v1 as pb;
 use tokio::sync::mpsc;
 
 use super::dispatch::{Dispatch, Executor, Need, ReadyRun, SessionId};
 use super::grant::grant;
+use super::reconcile::{self, Reconcile};
 use super::session::Outbox;
 use super::{EVENTS_MAX, Shared};
 
 /// How often gauges and the status of executors are brought up to date.
 const REPORT_PERIOD: Duration = Duration::from_millis(250);
+
+/// Runs looked at, or granted, under one lock: entries wait for it.
+const SLICE: usize = 4096;
+
+/// A grant without its payload: names of up to 128 bytes, numbers, the idempotency key.
+const GRANT_BYTES: usize = 512;
 
 /// What sessions and committers tell the loop.
 pub(super) enum Event {
@@ -27,7 +34,7 @@ pub(super) enum Event {
     Credits { session: SessionId, count: u32 },
     /// It asked to begin these.
     Settled { session: SessionId, runs: Vec<RunId> },
-    /// The ledger refused to let it begin these.
+    /// It may not begin these: the ledger refused, or could not be asked.
     Refused { session: SessionId, runs: Vec<RunId> },
     /// It will not take these.
     Declined { session: SessionId, runs: Vec<RunId> },
@@ -39,6 +46,7 @@ struct Pump {
     shared: Arc<Shared>,
     dispatch: Dispatch,
     outboxes: HashMap<SessionId, Outbox>,
+    reconcile: Reconcile,
 }
 
 /// Offers runs to executors until the reign ends.
@@ -48,7 +56,8 @@ pub(super) async fn run(
     report: Arc<Mutex<Vec<pb::ExecutorStatus>>>,
 ) {
     let offers = shared.replica.offers();
-    let mut pump = Pump { shared, dispatch: Dispatch::default(), outboxes: HashMap::new() };
+    let reconcile = Reconcile::new(Instant::now());
+    let mut pump = Pump { shared, dispatch: Dispatch::default(), outboxes: HashMap::new(), reconcile };
     let ready: Vec<_> = pump.shared.replica.read(|state| state.ready().iter().copied().collect());
     pump.offer(&ready);
 
@@ -73,8 +82,9 @@ pub(super) async fn run(
                 pump.dispatch.wake(now);
             }
             _ = reporting.tick() => {
+                pump.forget_dead();
+                pump.find_lost();
                 pump.report(&report);
-                continue;
             }
         }
         pump.send_grants();
@@ -103,7 +113,9 @@ impl Pump {
             Event::Settled { session, runs } => self.dispatch.settle(session, runs),
             Event::Refused { session, runs } => {
                 tracing::debug!(session = session.0, count = runs.len(), "begins refused");
-                self.offer(&runs);
+                // Not at once: what was wrong (a start deadline that passed, a slow disk) may still be.
+                let now = Instant::now();
+                self.ready_runs(&runs).into_iter().for_each(|run| self.dispatch.put_off(run, now));
             }
             Event::Declined { session, runs } => {
                 self.shared.metrics.count_declines(runs.len() as u64);
@@ -115,22 +127,30 @@ impl Pump {
 
     /// Queues those of `runs` that may begin.
     fn offer(&mut self, runs: &[RunId]) {
+        self.ready_runs(runs).into_iter().for_each(|run| self.dispatch.offer(run));
+    }
+
+    fn ready_runs(&self, runs: &[RunId]) -> Vec<ReadyRun> {
         let mut needs = Needs::default();
-        let ready: Vec<_> = self
-            .shared
-            .replica
-            .read(|state| runs.iter().filter_map(|id| ready_run(state, *id, &mut needs)).collect());
-        ready.into_iter().for_each(|run| self.dispatch.offer(run));
+        let mut ready = Vec::new();
+        for slice in runs.chunks(SLICE) {
+            self.shared.replica.read(|state| {
+                ready.extend(slice.iter().filter_map(|id| ready_run(state, *id, &mut needs)));
+            });
+        }
+        ready
     }
 
     fn send_grants(&mut self) {
-        if self.dispatch.backlog() == 0 {
-            return;
-        }
+        while self.dispatch.backlog() > 0 && self.send_some() {}
+    }
+
+    /// Sends what can be sent under one lock; whether that was anything.
+    fn send_some(&mut self) -> bool {
         let outboxes = &self.outboxes;
-        let has_room = |session: SessionId| outboxes.get(&session).is_some_and(Outbox::has_room);
+        let room = |session: SessionId| outboxes.get(&session).map_or(0, Outbox::room);
         let messages: Vec<_> = self.shared.replica.read(|state| {
-            let assigned = self.dispatch.assign(Instant::now(), |id| state.ready().contains(&id), has_room);
+            let assigned = self.dispatch.assign(Instant::now(), SLICE, |id| weigh(state, id), room);
             assigned
                 .into_iter()
                 .map(|(session, runs)| {
@@ -139,34 +159,63 @@ impl Pump {
                 })
                 .collect()
         });
+        let sent = !messages.is_empty();
         for (session, grants) in messages {
             if let Some(outbox) = self.outboxes.get(&session) {
                 outbox.send(pb::executor_reply::Message::Grants(grants));
             }
         }
+        sent
+    }
+
+    /// Forgets queued runs that are over, when there may be many.
+    fn forget_dead(&mut self) {
+        let replica = &self.shared.replica;
+        let suspects = self.dispatch.suspects(replica.read(|state| state.ready().len()));
+        let mut dead = BTreeSet::new();
+        for slice in suspects.chunks(SLICE) {
+            replica.read(|state| dead.extend(slice.iter().filter(|id| !state.ready().contains(id))));
+        }
+        if !dead.is_empty() {
+            self.dispatch.forget(&dead);
+        }
+    }
+
+    /// Offers runs again that may begin and that were lost sight of.
+    fn find_lost(&mut self) {
+        let now = Instant::now();
+        let Some(from) = self.reconcile.cursor(now) else { return };
+        let ready: Vec<_> = self
+            .shared
+            .replica
+            .read(|state| state.ready().range(from..).take(reconcile::SLICE).copied().collect());
+        let apart = self.shared.limits.offer_timeout;
+        let lost = self.reconcile.look(&ready, |id| self.dispatch.knows(id), now, apart);
+        if !lost.is_empty() {
+            tracing::warn!(count = lost.len(), "runs were offered to nobody: offering them again");
+            self.offer(&lost);
+        }
     }
 
     fn report(&self, report: &Mutex<Vec<pb::ExecutorStatus>>) {
-        let mut running = HashMap::<Arc<str>, u32>::new();
-        let waiting = self.shared.replica.read(|state| {
-            for id in state.running() {
-                if let Some(RunState::Running(lease)) = state.run_state(*id) {
-                    *running.entry(lease.executor.clone()).or_default() += 1;
-                }
-            }
-            usize::try_from(state.census().get("DUE").copied().unwrap_or(0)).unwrap_or(usize::MAX)
+        let (running, waiting) = self.shared.replica.read(|state| {
+            let executors = self.dispatch.executors();
+            let running = executors.map(|(_, executor)| state.leases().count_of(&executor.executor_id));
+            let waiting = state.census().get("DUE").copied().unwrap_or(0);
+            (running.collect::<Vec<_>>(), usize::try_from(waiting).unwrap_or(usize::MAX))
         });
         let status: Vec<_> = self
             .dispatch
             .executors()
-            .map(|(_, executor)| pb::ExecutorStatus {
+            .zip(running)
+            .map(|((_, executor), running)| pb::ExecutorStatus {
                 executor_id: executor.executor_id.to_string(),
                 display_name: executor.display_name.clone(),
                 pool: executor.pool.to_string(),
                 handlers: executor.handlers.iter().map(ToString::to_string).collect(),
                 slots: executor.slots,
                 credits: executor.credits,
-                running: running.get(&executor.executor_id).copied().unwrap_or(0),
+                running: u32::try_from(running).unwrap_or(u32::MAX),
                 version: executor.version.clone(),
                 draining: executor.draining,
             })
@@ -193,6 +242,16 @@ impl Needs {
             .or_insert_with(|| Need { pool: pool.into(), handler: handler.into() })
             .clone()
     }
+}
+
+/// Bytes of a run's grant, roughly; none if it may not begin any more.
+fn weigh(state: &State, id: RunId) -> Option<usize> {
+    if !state.ready().contains(&id) {
+        return None;
+    }
+    let run = state.run(id)?;
+    let target = &state.schedule(run.schedule)?.definition_of(run.generation).target;
+    Some(target.payload.len() + target.handler.len() + GRANT_BYTES)
 }
 
 fn ready_run(state: &State, id: RunId, needs: &mut Needs) -> Option<ReadyRun> {

@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::commit::{BeginBatch, CompletionBatch};
+use super::commit::{BeginBatch, CompletionBatch, ENTRY_BYTES_MAX};
 use super::dispatch::{Executor, SessionId};
 use super::pump::Event;
 use super::{Leader, Reign};
@@ -62,9 +62,9 @@ impl Outbox {
         }
     }
 
-    /// Grants leave room for replies and acknowledgements.
-    pub(super) fn has_room(&self) -> bool {
-        self.sender.capacity() > OUTBOX_MAX / 2
+    /// How many grants fit: they leave room for replies and acknowledgements.
+    pub(super) fn room(&self) -> usize {
+        self.sender.capacity().saturating_sub(OUTBOX_MAX / 2)
     }
 
     /// Ends the session; the executor dials again and says what it holds.
@@ -173,7 +173,8 @@ async fn serve(
         }
         while let Ok(Some(message)) = messages.message().await {
             reign.shared.liveness.hear(&id, Instant::now());
-            if handle(&reign, session, &id, &outbox, message).await.is_none() {
+            let handled = handle(&reign, session, &id, &outbox, message);
+            if heard_meanwhile(&reign, &id, handled).await.is_none() {
                 break;
             }
         }
@@ -186,6 +187,21 @@ async fn serve(
     tracing::info!(executor = %id, "executor disconnected");
     // The reign may be over; then there is nobody to tell.
     let _ = reign.events.send(Event::Left { session }).await;
+}
+
+/// Waits for `handled`. While our own queues are full the executor cannot be heard: that silence is ours, not its.
+async fn heard_meanwhile(
+    reign: &Reign,
+    executor: &Arc<str>,
+    handled: impl Future<Output = Option<()>>,
+) -> Option<()> {
+    let mut handled = std::pin::pin!(handled);
+    loop {
+        match tokio::time::timeout(reign.shared.limits.keep_alive, &mut handled).await {
+            Ok(result) => return result,
+            Err(_still_waiting) => reign.shared.liveness.hear(executor, Instant::now()),
+        }
+    }
 }
 
 /// Passes one message on; none when the session should end.
@@ -231,9 +247,34 @@ async fn handle(
             }
             let completions =
                 completions.completions.into_iter().map(completion).collect::<Option<Vec<_>>>()?;
-            reign.completions.send(CompletionBatch { completions, outbox: outbox.clone() }).await.ok()
+            for completions in in_parts(completions) {
+                let batch = CompletionBatch { completions, outbox: outbox.clone() };
+                reign.completions.send(batch).await.ok()?;
+            }
+            Some(())
         }
     }
+}
+
+/// Cuts completions into parts that fit a log entry each: a message may have more output than that, and an entry that is
+/// refused for its size would be refused again, for ever.
+fn in_parts(completions: Vec<Completion>) -> Vec<Vec<Completion>> {
+    let mut parts = Vec::<Vec<Completion>>::new();
+    let mut bytes = 0;
+    for completion in completions {
+        let weight = usize::try_from(completion.report.weight_bytes()).unwrap_or(usize::MAX);
+        match parts.last_mut() {
+            Some(part) if bytes + weight <= ENTRY_BYTES_MAX => {
+                bytes += weight;
+                part.push(completion);
+            }
+            Some(_) | None => {
+                bytes = weight;
+                parts.push(vec![completion]);
+            }
+        }
+    }
+    parts
 }
 
 /// A completion off the wire, cut to what is kept; none when it makes no sense.
@@ -267,4 +308,32 @@ fn clipped(mut text: String, max: usize) -> String {
         text.truncate(end);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completions_are_cut_into_parts_that_fit_an_entry() {
+        let with_output = |run: u64, bytes: usize| Completion {
+            run: RunId(run),
+            token: FencingToken(run),
+            result: AttemptResult::Failed,
+            report: Report { output_tail: vec![b'x'; bytes].into(), ..Report::default() },
+        };
+        let half = ENTRY_BYTES_MAX / 2;
+        let completions = vec![
+            with_output(1, half),
+            with_output(2, half - 100),
+            with_output(3, half),
+            with_output(4, 2 * ENTRY_BYTES_MAX),
+            with_output(5, 0),
+        ];
+        let parts: Vec<Vec<_>> = in_parts(completions)
+            .iter()
+            .map(|part| part.iter().map(|completion| completion.run.0).collect())
+            .collect();
+        assert_eq!(parts, [vec![1, 2], vec![3], vec![4], vec![5]]);
+    }
 }

@@ -76,8 +76,8 @@ fn collect(
             Some(DueSchedule { id, generation: schedule.generation, nominal_at, definition })
         })
         .collect();
-    let next = if faulty.is_empty() { state.due().first() } else { None };
-    (due, next)
+    let mut rest = state.due().all().filter(|(_, id)| !faulty.contains(id));
+    (due, rest.next().map(|(at, _)| at))
 }
 
 /// The fires of due schedules with the instants after them. A schedule that is behind gets a chain of fires, each
@@ -131,7 +131,8 @@ async fn propose(shared: &Shared, now: UnixMillis, groups: Vec<FireGroup>) -> bo
     metrics.fire_batch_size.observe(size as f64);
     let command = Command { now, request: None, action: Action::Fire(groups) };
     let Some(Outcome::Fired(tally)) = shared.propose("fire", &command).await else { return false };
-    metrics.count_rows_created("timer", u64::from(tally.created));
+    metrics.count_rows_created("timer", u64::from(tally.created - tally.late));
+    metrics.count_rows_created("catch_up", u64::from(tally.late));
     metrics.count_runs_ended("SKIPPED", u64::from(tally.skipped));
     metrics.count_runs_ended("MERGED", u64::from(tally.merged));
     true
@@ -224,5 +225,25 @@ mod tests {
             compute(&Timings::default(), vec![broken, due(2, 5000)], UnixMillis(5000), 100, &mut faulty);
         assert_eq!(fires(&groups), [(5000, vec![2])]);
         assert_eq!(faulty, HashSet::from([ScheduleId(1)]));
+    }
+
+    #[test]
+    fn a_faulty_schedule_keeps_nobody_else_waiting() {
+        let mut state = State::default();
+        for (index, next) in [(1, 1000), (2, 9000)] {
+            let action = Action::CreateSchedule {
+                key: belfry_core::ScheduleKey::new("default", index.to_string()),
+                uid: index.to_string().into(),
+                definition: every_second(),
+                next_fire_at: Some(UnixMillis(next)),
+                pause: None,
+            };
+            let command = Command { now: UnixMillis(0), request: None, action };
+            state.apply(belfry_core::LogPosition { term: 1, index }, command);
+        }
+        let faulty = HashSet::from([ScheduleId(1)]);
+        let (due, next) = collect(&state, UnixMillis(5000), 100, &faulty);
+        assert!(due.is_empty());
+        assert_eq!(next, Some(UnixMillis(9000)), "the timer is set for the next one that can fire");
     }
 }

@@ -1,0 +1,140 @@
+//! What retention lets go, and that nothing hides from it.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_core::command::{
+    Action, Begin, BeginGroup, Command, Completion, Fire, FireGroup, Prune, RequestKey,
+};
+use belfry_core::definition::{Definition, Policies, Rule, Target, Timing};
+use belfry_core::retention::{Cursor, Retention, select};
+use belfry_core::run::{AttemptResult, Report};
+use belfry_core::{
+    AttemptNo, FencingToken, Generation, LogPosition, RunId, ScheduleId, ScheduleKey, State, UnixMillis,
+};
+
+#[derive(Default)]
+struct World {
+    state: State,
+    index: u64,
+}
+
+impl World {
+    fn apply(&mut self, now: i64, request: Option<&str>, action: Action) {
+        self.index += 1;
+        let request = request.map(|id| RequestKey { id: id.into(), fingerprint: 1 });
+        let at = LogPosition { term: 1, index: self.index };
+        self.state.apply(at, Command { now: UnixMillis(now), request, action }).outcome.unwrap();
+    }
+
+    fn create(&mut self, count: u64) {
+        let definition = Arc::new(Definition {
+            timing: Timing { include: vec![Rule::At(UnixMillis(10))], time_zone: "UTC".into() },
+            target: Target { handler: "h".into(), payload: Default::default() },
+            policies: Policies::default(),
+            pool: "default".into(),
+            labels: Default::default(),
+            description: String::new(),
+        });
+        for number in 0..count {
+            let action = Action::CreateSchedule {
+                key: ScheduleKey::new("default", format!("s{number}")),
+                uid: format!("uid-{number}").into(),
+                definition: definition.clone(),
+                next_fire_at: Some(UnixMillis(10)),
+                pause: None,
+            };
+            self.apply(0, None, action);
+        }
+    }
+
+    /// One run of each schedule, that succeeds.
+    fn succeed(&mut self, nominal: i64, count: u64) {
+        let first = self.state.run_count() as u64 + 1;
+        let runs = || (first..first + count).map(RunId);
+        let fires = (1..=count)
+            .map(|id| Fire {
+                schedule: ScheduleId(id),
+                generation: Generation(1),
+                next_fire_at: Some(UnixMillis(nominal + 10)),
+            })
+            .collect();
+        self.apply(nominal, None, Action::Fire(vec![FireGroup { nominal_at: UnixMillis(nominal), fires }]));
+        let begins = runs().map(|run| Begin { run, attempt: AttemptNo(1) }).collect();
+        self.apply(nominal, None, Action::Begin(vec![BeginGroup { executor: "A".into(), begins }]));
+        let done = |run: RunId| Completion {
+            run,
+            token: FencingToken(run.0),
+            result: AttemptResult::Succeeded,
+            report: Report::default(),
+        };
+        self.apply(nominal, None, Action::Complete(runs().map(done).collect()));
+    }
+
+    /// One round of selections; gives the ids of the rows that went.
+    fn round(&mut self, now: i64, keep: &Retention) -> Vec<u64> {
+        let mut cursor = Cursor::default();
+        let mut gone = Vec::new();
+        loop {
+            let (prune, next) = select(&self.state, keep, UnixMillis(now), cursor);
+            gone.extend(prune.runs.iter().map(|run| run.0));
+            self.apply(now, None, Action::Prune(prune));
+            cursor = next;
+            if cursor.is_at_start() {
+                return gone;
+            }
+        }
+    }
+}
+
+fn keep() -> Retention {
+    Retention {
+        rows_for: Duration::from_secs(3600),
+        rows_per_schedule_max: u64::MAX,
+        rows_max: usize::MAX,
+        reports_bytes_max: u64::MAX,
+        answers_for: Duration::from_secs(3600),
+    }
+}
+
+#[test]
+fn old_rows_go_and_last_words_stay() {
+    let mut world = World::default();
+    world.create(2);
+    world.succeed(10, 2);
+    world.succeed(20, 2);
+    assert_eq!(world.round(3_600_015, &keep()), [1, 2]);
+    assert_eq!(world.round(9_999_999, &keep()), [], "the last success of each stays");
+}
+
+#[test]
+fn rows_that_stay_do_not_hide_those_behind_them() {
+    // Many quiet schedules whose one row stays, in front of a busy one.
+    const QUIET: u64 = 20_000;
+    let mut world = World::default();
+    world.create(QUIET);
+    world.succeed(10, QUIET);
+    for nominal in [20, 30, 40] {
+        world.succeed(nominal, 1);
+    }
+    let few = Retention { rows_max: 10, ..keep() };
+    // Of the busy one all but the newest go.
+    assert_eq!(world.round(50, &few), [1, QUIET + 1, QUIET + 2]);
+    assert_eq!(world.state.run_count() as u64, QUIET);
+}
+
+#[test]
+fn a_row_that_is_an_answer_is_not_chosen() {
+    let mut world = World::default();
+    world.create(1);
+    let key = ScheduleKey::new("default", "s0");
+    world.apply(1, Some("r1"), Action::TriggerSchedule { key: key.clone(), actor: "".into() });
+    world.apply(2, None, Action::DeleteSchedule { key, expected: None });
+    let few = Retention { rows_max: 0, ..keep() };
+    assert_eq!(world.round(3, &few), []);
+    world.apply(4, None, Action::Prune(Prune { answers: vec![1], ..Prune::default() }));
+    assert_eq!(world.round(5, &few), [1]);
+    assert_eq!(world.state.schedule_ids_from(ScheduleId(0)).count(), 0);
+}
