@@ -109,7 +109,7 @@ fn a_damaged_log() {
     check_refused(
         node(&data, &[]),
         1,
-        &[".wal is damaged at byte", "was acknowledged", "restore the folder"],
+        &[".wal is damaged at byte", "was acknowledged", "never an older copy"],
     );
 }
 
@@ -117,7 +117,7 @@ fn a_damaged_log() {
 fn a_lost_log() {
     let (_root, data) = used_folder();
     fs::remove_file(first_segment(&data)).unwrap();
-    check_refused(node(&data, &[]), 1, &[".wal is damaged", "the segment is missing", "restore the folder"]);
+    check_refused(node(&data, &[]), 1, &[".wal is damaged", "the segment is missing", "never an older copy"]);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn an_emptied_folder_of_a_member() {
     check_refused(
         node(&data, &[]),
         1,
-        &["log is empty", "its votes and its log are lost", "restore the data"],
+        &["log is empty", "its votes and its log are lost", "never an older copy"],
     );
 }
 
@@ -138,7 +138,7 @@ fn an_emptied_folder_of_a_member() {
 fn a_damaged_state() {
     let (_root, data) = used_folder();
     flip_a_byte(&data.join("state/conf"), 5);
-    check_refused(node(&data, &[]), 1, &["state is damaged", "restore the folder"]);
+    check_refused(node(&data, &[]), 1, &["state is damaged", "never an older copy"]);
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
+use crate::store::LOST_DATA_ADVICE;
+
 /// Why this node cannot go on.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Fault {
@@ -21,8 +23,7 @@ pub enum Fault {
     /// The folder is new but the cluster remembers this node: acknowledged data was lost.
     #[error(
         "this node's data folder is new (incarnation {found}), but the cluster knows node {node} as incarnation \
-         {expected}: what it had acknowledged is lost, so it must not vote again under this id; put the old data \
-         folder back, or remove node {node} from the cluster and start this one under a new id"
+         {expected}: what it had acknowledged is lost, so it must not vote again under this id; {LOST_DATA_ADVICE}"
     )]
     Wiped {
         /// This node.

@@ -14,7 +14,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use super::Member;
 use super::checkpoint::blocking;
 use super::types::Membership;
-use crate::store::{DataFolder, LogId, LogState};
+use crate::store::{DataFolder, LOST_DATA_ADVICE, LogId, LogState};
 
 const CLUSTER: &str = "belfry-cluster";
 const FROM: &str = "belfry-from";
@@ -138,12 +138,12 @@ enum Refusal {
     OtherCluster { mine: String, theirs: String },
     #[error(
         "node {me} came back without its data: the cluster knows its incarnation {asked}, its folder is {mine}; it \
-         must not vote again under this id: remove node {me} from the cluster and start it under a new one"
+         must not vote again under this id: {LOST_DATA_ADVICE}"
     )]
     Wiped { me: u64, asked: String, mine: String },
     #[error(
         "the caller, node {caller}, came back without its data: the cluster knows its incarnation {known}, it says \
-         {said}; remove node {caller} from the cluster and start it under a new id"
+         {said}; {LOST_DATA_ADVICE}"
     )]
     CallerWiped { caller: u64, known: String, said: String },
     #[error("the caller does not say who it is")]

@@ -22,7 +22,7 @@ use super::replica::{BARRIERS_WAITING_MAX, Inner, Replica};
 use super::service::{Peer, PeerService};
 use super::silence::Heard;
 use super::types::Raft;
-use crate::store::{CheckpointPort, LogPort};
+use crate::store::{CheckpointPort, LOST_DATA_ADVICE, LogPort};
 
 /// What a node keeps on its disk.
 #[derive(Clone)]
@@ -51,10 +51,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The checkpoint does not read back as it was written.
-    #[error(
-        "the checkpoint of the state cannot be used: {0}; wipe the data folder and let the node rejoin under a new \
-         id, or restore the folder from a copy (a lone node: start from its last saved snapshot)"
-    )]
+    #[error("the checkpoint of the state cannot be used: {0}; {LOST_DATA_ADVICE}")]
     Checkpoint(#[source] io::Error),
     /// The log and the checkpoint do not belong together.
     #[error(transparent)]

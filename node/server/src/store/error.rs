@@ -4,6 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What to do about data that is lost on this node. An older copy would have forgotten votes and acknowledged entries, and
+/// nothing could tell.
+pub const LOST_DATA_ADVICE: &str = "put the data folder back as it was when the node stopped, never an older copy; if \
+     it is gone for good, see \"A lost or damaged disk\" in docs/operations.md";
+
 /// Why a store cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -19,9 +24,7 @@ pub enum StoreError {
     },
     /// Something that had been acknowledged is not there as it was written.
     #[error(
-        "{} is damaged{}: {what}; what was acknowledged there is lost on this node: \
-         wipe the data folder and let the node rejoin under a new id, or restore the folder from a copy \
-         (a lone node: start from its last saved snapshot)",
+        "{} is damaged{}: {what}; what was acknowledged there is lost on this node: {LOST_DATA_ADVICE}",
         path.display(),
         at_byte(*offset)
     )]
@@ -35,8 +38,7 @@ pub enum StoreError {
     },
     /// The file was written by another node, another life of this node, or for another cluster.
     #[error(
-        "{} belongs to {found}, but this data folder belongs to {expected}; put the right file back, or wipe \
-         the data folder and let the node rejoin under a new id",
+        "{} belongs to {found}, but this data folder belongs to {expected}; {LOST_DATA_ADVICE}",
         path.display()
     )]
     Foreign {
@@ -49,8 +51,7 @@ pub enum StoreError {
     },
     /// The file was written by a newer release.
     #[error(
-        "{} has format {found}, this release reads up to {supported}; start the newer release again, or wipe \
-         the data folder and let the node rejoin under a new id",
+        "{} has format {found}, this release reads up to {supported}; start the newer release again",
         path.display()
     )]
     NewerFormat {

@@ -32,7 +32,7 @@ use std::io;
 use bytes::Bytes;
 
 pub use checkpoint::SledCheckpoint;
-pub use error::StoreError;
+pub use error::{LOST_DATA_ADVICE, StoreError};
 pub use folder::{DataFolder, FolderError, Identity, StoredIdentity};
 pub use memory::{MemoryCheckpoint, MemoryLog};
 pub use wal::{LogOwner, WalCounters, WalLog, WalOptions};

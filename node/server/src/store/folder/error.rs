@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::store::StoreError;
+use crate::store::{LOST_DATA_ADVICE, StoreError};
 
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ pub enum FolderError {
     /// The folder was used by a newer release.
     #[error(
         "data folder {} has format {found}, this release knows formats up to {supported}; start the newer release \
-         again, or wipe the folder and let the node rejoin under a new id",
+         again",
         path.display()
     )]
     NewerFormat {
@@ -79,11 +79,7 @@ pub enum FolderError {
         example: String,
     },
     /// The identity cannot be understood.
-    #[error(
-        "{} cannot be read: {what}; restore the file from a copy, or wipe the data folder and let the node \
-         rejoin under a new id",
-        path.display()
-    )]
+    #[error("{} cannot be read: {what}; {LOST_DATA_ADVICE}", path.display())]
     UnreadableIdentity {
         /// The file.
         path: PathBuf,
@@ -91,16 +87,12 @@ pub enum FolderError {
         what: String,
     },
     /// FOLDER-4.
-    #[error(
-        "{} is missing from the data folder; restore it from a copy, or wipe the data folder and let the node \
-         rejoin under a new id",
-        .0.display()
-    )]
+    #[error("{} is missing from the data folder; {LOST_DATA_ADVICE}", .0.display())]
     Missing(PathBuf),
     /// FOLDER-5.
     #[error(
-        "{} is empty, but this node belongs to cluster {cluster}: its votes and its log are lost; restore the data \
-         folder from a copy, or wipe it and let the node rejoin under a new id",
+        "{} is empty, but this node belongs to cluster {cluster}: its votes and its log are lost on this node; \
+         {LOST_DATA_ADVICE}",
         path.display()
     )]
     LogEmptied {
@@ -115,8 +107,7 @@ pub enum FolderError {
     /// The checkpoint has gone back, or the log has gone ahead without it.
     #[error(
         "the checkpoint in {} ends at log index {applied}, but the log begins after {purged}: the entries between \
-         are lost on this node; wipe the data folder and let the node rejoin under a new id, or restore the \
-         folder from a copy (a lone node: start from its last saved snapshot)",
+         are lost on this node; {LOST_DATA_ADVICE}",
         path.display()
     )]
     CheckpointBehindLog {
@@ -129,8 +120,8 @@ pub enum FolderError {
     },
     /// The log was removed: the votes are gone, and the node might vote twice.
     #[error(
-        "the checkpoint in {} ends at log index {applied}, but the log is empty and has no vote: the log is lost; \
-         wipe the data folder and let the node rejoin under a new id, or restore the folder from a copy",
+        "the checkpoint in {} ends at log index {applied}, but the log is empty and has no vote: both are lost on this \
+         node; {LOST_DATA_ADVICE}",
         path.display()
     )]
     LogLost {

@@ -453,7 +453,7 @@ fn damage_is_explained() {
     content[at] ^= 1;
     fs::write(&path, content).unwrap();
     let said = open(folder.path()).unwrap_err().to_string();
-    for part in ["00000000000000000002.wal", "at byte ", "checksum", "rejoin under a new id"] {
+    for part in ["00000000000000000002.wal", "at byte ", "checksum", "never an older copy"] {
         assert!(said.contains(part), "{said}");
     }
 }
