@@ -32,7 +32,7 @@ const WINDOW_BYTES: u32 = 2 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} (listen.{what}): {source}; is another process using it?")]
+    #[error("cannot listen on {address} (listen.{what}): {source}; {}", listen_advice(.source))]
     Listen {
         /// Which of the three.
         what: &'static str,
@@ -50,6 +50,14 @@ pub enum NodeError {
     /// Consensus cannot start.
     #[error(transparent)]
     Raft(#[from] raft::StartError),
+}
+
+fn listen_advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "is another process using it? stop that one, or choose another port",
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: choose a higher one",
+        _other => "choose an address of this machine",
+    }
 }
 
 /// The sockets of a node: bound first, so that a port that is taken is known before anything is opened.

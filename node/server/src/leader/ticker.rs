@@ -18,6 +18,10 @@ use crate::timings::Timings;
 /// instants of others waiting.
 const CHAIN_MAX: usize = 512;
 
+/// Schedules in the first batch of a storm; each full batch is followed by one of four times its size, up to the limit. So
+/// the first runs are on their way to executors while the rest is still being fired.
+const FIRST_BATCH: usize = 256;
+
 /// Longest sleep: a wall clock that jumps forward is noticed after this long.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
@@ -37,17 +41,20 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut applied = shared.replica.applied();
     // Schedules whose timing this build cannot evaluate: said once, looked at again by the next leader.
     let mut faulty = HashSet::new();
+    let batch_max = shared.limits.fire_batch_max;
+    let mut batch = FIRST_BATCH.min(batch_max);
     loop {
         applied.mark_unchanged();
         let now = shared.clock.now();
-        let (due, next) =
-            shared.replica.read(|state| collect(state, now, shared.limits.fire_batch_max, &faulty));
+        let (due, next) = shared.replica.read(|state| collect(state, now, batch, &faulty));
+        let is_full = due.len() == batch;
         if !due.is_empty() {
-            let groups = compute(&shared.timings, due, now, shared.limits.fire_batch_max, &mut faulty);
+            let groups = compute(&shared.timings, due, now, batch_max, &mut faulty);
             if !groups.is_empty() && !propose(&shared, now, groups).await {
                 // Leadership is going, or the disk is slow: the instants stay due.
                 tokio::time::sleep(RETRY_AFTER).await;
             }
+            batch = if is_full { batch.saturating_mul(4) } else { FIRST_BATCH }.min(batch_max);
             continue;
         }
         let sleep = next.map_or(SLEEP_MAX, |next| next.since(now).min(SLEEP_MAX));

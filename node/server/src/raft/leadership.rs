@@ -87,14 +87,24 @@ impl LeadershipWatch {
             if let Ok(Err(_core_ended)) = look_again.await {
                 break;
             }
+            if self.has_ended().await {
+                break;
+            }
         }
         self.published.send_replace(Leadership::Follower { leader: None });
-        let ended = self.raft.metrics().borrow_watched().running_state.clone();
-        match ended {
+        // A core that panicked leaves its last metrics as they were: it says so only when it is asked.
+        let asked = self.raft.with_raft_state(|_| ()).await;
+        match asked.and(self.raft.metrics().borrow_watched().running_state.clone()) {
             Ok(()) | Err(Fatal::Stopped) => {}
             Err(Fatal::StorageError(error)) => self.faults.raise(Fault::Storage(error.to_string())),
             Err(Fatal::Panicked) => self.faults.raise(Fault::Consensus("it panicked".to_owned())),
         }
+    }
+
+    /// Whether the core can still be asked anything. A busy one answers later, which is no end.
+    async fn has_ended(&self) -> bool {
+        let asked = self.raft.with_raft_state(|_| ());
+        matches!(tokio::time::timeout(self.config.heartbeat_interval, asked).await, Ok(Err(_)))
     }
 
     fn look(&self) -> Seen {

@@ -229,6 +229,10 @@ impl Replica {
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
         let inner = &self.inner;
         inner.may_transfer(to)?;
+        if to == Some(inner.config.node_id) {
+            // It leads already: asking again after an answer got lost is no mistake.
+            return Ok(inner.config.node_id);
+        }
         let mut last = None;
         for _ in 0..TRANSFER_TRIES {
             let Some(target) = to.or_else(|| best_successor(&inner.raft, inner.config.election_timeout_max))
@@ -319,7 +323,7 @@ impl Inner {
         }
         let mut voters = metrics.membership_config.membership().voter_ids();
         match to {
-            Some(to) if to.0 == metrics.id || !voters.any(|voter| voter == to.0) => {
+            Some(to) if !voters.any(|voter| voter == to.0) => {
                 Err(TransferError::NotAVoter { to })
             }
             None if voters.all(|voter| voter == metrics.id) => Err(TransferError::NoSuccessor),

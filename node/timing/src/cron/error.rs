@@ -20,7 +20,7 @@ pub enum CronError {
     Empty,
     /// Longer than [`EXPRESSION_BYTES_MAX`].
     #[error(
-        "the expression has {bytes} bytes: at most {max} are accepted, use several rules instead",
+        "the expression has {bytes} bytes: at most {max} are accepted, use several schedules instead",
         max = EXPRESSION_BYTES_MAX
     )]
     TooLong {
@@ -175,7 +175,7 @@ pub enum Problem {
         last: u32,
     },
     /// A year.
-    #[error("looks like a year: years are not supported, use an end time or a single instant")]
+    #[error("looks like a year: years are not supported; one instant is given as a time, not as cron")]
     Year,
     /// `*5`.
     #[error("joins `*` with more text: write {}", if fix.is_empty() { "`*` or `*/n`".to_owned() } else { format!("`*/{fix}` or `{fix}`") })]
@@ -223,7 +223,7 @@ pub enum Problem {
     DaySign,
     /// `L-3`.
     #[error(
-        "counts back from the end of the month, which cron cannot express: use `L`, or a calendar rule with a negative month day"
+        "counts back from the end of the month, which is not supported: use `L` for the last day, `LW` for the last weekday"
     )]
     BeforeLast,
     /// `L` alone as a day of the week.

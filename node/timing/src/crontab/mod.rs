@@ -122,7 +122,7 @@ impl Reader {
 
     fn set(&mut self, line: usize, name: &str, value: &str) -> Result<(), String> {
         match name {
-            "RANDOM_DELAY" => Err("random delays are not supported: give the schedules a spread".to_owned()),
+            "RANDOM_DELAY" => Err("random delays are not supported: write `H` for the minute, which picks one for each name and keeps it".to_owned()),
             "CRON_TZ" if value.is_empty() => {
                 self.zone = Zone::Machine;
                 Ok(())

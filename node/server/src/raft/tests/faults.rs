@@ -36,6 +36,16 @@ async fn a_checkpoint_that_cannot_be_written_ends_the_node() {
     assert!(fault.to_string().starts_with("cannot write the checkpoint"), "{fault}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_core_that_panics_ends_the_node() {
+    let mut cluster = Cluster::start([Disk::twin()]).await;
+    cluster.write(&create("before")).await;
+    let replica = cluster.replica(1);
+    replica.inner.raft.with_raft_state(|_| panic!("a bug in consensus")).await.ok();
+    let fault = eventually("the fault", replica.fatal()).await;
+    assert!(matches!(fault, Fault::Consensus(_)), "{fault}");
+}
+
 async fn checkpointed() -> Cluster {
     let mut cluster = Cluster::start([Disk::twin()]).await;
     let at = cluster.write(&create("x")).await;
