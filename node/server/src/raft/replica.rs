@@ -323,9 +323,7 @@ impl Inner {
         }
         let mut voters = metrics.membership_config.membership().voter_ids();
         match to {
-            Some(to) if !voters.any(|voter| voter == to.0) => {
-                Err(TransferError::NotAVoter { to })
-            }
+            Some(to) if !voters.any(|voter| voter == to.0) => Err(TransferError::NotAVoter { to }),
             None if voters.all(|voter| voter == metrics.id) => Err(TransferError::NoSuccessor),
             Some(_) | None => Ok(()),
         }

@@ -38,7 +38,7 @@ async fn a_checkpoint_that_cannot_be_written_ends_the_node() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_core_that_panics_ends_the_node() {
-    let mut cluster = Cluster::start([Disk::twin()]).await;
+    let cluster = Cluster::start([Disk::twin()]).await;
     cluster.write(&create("before")).await;
     let replica = cluster.replica(1);
     replica.inner.raft.with_raft_state(|_| panic!("a bug in consensus")).await.ok();
