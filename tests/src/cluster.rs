@@ -118,8 +118,19 @@ impl Cluster {
     pub fn start_executor(&mut self, name: &str, slots: u32) -> anyhow::Result<()> {
         let endpoints = self.endpoints().join(",");
         let slots = slots.to_string();
-        let arguments =
-            ["executor", "--endpoint", &endpoints, "--pool", "default", "--slots", &slots, "--name", name];
+        let arguments = [
+            "executor",
+            "--endpoint",
+            &endpoints,
+            "--pool",
+            "default",
+            "--slots",
+            &slots,
+            "--name",
+            name,
+            "--grace",
+            "1s",
+        ];
         let child = self.spawn(&format!("executor-{name}"), &arguments)?;
         self.executors.insert(name.to_owned(), child);
         Ok(())
