@@ -78,28 +78,34 @@ impl Rules<'_> {
             found.add(FIELD, "is required: give command, http or handler");
             return None;
         };
-        let (field, handler, payload) = match kind {
-            Kind::Command(command) => {
-                check_command(command, found);
-                ("schedule.target.command", COMMAND.to_owned(), Bytes::from(command.encode_to_vec()))
-            }
-            Kind::Http(http) => {
-                check_http(http, found);
-                ("schedule.target.http", HTTP.to_owned(), Bytes::from(http.encode_to_vec()))
-            }
-            Kind::Handler(handler) => {
-                self.check_handler(&handler.handler, found);
-                ("schedule.target.handler.payload", handler.handler.clone(), handler.payload.clone())
-            }
+        let (field, size) = match kind {
+            Kind::Command(command) => ("schedule.target.command", command.encoded_len()),
+            Kind::Http(http) => ("schedule.target.http", http.encoded_len()),
+            Kind::Handler(handler) => ("schedule.target.handler.payload", handler.payload.len()),
         };
         let max = self.limits.payload_bytes_max;
-        if payload.len() > max {
-            let size = payload.len();
-            let why = format!(
+        if size > max {
+            // Not looked into: that could take long.
+            let why = format_args!(
                 "has {size} bytes: at most {max} are accepted (limits.payload_bytes_max); pass a reference to larger data"
             );
             found.add_for(field, why, PAYLOAD_TOO_LARGE);
+            return None;
         }
+        let (handler, payload) = match kind {
+            Kind::Command(command) => {
+                check_command(command, found);
+                (COMMAND.to_owned(), Bytes::from(command.encode_to_vec()))
+            }
+            Kind::Http(http) => {
+                check_http(http, found);
+                (HTTP.to_owned(), Bytes::from(http.encode_to_vec()))
+            }
+            Kind::Handler(handler) => {
+                self.check_handler(&handler.handler, found);
+                (handler.handler.clone(), handler.payload.clone())
+            }
+        };
         Some(Target { handler, payload })
     }
 
@@ -229,7 +235,7 @@ fn read_rule(
         Some(Kind::AtTime(at)) => {
             let field = format!("{FIELD}.at_time");
             let Some(at) = instant(at) else {
-                found.add(&field, "is not a time: nanos must be from 0 to 999999999");
+                found.add(&field, "is not a time: nanos must be from 0 to 999999999, and seconds within the years 1 to 9999");
                 return None;
             };
             if at <= now || at.0 >= belfry_timing::HORIZON_UNIX_MILLIS {
@@ -345,12 +351,15 @@ fn read_duration(
     max: Duration,
     found: &mut Violations,
 ) -> Option<Duration> {
-    let seconds = u64::try_from(value.seconds).ok();
-    let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
-    let (Some(seconds), Some(nanos)) = (seconds, nanos) else {
+    let (Ok(seconds), Ok(nanos)) = (u64::try_from(value.seconds), u32::try_from(value.nanos)) else {
         found.add(field, "must not be negative");
         return None;
     };
+    if nanos > 999_999_999 {
+        // A `Duration` would carry them over, which overflows behind the largest number of seconds.
+        found.add(field, "is not a duration: nanos must be from 0 to 999999999");
+        return None;
+    }
     if nanos % 1_000_000 != 0 {
         found.add(field, "must be whole milliseconds");
         return None;
@@ -463,6 +472,19 @@ mod tests {
                 "INVALID_FIELD schedule.timing.include[0].at_time: 2026-11-23T01:59:59.999Z must lie in the future (it is 2026-11-23T02:00:00Z) and before the year 2101"
             ]
         );
+        for (seconds, nanos, why) in [
+            (i64::MIN, 0, "is not a time"),
+            (i64::MAX, 999_999_999, "is not a time"),
+            (NOW.0, i32::MIN, "is not a time"),
+            (NOW.0, 1_000_000_000, "is not a time"),
+            (-1, 0, "must lie in the future"),
+            (253_402_300_800, 0, "before the year 2101"),
+            (i64::MAX / 1000, 0, "before the year 2101"),
+        ] {
+            let at = prost_types::Timestamp { seconds, nanos };
+            let (_, problems) = read_timing(&timing(pb::rule::Rule::AtTime(at), ""));
+            assert!(problems[0].contains(why), "{seconds} {nanos}: {problems:?}");
+        }
         let stored = Timing { include: vec![Rule::At(UnixMillis(NOW.0 - 1))], time_zone: "UTC".into() };
         let (kept, problems) =
             check(|rules, found| rules.timing(&key(), Some(&past), Some(&stored), NOW, found));
@@ -492,6 +514,10 @@ mod tests {
             (None, "every: is required"),
             (seconds(0), "every: 0s is not between "),
             (seconds(-5), "every: must not be negative"),
+            (seconds(i64::MIN), "every: must not be negative"),
+            (seconds(i64::MAX), "is not between "),
+            (Some(prost_types::Duration { seconds: i64::MAX, nanos: i32::MAX }), "nanos must be from 0 to"),
+            (Some(prost_types::Duration { seconds: 5, nanos: i32::MIN }), "every: must not be negative"),
             (Some(prost_types::Duration { seconds: 5, nanos: 1 }), "every: must be whole milliseconds"),
         ] {
             let refused = problem(&timing(interval(every), ""));

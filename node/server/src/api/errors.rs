@@ -3,6 +3,7 @@
 //! - ERROR-1: every status carries an ErrorInfo with a reason in UPPER_SNAKE and the domain `belfry`.
 //! - ERROR-2: UNAVAILABLE and RESOURCE_EXHAUSTED carry a RetryInfo.
 //! - ERROR-3: NOT_LEADER and NO_LEADER mean that nothing was done; whatever may have been done has another reason.
+//! - ERROR-4: every status fits into 8 KiB of headers, beyond which clients see a broken stream instead of the error.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,6 +19,9 @@ use crate::raft::{Leadership, Member, NodeId, ProposeError, Replica, TransferErr
 use crate::timings::TimingFault;
 
 const DOMAIN: &str = "belfry";
+
+/// Bytes of violations in one status. On the wire they are base64, beside a message that may be percent-encoded.
+const VIOLATION_BYTES_MAX: usize = 3 * 1024;
 
 /// When a call that found no leader may be tried again: elections take about a second.
 const RETRY_LEADER: Duration = Duration::from_millis(200);
@@ -132,9 +136,7 @@ impl ApiError {
             details.set_retry_info(row.retry_after);
         }
         if let ApiError::Invalid(violations) = self {
-            for violation in violations.all() {
-                details.add_bad_request_violation(&violation.field, &violation.description);
-            }
+            add_violations(&mut details, violations);
         }
         Status::with_error_details(row.code, self.to_string(), details)
     }
@@ -169,6 +171,25 @@ impl ApiError {
             ApiError::DeadlineExceeded => Row::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             ApiError::WrongOutcome => Row::new(Code::Internal, "WRONG_OUTCOME"),
         }
+    }
+}
+
+/// Adds as many violations as fit (ERROR-4), and says how many do not.
+fn add_violations(details: &mut ErrorDetails, violations: &Violations) {
+    let mut room = VIOLATION_BYTES_MAX;
+    let mut added = 0;
+    for violation in violations.all() {
+        let bytes = violation.field.len() + violation.description.len();
+        if bytes > room && added > 0 {
+            break;
+        }
+        room = room.saturating_sub(bytes);
+        details.add_bad_request_violation(&violation.field, &violation.description);
+        added += 1;
+    }
+    let left_out = violations.count() - added;
+    if left_out > 0 {
+        details.add_bad_request_violation("", format!("{left_out} more fields are not valid"));
     }
 }
 
@@ -383,6 +404,28 @@ mod tests {
                 Code::Internal
             ]
         );
+    }
+
+    #[test]
+    fn error_4_however_much_is_wrong_the_status_fits_into_headers() {
+        let wrong = |count: usize, bytes: usize| {
+            let mut found = Violations::default();
+            (0..count).for_each(|_| found.add("schedule.target.command", "é".repeat(bytes)));
+            ApiError::Invalid(found).status()
+        };
+        for (count, bytes) in [(1, 1_000_000), (2, 1_000_000), (1_000, 30), (100_000, 1)] {
+            let status = wrong(count, bytes);
+            let mut headers = http::HeaderMap::new();
+            status.add_header(&mut headers).unwrap();
+            let size: usize =
+                headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+            assert!(size < 8 * 1024, "ERROR-4: {count} of {bytes}: {size}");
+        }
+        let status = wrong(1_000, 500);
+        let details = status.get_error_details();
+        let told = &details.bad_request().unwrap().field_violations;
+        let last = &told.last().unwrap().description;
+        assert_eq!(*last, format!("{} more fields are not valid", 1_000 - (told.len() - 1)));
     }
 
     #[test]

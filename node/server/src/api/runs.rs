@@ -111,15 +111,18 @@ impl Api {
 
 /// The states that a list is limited to; none: all.
 fn read_states(states: &[i32], found: &mut Violations) -> BTreeSet<i32> {
+    let mut read = BTreeSet::new();
     for state in states {
         match pb::run::State::try_from(*state) {
             Ok(pb::run::State::Unspecified) | Err(_) => {
                 found.add("states", format_args!("{state} is no state of a run"));
             }
-            Ok(_known) => {}
+            Ok(_known) => {
+                read.insert(*state);
+            }
         }
     }
-    states.iter().copied().collect()
+    read
 }
 
 /// A page of runs, newest first; none if the schedule does not exist.

@@ -1,6 +1,9 @@
 //! What is wrong with the fields of a request: all of it at once, each by its path.
+//!
+//! - VIOLATION-1: what is kept of a request's faults is bounded, whatever the request: a message of megabytes can have a
+//!   fault in every byte, and what is said of it must fit into the headers of an answer.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 
 /// Reason of a field that breaks a rule that has no reason of its own.
 pub(super) const INVALID_FIELD: &str = "INVALID_FIELD";
@@ -10,6 +13,13 @@ pub(super) const PAYLOAD_TOO_LARGE: &str = "PAYLOAD_TOO_LARGE";
 pub(super) const INVALID_CRON: &str = "INVALID_CRON";
 /// Reason of a page token that this list did not give out.
 pub(super) const INVALID_PAGE_TOKEN: &str = "INVALID_PAGE_TOKEN";
+
+/// Violations kept; a person fixes the first few and asks again.
+const VIOLATIONS_MAX: usize = 32;
+/// Longest path kept: a label's key is part of it.
+const FIELD_BYTES_MAX: usize = 320;
+/// Longest description kept: the longest advice on a cron expression of 256 bytes fits.
+const DESCRIPTION_BYTES_MAX: usize = 800;
 
 /// One field that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +32,13 @@ pub struct Violation {
     pub reason: &'static str,
 }
 
-/// The violations found so far.
+/// The violations found so far (VIOLATION-1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Violations(Vec<Violation>);
+pub struct Violations {
+    kept: Vec<Violation>,
+    /// How many came after those that are kept.
+    more: usize,
+}
 
 impl Violations {
     /// One violation.
@@ -41,8 +55,12 @@ impl Violations {
 
     /// Notes what is wrong with a field, with a reason of its own.
     pub fn add_for(&mut self, field: &str, description: impl Display, reason: &'static str) {
-        let (field, description) = (field.to_owned(), description.to_string());
-        self.0.push(Violation { field, description, reason });
+        if self.kept.len() == VIOLATIONS_MAX {
+            self.more += 1;
+            return;
+        }
+        let (field, description) = (cut(field, FIELD_BYTES_MAX), cut(description, DESCRIPTION_BYTES_MAX));
+        self.kept.push(Violation { field, description, reason });
     }
 
     /// Notes the error, if it is one.
@@ -57,20 +75,25 @@ impl Violations {
         }
     }
 
-    /// What was found.
+    /// What was found, as far as it is kept.
     pub fn all(&self) -> &[Violation] {
-        &self.0
+        &self.kept
+    }
+
+    /// How many were found.
+    pub fn count(&self) -> usize {
+        self.kept.len() + self.more
     }
 
     /// Goes on only if nothing was found.
     pub fn check(self) -> Result<(), Violations> {
-        if self.0.is_empty() { Ok(()) } else { Err(self) }
+        if self.kept.is_empty() { Ok(()) } else { Err(self) }
     }
 
     /// The value, which is there if nothing was found.
     pub fn or<T>(self, value: Option<T>) -> Result<T, Violations> {
         match value {
-            Some(value) if self.0.is_empty() => Ok(value),
+            Some(value) if self.kept.is_empty() => Ok(value),
             _ => Err(self),
         }
     }
@@ -78,11 +101,58 @@ impl Violations {
 
 impl Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_slice() {
+        match self.kept.as_slice() {
             [only] => write!(f, "{}: {}", only.field, only.description),
-            many => write!(f, "{} fields are not valid", many.len()),
+            _many => write!(f, "{} fields are not valid", self.count()),
         }
     }
 }
 
 impl std::error::Error for Violations {}
+
+/// As much of a text as fits into so many bytes; the rest is not even formatted.
+fn cut(text: impl Display, bytes_max: usize) -> String {
+    struct Cut {
+        text: String,
+        bytes_max: usize,
+    }
+    impl Write for Cut {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            let room = self.bytes_max - self.text.len();
+            let end = part.floor_char_boundary(room);
+            self.text.push_str(&part[..end]);
+            if end == part.len() { Ok(()) } else { Err(fmt::Error) }
+        }
+    }
+    let mut cut = Cut { text: String::new(), bytes_max };
+    match write!(cut, "{text}") {
+        Ok(()) => cut.text,
+        Err(fmt::Error) => cut.text + "…",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn violation_1_a_request_of_faults_is_told_of_the_first_ones() {
+        let mut found = Violations::default();
+        for _ in 0..100_000 {
+            found.add("states", "is none");
+        }
+        assert_eq!((found.all().len(), found.count()), (VIOLATIONS_MAX, 100_000));
+        assert_eq!(found.to_string(), "100000 fields are not valid");
+        assert!(found.check().is_err());
+    }
+
+    #[test]
+    fn violation_1_long_texts_are_cut_between_characters() {
+        let long = "é".repeat(1_000_000);
+        let found = Violations::one(&long, format_args!("x{long} is wrong"), INVALID_FIELD);
+        let one = &found.all()[0];
+        assert_eq!(one.field, format!("{}…", "é".repeat(FIELD_BYTES_MAX / 2)));
+        assert_eq!(one.description, format!("x{}…", "é".repeat((DESCRIPTION_BYTES_MAX - 1) / 2)));
+        assert_eq!(cut("whole", 5), "whole");
+    }
+}

@@ -52,6 +52,8 @@ async fn health_and_reflection_are_on() {
     }
     let unknown = HealthCheckRequest { service: "x".into() };
     assert_eq!(health.check(unknown).await.unwrap_err().code(), Code::NotFound);
+    let endless = HealthCheckRequest { service: "x".repeat(1_000_000) };
+    assert_eq!(health.check(endless).await.unwrap_err().code(), Code::NotFound);
 
     let ask = ServerReflectionRequest {
         message_request: Some(MessageRequest::ListServices(String::new())),
