@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use belfry_core::definition::Policies;
 use belfry_proto::v1 as pb;
 
 use super::violations::Violations;
@@ -34,6 +35,7 @@ impl Mask {
             return Self { fields: FIELDS.into(), policies: POLICIES.into() };
         }
         let mut read = Self { fields: BTreeSet::new(), policies: BTreeSet::new() };
+        let known = FIELDS.join(", ");
         for path in paths {
             let policy = path.strip_prefix("policies.").unwrap_or_default();
             if let Some(field) = FIELDS.iter().find(|field| *field == path) {
@@ -41,12 +43,13 @@ impl Mask {
             } else if let Some(policy) = POLICIES.iter().find(|known| **known == policy) {
                 read.policies.insert(policy);
             } else {
-                let shown: String = path.chars().take(80).collect();
-                let known = FIELDS.join(", ");
-                let why = format!(
-                    "`{shown}` cannot be updated: the paths are {known}, and fields of policies such as policies.attempt_timeout"
+                let shown = path.get(..path.floor_char_boundary(80)).unwrap_or_default();
+                found.add(
+                    "update_mask",
+                    format_args!(
+                        "`{shown}` cannot be updated: the paths are {known}, and fields of policies such as policies.attempt_timeout"
+                    ),
                 );
-                found.add("update_mask", why);
             }
         }
         if read.fields.contains("policies") {
@@ -66,17 +69,34 @@ impl Mask {
         !self.policies.is_empty()
     }
 
-    /// `current` with the fields that the update means taken from `given`.
-    pub(super) fn merge_policies(&self, current: pb::Policies, given: &pb::Policies) -> pb::Policies {
+    /// The fields of `given` that the update means, the others unset: only those are checked.
+    pub(super) fn policies_of(&self, given: &pb::Policies) -> pb::Policies {
+        let mut masked = pb::Policies::default();
+        for policy in &self.policies {
+            match *policy {
+                "overlap_policy" => masked.overlap_policy = given.overlap_policy,
+                "misfire_policy" => masked.misfire_policy = given.misfire_policy,
+                "unknown_outcome_policy" => masked.unknown_outcome_policy = given.unknown_outcome_policy,
+                "start_deadline" => masked.start_deadline = given.start_deadline,
+                "attempt_timeout" => masked.attempt_timeout = given.attempt_timeout,
+                "lease_duration" => masked.lease_duration = given.lease_duration,
+                other => unreachable!("{other} is not in the table"),
+            }
+        }
+        masked
+    }
+
+    /// `current` with the fields that the update means taken from `read`.
+    pub(super) fn merge_policies(&self, current: Policies, read: &Policies) -> Policies {
         let mut merged = current;
         for policy in &self.policies {
             match *policy {
-                "overlap_policy" => merged.overlap_policy = given.overlap_policy,
-                "misfire_policy" => merged.misfire_policy = given.misfire_policy,
-                "unknown_outcome_policy" => merged.unknown_outcome_policy = given.unknown_outcome_policy,
-                "start_deadline" => merged.start_deadline = given.start_deadline,
-                "attempt_timeout" => merged.attempt_timeout = given.attempt_timeout,
-                "lease_duration" => merged.lease_duration = given.lease_duration,
+                "overlap_policy" => merged.overlap = read.overlap,
+                "misfire_policy" => merged.misfire = read.misfire,
+                "unknown_outcome_policy" => merged.unknown_outcome = read.unknown_outcome,
+                "start_deadline" => merged.start_deadline = read.start_deadline,
+                "attempt_timeout" => merged.attempt_timeout = read.attempt_timeout,
+                "lease_duration" => merged.lease_duration = read.lease_duration,
                 other => unreachable!("{other} is not in the table"),
             }
         }
@@ -123,14 +143,23 @@ mod tests {
             attempt_timeout: duration,
             lease_duration: duration,
         };
-        assert_eq!(read(&["policies"]).0.merge_policies(pb::Policies::default(), &given), given);
+        assert_eq!(read(&["policies"]).0.policies_of(&given), given);
         let mut changed = BTreeSet::new();
         for policy in POLICIES {
-            let merged =
-                read(&[&format!("policies.{policy}")]).0.merge_policies(pb::Policies::default(), &given);
-            changed.insert(format!("{merged:?}"));
+            let masked = read(&[&format!("policies.{policy}")]).0.policies_of(&given);
+            changed.insert(format!("{masked:?}"));
         }
         assert_eq!(changed.len(), POLICIES.len());
+    }
+
+    #[test]
+    fn policies_that_are_not_meant_stay() {
+        let second = std::time::Duration::from_secs(1);
+        let current = Policies { lease_duration: second, attempt_timeout: 2 * second, ..Policies::default() };
+        let read_policies = Policies { start_deadline: Some(second), ..Policies::default() };
+        let merged = read(&["policies.start_deadline"]).0.merge_policies(current.clone(), &read_policies);
+        assert_eq!(merged, Policies { start_deadline: Some(second), ..current.clone() });
+        assert_eq!(read(&["policies"]).0.merge_policies(current, &read_policies), read_policies);
     }
 
     #[test]

@@ -191,13 +191,7 @@ impl Api {
         let mut races = 0;
         loop {
             match self.update_once(&update).await {
-                // Somebody changed it between our reading and our writing, and the caller did not ask for a certain
-                // version: the masked fields go on top of theirs.
-                Err(ApiError::Rejected(Rejection::RevisionMismatch { .. }))
-                    if update.etag.is_none() && races < UPDATE_RACES_MAX =>
-                {
-                    races += 1;
-                }
+                Err(error) if update.lost_race(&error) && races < UPDATE_RACES_MAX => races += 1,
                 Err(error) if patience.again(&error).await => {}
                 other => return other,
             }
@@ -209,7 +203,10 @@ impl Api {
         self.barrier(Freshness::Linearizable).await?;
         let current = match self.view(key) {
             Ok(current) => current,
-            Err(ApiError::Rejected(Rejection::ScheduleNotFound { .. })) if *allow_missing => {
+            // An etag is that of a schedule that was there: it is not this caller's to bring back.
+            Err(ApiError::Rejected(Rejection::ScheduleNotFound { .. }))
+                if *allow_missing && etag.is_none() =>
+            {
                 return self.make(self.creation(update)?).await;
             }
             Err(error) => return Err(error),
@@ -383,8 +380,10 @@ impl Api {
         }
         if mask.has_policies() {
             let given = given.policies.unwrap_or_default();
-            let policies = mask.merge_policies(encode::policies(&current.policies), &given);
-            merged.policies = rules.policies(Some(&policies), &mut found).unwrap_or(merged.policies);
+            let read = rules.policies(Some(&mask.policies_of(&given)), &mut found);
+            if let Some(read) = read {
+                merged.policies = mask.merge_policies(merged.policies, &read);
+            }
         }
         if mask.has("pool") {
             merged.pool = rules.pool(&given.pool, &mut found);
@@ -466,6 +465,23 @@ struct Update<'a> {
     validate_only: bool,
 }
 
+impl Update<'_> {
+    /// Whether somebody changed, made or deleted the schedule between our reading and our writing, and the caller did not
+    /// ask for a certain version: what was asked for goes on top of what is there now.
+    fn lost_race(&self, error: &ApiError) -> bool {
+        let ApiError::Rejected(rejection) = error else { return false };
+        let lost = match rejection {
+            Rejection::RevisionMismatch { .. } => true,
+            Rejection::ScheduleExists { .. } | Rejection::ScheduleNotFound { .. } => self.allow_missing,
+            Rejection::RequestIdReused { .. }
+            | Rejection::NotCaughtUp { .. }
+            | Rejection::TooManyWaiting { .. }
+            | Rejection::Malformed { .. } => false,
+        };
+        lost && self.etag.is_none()
+    }
+}
+
 fn preview(
     key: ScheduleKey,
     definition: Arc<Definition>,
@@ -506,5 +522,38 @@ fn manual_run(schedule: &Schedule, actor: Arc<str>, now: UnixMillis) -> Run {
         merged_count: 0,
         attempt: AttemptNo(0),
         state: RunState::Due { held: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loses(etag: Option<Revision>, allow_missing: bool) -> [bool; 4] {
+        let (key, given) = (ScheduleKey::new("ns", "name"), pb::Schedule::default());
+        let update = Update {
+            key: key.clone(),
+            mask: Mask::read(None, &mut Violations::default()),
+            given: &given,
+            etag,
+            request: None,
+            allow_missing,
+            validate_only: false,
+        };
+        [
+            Rejection::RevisionMismatch { key: key.clone(), current: Revision(2) },
+            Rejection::ScheduleExists { key: key.clone() },
+            Rejection::ScheduleNotFound { key },
+            Rejection::RequestIdReused { id: "r".into() },
+        ]
+        .map(|rejection| update.lost_race(&rejection.into()))
+    }
+
+    #[test]
+    fn an_update_goes_on_top_of_what_others_made_meanwhile() {
+        assert_eq!(loses(None, false), [true, false, false, false]);
+        // Two that would create it at once: the second one updates what the first one made.
+        assert_eq!(loses(None, true), [true, true, true, false]);
+        assert_eq!(loses(Some(Revision(1)), true), [false; 4], "a certain version was asked for");
     }
 }

@@ -99,6 +99,10 @@ async fn an_update_is_refused_where_it_cannot_be_meant() {
     let refused = update(masked(schedule(), &[])).await.unwrap_err();
     assert_eq!(told(&refused), (Code::NotFound, "SCHEDULE_NOT_FOUND".into()));
 
+    let seen_before = pb::Schedule { etag: "1".into(), ..schedule() };
+    let request = pb::UpdateScheduleRequest { allow_missing: true, ..masked(seen_before, &[]) };
+    let refused = update(request).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::NotFound, "SCHEDULE_NOT_FOUND".into()));
     let request = pb::UpdateScheduleRequest { allow_missing: true, ..masked(schedule(), &["labels"]) };
     let made = update(request).await.unwrap();
     assert_eq!((made.generation, made.target), (1, Some(handler("bill"))));
@@ -158,6 +162,36 @@ async fn everything_wrong_is_said_at_once() {
     let empty = pb::CreateScheduleRequest { schedule: None, ..creation("team", "x") };
     let refused = alone.schedules().create_schedule(empty).await.unwrap_err();
     assert_eq!(fields(&refused), ["schedule", "schedule.timing", "schedule.target"]);
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn error_4_requests_full_of_faults_get_a_readable_answer() {
+    let alone = Alone::start().await;
+    let invalid = (Code::InvalidArgument, "INVALID_FIELD".to_owned());
+    let paths: Vec<String> = (0..20_000).map(|n| format!("é{n}")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let refused = alone.schedules().update_schedule(masked(schedule(), &paths)).await.unwrap_err();
+    assert_eq!(told(&refused), invalid);
+    assert_eq!(refused.message(), "20000 fields are not valid");
+
+    let states = vec![99; 100_000];
+    let request = pb::ListRunsRequest { parent: NAME.into(), states, ..Default::default() };
+    let refused = alone.runs().list_runs(request).await.unwrap_err();
+    assert_eq!(told(&refused), invalid);
+
+    for (bytes, reason) in [(200_000, "INVALID_FIELD"), (1_000_000, "PAYLOAD_TOO_LARGE")] {
+        let command = pb::CommandTarget {
+            argv: vec!["true".into()],
+            environment: [(format!("={}", "x".repeat(bytes)), String::new())].into(),
+            ..Default::default()
+        };
+        let target = pb::Target { target: Some(pb::target::Target::Command(command)) };
+        let mut request = creation("team", "invoices");
+        request.schedule.as_mut().unwrap().target = Some(target);
+        let refused = alone.schedules().create_schedule(request).await.unwrap_err();
+        assert_eq!(told(&refused), (Code::InvalidArgument, reason.into()));
+    }
     alone.stop().await;
 }
 
