@@ -3,6 +3,16 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
+
+/// What "for ever" comes to where an instant or a header must express it: callers mean it by [`Duration::MAX`].
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// The instant this much later. However long that is, it does not overflow.
+pub(crate) fn after(instant: Instant, by: Duration) -> Instant {
+    instant + by.min(FOR_EVER)
+}
+
 /// An instant in milliseconds since 1970-01-01T00:00:00Z. Displays as RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub i64);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  try ──► answer ─────────────────────────────────────► Ok
-//!   ▲ └──► refusal (NOT_FOUND, ABORTED, ..) ───────────► Err
+//!   ▲ └──► refusal (NOT_FOUND, ABORTED, ..) ───────────► Err, or unknown: a lost try before it may have been done
 //!   │ └──► not done (connect failed, NOT_LEADER, ..) ─┐
 //!   │ └──► lost (connection or time ran out) ─────────┤ may have been done
 //!   └── hint, next node, or back-off ◄────────────────┘
@@ -23,6 +23,7 @@ use super::{Client, Mutation};
 use crate::address::Address;
 use crate::backoff::Backoff;
 use crate::error::{ClientError, Refusal, innermost};
+use crate::time::after;
 
 /// First and longest wait between rounds over the nodes: a leader is elected within about a second.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
@@ -82,7 +83,7 @@ impl Client {
         S: Fn(Channel, Request<T>) -> F,
     {
         let options = &self.shared.options;
-        let deadline = Instant::now() + options.timeout;
+        let deadline = after(Instant::now(), options.timeout);
         let mut progress = Progress::new();
         loop {
             let address = self.target();
@@ -101,6 +102,10 @@ impl Client {
                 Err(cause) => Fault::NotConnected(cause),
             };
             let fault = match fault {
+                Fault::Refused(status) if progress.may_be_done && !answers_for_all_tries(status.code()) => {
+                    progress.record(Fault::Refused(status));
+                    return Err(self.give_up(progress, repeat));
+                }
                 Fault::Refused(status) => return Err(ClientError::refused(status)),
                 fault @ (Fault::NotDone(_) | Fault::NotConnected(_) | Fault::Lost(_) | Fault::Silent) => {
                     fault
@@ -158,11 +163,15 @@ impl Client {
         }
         match progress.last {
             Some(Fault::NotDone(refusal)) if refusal.is_leaderless() => ClientError::NoLeader(refusal),
-            Some(_) | None => ClientError::Unreachable {
-                endpoints: self
-                    .with_state(|state| state.directory.nodes().iter().map(ToString::to_string).collect()),
-                cause,
-            },
+            Some(Fault::Refused(status)) => ClientError::refused(status),
+            Some(Fault::NotDone(_) | Fault::NotConnected(_) | Fault::Lost(_) | Fault::Silent) | None => {
+                ClientError::Unreachable {
+                    endpoints: self.with_state(|state| {
+                        state.directory.nodes().iter().map(ToString::to_string).collect()
+                    }),
+                    cause,
+                }
+            }
         }
     }
 }
@@ -200,9 +209,9 @@ impl Fault {
                 let refusal = refusal();
                 if refusal.is_leaderless() { Self::NotDone(refusal) } else { Self::Lost(refusal) }
             }
-            Code::DeadlineExceeded => Self::Silent,
+            // A node that ran into the deadline of the call says CANCELLED where tonic gave up for it.
+            Code::DeadlineExceeded | Code::Cancelled => Self::Silent,
             Code::Ok
-            | Code::Cancelled
             | Code::Unknown
             | Code::InvalidArgument
             | Code::NotFound
@@ -247,6 +256,30 @@ impl Fault {
             Self::NotConnected(cause) => cause.clone(),
             Self::Silent => "no answer in time".to_owned(),
         }
+    }
+}
+
+/// Whether a refusal holds for the earlier tries of the call too: the ledger gives it, and knows the request by its id. The
+/// others are given at the door (too many calls, no permission, an older release) and say nothing of a try that was lost.
+fn answers_for_all_tries(code: Code) -> bool {
+    match code {
+        Code::NotFound
+        | Code::AlreadyExists
+        | Code::Aborted
+        | Code::FailedPrecondition
+        | Code::InvalidArgument
+        | Code::OutOfRange => true,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => false,
     }
 }
 
@@ -331,6 +364,7 @@ mod tests {
         assert!(matches!(Fault::of(unavailable("NOT_LEADER")), Fault::NotDone(_)));
         assert!(matches!(Fault::of(unavailable("FORWARDING_FAILED")), Fault::Lost(_)));
         assert!(matches!(Fault::of(Status::deadline_exceeded("")), Fault::Silent));
+        assert!(matches!(Fault::of(Status::cancelled("Timeout expired")), Fault::Silent));
         assert!(matches!(Fault::of(Status::resource_exhausted("")), Fault::Refused(_)));
         assert!(matches!(Fault::of(Status::aborted("")), Fault::Refused(_)));
         assert!(matches!(Fault::of(Status::internal("")), Fault::Refused(_)));

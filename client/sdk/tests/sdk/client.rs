@@ -107,6 +107,40 @@ async fn a_lost_answer_leaves_the_outcome_of_a_mutation_unknown() {
 }
 
 #[tokio::test]
+async fn a_refusal_at_the_door_does_not_say_what_became_of_a_lost_try() {
+    let lost = || Play::Refuse(Status::unavailable("going away"));
+    let full = || Play::Refuse(status(Code::ResourceExhausted, "TOO_MANY_CALLS", &[]));
+    let not_found = Play::Refuse(status(Code::NotFound, "SCHEDULE_NOT_FOUND", &[]));
+    let node = FakeNode::start([lost(), full(), lost(), full(), lost(), not_found]).await;
+    let client = client(&[&node.endpoint]);
+    let error = pause(&client).await.unwrap_err();
+    assert!(
+        matches!(&error, ClientError::OutcomeUnknown { request_id: Some(id), cause }
+            if id == "R1" && cause.contains("too_many_calls")),
+        "{error}"
+    );
+    assert!(matches!(get(&client).await, Err(ClientError::ResourceExhausted(_))), "a read has no outcome");
+    // The ledger knows the request by its id: it speaks for the lost try, too.
+    assert!(matches!(pause(&client).await, Err(ClientError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_call_that_a_node_cancelled_is_tried_again() {
+    let node = FakeNode::start([Play::Refuse(Status::cancelled("Timeout expired")), Play::Answer]).await;
+    pause(&client(&[&node.endpoint])).await.unwrap();
+    assert_eq!(node.calls(), ["pause R1", "pause R1"]);
+}
+
+#[tokio::test]
+async fn limits_may_be_for_ever() {
+    let node = FakeNode::start([]).await;
+    let (timeout, try_timeout, connect_timeout) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    let endpoints = vec![node.endpoint.clone()];
+    let options = ClientOptions { endpoints, timeout, try_timeout, connect_timeout };
+    get(&Client::connect(options).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_mutation_that_nobody_received_is_not_unknown() {
     let nobodies = [nobody(), nobody()];
     let client = hasty(&[&nobodies[0].0, &nobodies[1].0]);
