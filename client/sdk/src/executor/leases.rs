@@ -9,6 +9,7 @@
 //! - EXEC-1: only the step from ASKED to RUNNING hands out a [`Lease`], once per (run, attempt).
 //! - EXEC-2: `reconnected` makes every question and every completion due again; nothing but an answer removes them.
 //! - EXEC-4: offered + asked + running ≤ slots: an offer beyond them is declined.
+//! - EXEC-5: a lease whose answer took longer than the lease itself is handed back, not carried out.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::RunName;
 use super::handler::AnyHandler;
-use super::recent::Recent;
+use super::recent::{Attempt, Recent};
 use crate::pb;
 use crate::pb::executor_message::Message;
 
@@ -40,6 +41,12 @@ pub(super) struct Offer {
     pub(super) grant: pb::Grant,
 }
 
+impl Offer {
+    fn attempt(&self) -> Attempt {
+        Attempt::new(self.grant.run_id, &self.run, self.grant.attempt)
+    }
+}
+
 /// The right to start user code, once.
 pub(super) struct Lease {
     pub(super) offer: Offer,
@@ -50,10 +57,11 @@ pub(super) struct Lease {
 enum Phase {
     /// Not asked for, so nobody can have given us a lease.
     Offered(Offer),
-    /// Asked for, so a lease may have been committed. `asked_at` is none while the question waits to be put again.
-    Asked { offer: Offer, asked_at: Option<Instant> },
+    /// Asked for, so a lease may have been committed. `asked_at` is none while the question waits to be put again;
+    /// `first_asked_at` is when it was first put in this session: no answer can be older.
+    Asked { offer: Offer, first_asked_at: Option<Instant>, asked_at: Option<Instant> },
     /// User code runs.
-    Running { attempt: u32, fencing_token: u64, cancel: CancellationToken },
+    Running { attempt: Attempt, fencing_token: u64, cancel: CancellationToken },
     /// Over, and not acknowledged. `sent_at` is none while the completion waits to be sent (again).
     Ended { completion: pb::Completion, sent_at: Option<Instant> },
 }
@@ -115,8 +123,8 @@ impl Leases {
         for (&run_id, phase) in &mut self.held {
             match phase {
                 Phase::Offered(_) => self.to_ask.push_back(run_id),
-                Phase::Asked { asked_at, .. } => {
-                    *asked_at = None;
+                Phase::Asked { first_asked_at, asked_at, .. } => {
+                    (*first_asked_at, *asked_at) = (None, None);
                     self.to_ask.push_back(run_id);
                 }
                 Phase::Running { .. } => {}
@@ -141,7 +149,7 @@ impl Leases {
             // Answers name the run only, so one run is asked for one attempt at a time.
             Some(_) => self.decline(run_id),
             None if self.draining || self.is_full() => self.decline(run_id),
-            None if self.started.contains(run_id, attempt) => {
+            None if self.started.contains(&offer.attempt()) => {
                 tracing::warn!(run = %offer.run, attempt, "declined an attempt that was already started here");
                 self.decline(run_id);
             }
@@ -164,12 +172,23 @@ impl Leases {
     }
 
     /// Takes the answer to a Begin. A lease is to be carried out at once.
-    pub(super) fn answer(&mut self, reply: pb::BeginReply) -> Option<Lease> {
+    pub(super) fn answer(&mut self, reply: pb::BeginReply, now: Instant) -> Option<Lease> {
         let pb::BeginReply { run_id, fencing_token } = reply;
         match self.held.remove(&run_id) {
-            Some(Phase::Offered(offer) | Phase::Asked { offer, .. }) => {
+            Some(Phase::Offered(offer)) => {
                 self.unanswered -= 1;
-                self.leased(offer, fencing_token)
+                self.leased(offer, fencing_token, Duration::ZERO)
+            }
+            Some(Phase::Asked { offer, first_asked_at, .. }) => {
+                self.unanswered -= 1;
+                let age = first_asked_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+                self.leased(offer, fencing_token, age)
+            }
+            Some(Phase::Ended { completion, .. }) if completion.fencing_token < fencing_token => {
+                // A later lease proves that this completion was taken: only its acknowledgement is under way.
+                self.ended_bytes -= completion.encoded_len();
+                self.hand_back(run_id, fencing_token, "the executor no longer holds this offer");
+                None
             }
             Some(phase @ (Phase::Running { .. } | Phase::Ended { .. })) => {
                 // Answered twice; the first answer counts (EXEC-1).
@@ -186,7 +205,7 @@ impl Leases {
         }
     }
 
-    fn leased(&mut self, offer: Offer, fencing_token: u64) -> Option<Lease> {
+    fn leased(&mut self, offer: Offer, fencing_token: u64, age: Duration) -> Option<Lease> {
         let run_id = offer.grant.run_id;
         if fencing_token == 0 {
             return None;
@@ -195,8 +214,15 @@ impl Leases {
             self.hand_back(run_id, fencing_token, "the executor is draining");
             return None;
         }
-        let attempt = offer.grant.attempt;
-        assert!(self.started.insert(run_id, attempt), "EXEC-1: an attempt is started once");
+        // This process stood still, or the leader did: the lease may be lost, and the run called UNKNOWN, already.
+        let lease_for = offer.grant.lease_duration_ms;
+        if lease_for > 0 && age >= Duration::from_millis(lease_for) {
+            tracing::warn!(run = %offer.run, ?age, "handing a lease back: its answer took longer than the lease");
+            self.hand_back(run_id, fencing_token, "the answer to the begin took longer than the lease");
+            return None;
+        }
+        let attempt = offer.attempt();
+        assert!(self.started.insert(attempt), "EXEC-1: an attempt is started once");
         let cancel = CancellationToken::new();
         self.running += 1;
         self.held.insert(run_id, Phase::Running { attempt, fencing_token, cancel: cancel.clone() });
@@ -220,7 +246,7 @@ impl Leases {
             self.running -= 1;
             if completion.result() == pb::completion::Result::NotStarted {
                 // The handler says that nothing happened, and the ledger will offer the same attempt again.
-                self.started.remove(completion.run_id, attempt);
+                self.started.remove(&attempt);
             }
         }
         self.keep(completion);
@@ -324,16 +350,20 @@ impl Leases {
         while begins.len() < BATCH_MAX
             && let Some(run_id) = self.to_ask.pop_front()
         {
-            match self.held.remove(&run_id) {
-                Some(Phase::Offered(offer) | Phase::Asked { offer, asked_at: None }) => {
-                    begins.push(pb::Begin { run_id, attempt: offer.grant.attempt });
-                    self.held.insert(run_id, Phase::Asked { offer, asked_at: Some(now) });
+            let (offer, first_asked_at) = match self.held.remove(&run_id) {
+                Some(Phase::Offered(offer)) => (offer, now),
+                Some(Phase::Asked { offer, first_asked_at, asked_at: None }) => {
+                    (offer, first_asked_at.unwrap_or(now))
                 }
                 Some(phase) => {
                     self.held.insert(run_id, phase);
+                    continue;
                 }
-                None => {}
-            }
+                None => continue,
+            };
+            begins.push(pb::Begin { run_id, attempt: offer.grant.attempt });
+            let phase = Phase::Asked { offer, first_asked_at: Some(first_asked_at), asked_at: Some(now) };
+            self.held.insert(run_id, phase);
         }
         (!begins.is_empty()).then_some(Message::Begins(pb::Begins { begins }))
     }

@@ -76,7 +76,7 @@ fn a_run_from_its_grant_to_its_acknowledgement() {
     let mut leases = two_slots();
     leases.offer(offer(7, 1));
     assert_eq!(said(&mut leases), ["begin 7/1"]);
-    let lease = leases.answer(answer(7, 70)).unwrap();
+    let lease = leases.answer(answer(7, 70), Instant::now()).unwrap();
     assert_eq!((lease.offer.grant.run_id, lease.fencing_token), (7, 70));
     assert!(said(&mut leases).is_empty());
     leases.ended(success(7, 70));
@@ -90,7 +90,7 @@ fn a_refused_begin_frees_the_slot() {
     let mut leases = two_slots();
     leases.offer(offer(7, 1));
     said(&mut leases);
-    assert!(leases.answer(answer(7, 0)).is_none());
+    assert!(leases.answer(answer(7, 0), Instant::now()).is_none());
     assert_eq!(said(&mut leases), ["credits 1"]);
     assert_eq!(leases.len(), 0);
 }
@@ -101,12 +101,12 @@ fn what_is_granted_or_answered_twice_starts_once() {
     leases.offer(offer(7, 1));
     leases.offer(offer(7, 1));
     assert_eq!(said(&mut leases), ["begin 7/1", "credits 1"]);
-    assert!(leases.answer(answer(7, 70)).is_some());
-    assert!(leases.answer(answer(7, 70)).is_none());
+    assert!(leases.answer(answer(7, 70), Instant::now()).is_some());
+    assert!(leases.answer(answer(7, 70), Instant::now()).is_none());
     leases.offer(offer(7, 1));
     assert_eq!(said(&mut leases), ["credits 1", "decline [7]"]);
     leases.ended(success(7, 70));
-    assert!(leases.answer(answer(7, 70)).is_none());
+    assert!(leases.answer(answer(7, 70), Instant::now()).is_none());
     leases.acknowledged(&ack(7, 70));
     said(&mut leases);
     leases.offer(offer(7, 1));
@@ -119,12 +119,12 @@ fn a_later_attempt_of_a_run_starts_after_the_earlier_one_is_settled() {
     let mut leases = two_slots();
     leases.offer(offer(7, 1));
     said(&mut leases);
-    leases.answer(answer(7, 70)).unwrap();
+    leases.answer(answer(7, 70), Instant::now()).unwrap();
     leases.ended(success(7, 70));
     leases.acknowledged(&ack(7, 70));
     leases.offer(offer(7, 2));
     assert_eq!(said(&mut leases), ["begin 7/2", "credits 1"]);
-    assert!(leases.answer(answer(7, 71)).is_some());
+    assert!(leases.answer(answer(7, 71), Instant::now()).is_some());
 }
 
 #[test]
@@ -132,14 +132,14 @@ fn an_attempt_that_its_handler_did_not_start_may_be_offered_again() {
     let mut leases = two_slots();
     leases.offer(offer(7, 1));
     said(&mut leases);
-    leases.answer(answer(7, 70)).unwrap();
+    leases.answer(answer(7, 70), Instant::now()).unwrap();
     let result = pb::completion::Result::NotStarted.into();
     leases.ended(pb::Completion { result, ..success(7, 70) });
     leases.acknowledged(&ack(7, 70));
     said(&mut leases);
     leases.offer(offer(7, 1));
     assert_eq!(said(&mut leases), ["begin 7/1"]);
-    assert_eq!(leases.answer(answer(7, 71)).unwrap().fencing_token, 71);
+    assert_eq!(leases.answer(answer(7, 71), Instant::now()).unwrap().fencing_token, 71);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn another_attempt_of_a_run_that_is_asked_for_is_declined() {
     said(&mut leases);
     leases.offer(offer(7, 2));
     assert_eq!(said(&mut leases), ["credits 1", "decline [7]"]);
-    assert_eq!(leases.answer(answer(7, 70)).unwrap().offer.grant.attempt, 1);
+    assert_eq!(leases.answer(answer(7, 70), Instant::now()).unwrap().offer.grant.attempt, 1);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_lost_answer_is_asked_for_again_after_a_reconnect() {
     assert!(leases.named_in_hello().is_empty(), "without a token there is nothing to name");
     leases.reconnected();
     assert_eq!(said(&mut leases), ["begin 7/1", "credits 1"]);
-    assert!(leases.answer(answer(7, 70)).is_some());
+    assert!(leases.answer(answer(7, 70), Instant::now()).is_some());
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn leases_are_named_and_completions_repeated_after_each_reconnect() {
     for run_id in [7, 8] {
         leases.offer(offer(run_id, 1));
         said(&mut leases);
-        leases.answer(answer(run_id, run_id * 10)).unwrap();
+        leases.answer(answer(run_id, run_id * 10), Instant::now()).unwrap();
     }
     leases.ended(success(7, 70));
     said(&mut leases);
@@ -199,7 +199,7 @@ fn what_waits_too_long_for_an_answer_is_said_again() {
     leases.offer(offer(7, 1));
     leases.offer(offer(8, 1));
     said(&mut leases);
-    leases.answer(answer(8, 80)).unwrap();
+    leases.answer(answer(8, 80), Instant::now()).unwrap();
     leases.ended(success(8, 80));
     said(&mut leases);
     let patience = Duration::from_secs(10);
@@ -212,9 +212,73 @@ fn what_waits_too_long_for_an_answer_is_said_again() {
 #[test]
 fn a_lease_that_nobody_waits_for_is_handed_back() {
     let mut leases = two_slots();
-    assert!(leases.answer(answer(9, 90)).is_none());
+    assert!(leases.answer(answer(9, 90), Instant::now()).is_none());
     assert_eq!(said(&mut leases), ["end 9:90 NOT_STARTED"]);
     assert_eq!(leases.handed_back(), 1);
+}
+
+#[test]
+fn exec_5_a_lease_that_was_answered_too_late_is_handed_back() {
+    let mut leases = two_slots();
+    let (start, lease) = (Instant::now(), Duration::from_secs(30));
+    let with_lease = |run_id| {
+        let mut offer = offer(run_id, 1);
+        offer.grant.lease_duration_ms = 30_000;
+        offer
+    };
+    leases.offer(with_lease(7));
+    leases.offer(with_lease(8));
+    leases.next_message(start);
+    assert!(leases.answer(answer(7, 70), start + lease - Duration::from_millis(1)).is_some());
+    // Asked again meanwhile: the answer may still be that to the first question.
+    leases.tick(start + lease, Duration::from_secs(3));
+    while leases.next_message(start + lease).is_some() {}
+    assert!(leases.answer(answer(8, 80), start + lease).is_none());
+    assert_eq!(said(&mut leases), ["credits 1", "end 8:80 NOT_STARTED"]);
+}
+
+#[test]
+fn exec_5_a_lease_is_as_old_as_the_question_of_this_session() {
+    let mut leases = two_slots();
+    let (start, late) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+    let mut offer = offer(7, 1);
+    offer.grant.lease_duration_ms = 30_000;
+    leases.offer(offer);
+    leases.next_message(start);
+    leases.reconnected();
+    leases.next_message(late);
+    assert!(leases.answer(answer(7, 70), late).is_some());
+}
+
+#[test]
+fn a_later_lease_of_a_run_that_is_over_here_is_handed_back() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    said(&mut leases);
+    leases.drain();
+    assert!(leases.answer(answer(7, 70), Instant::now()).is_none());
+    assert_eq!(said(&mut leases), ["drain", "end 7:70 NOT_STARTED"]);
+    // The leader took that and answered a repeated question before its acknowledgement came here.
+    assert!(leases.answer(answer(7, 71), Instant::now()).is_none());
+    leases.acknowledged(&ack(7, 70));
+    assert_eq!(said(&mut leases), ["end 7:71 NOT_STARTED"]);
+    leases.acknowledged(&ack(7, 71));
+    assert_eq!(leases.len(), 0);
+}
+
+#[test]
+fn another_run_with_the_id_of_one_that_was_started_is_started() {
+    // A cluster that is set up anew counts run ids from 1 again.
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    said(&mut leases);
+    leases.answer(answer(7, 70), Instant::now()).unwrap();
+    leases.ended(success(7, 70));
+    leases.acknowledged(&ack(7, 70));
+    said(&mut leases);
+    let run = RunName::parse("namespaces/n/schedules/other/runs/7".to_owned()).unwrap();
+    leases.offer(Offer { run, ..offer(7, 1) });
+    assert_eq!(said(&mut leases), ["begin 7/1"]);
 }
 
 #[test]
@@ -234,7 +298,7 @@ fn draining_declines_offers_and_hands_leases_back() {
     leases.offer(offer(2, 1));
     leases.drain();
     assert_eq!(said(&mut leases), ["drain", "decline [2]"]);
-    assert!(leases.answer(answer(1, 10)).is_none());
+    assert!(leases.answer(answer(1, 10), Instant::now()).is_none());
     assert_eq!(said(&mut leases), ["end 1:10 NOT_STARTED"]);
     leases.offer(offer(3, 1));
     assert_eq!(said(&mut leases), ["decline [3]"]);
@@ -252,7 +316,7 @@ fn batches_are_bounded_in_number_and_in_bytes() {
     let sizes: Vec<usize> = said(&mut leases).iter().map(|line| line.split(' ').count() - 1).collect();
     assert_eq!(sizes, [1024, 1024, 952]);
     for run_id in 1..=100 {
-        leases.answer(answer(run_id, run_id)).unwrap();
+        leases.answer(answer(run_id, run_id), Instant::now()).unwrap();
         let output_tail = vec![b'x'; 64 * 1024].into();
         leases.ended(pb::Completion { output_tail, ..success(run_id, run_id) });
     }
@@ -271,7 +335,7 @@ fn completions_that_are_not_acknowledged_hold_back_credit() {
         runs += 1;
         leases.offer(offer(runs, 1));
         said(&mut leases);
-        leases.answer(answer(runs, runs)).unwrap();
+        leases.answer(answer(runs, runs), Instant::now()).unwrap();
         leases.ended(success(runs, runs));
         if !said(&mut leases).contains(&"credits 1".to_owned()) {
             break;

@@ -12,6 +12,7 @@
 //! - EXEC-2: whatever was asked or ended and is not answered is said again after every reconnect.
 //! - EXEC-3: losing the connection stops no run: what runs goes on and is reported later.
 //! - EXEC-4: everything held is bounded by the slots; completions that are not acknowledged hold back credit.
+//! - EXEC-5: a lease that may be lost by the time its answer is read (this process stood still) is handed back unstarted.
 
 mod attempt;
 mod context;

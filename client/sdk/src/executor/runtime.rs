@@ -24,6 +24,7 @@ use crate::address::Directory;
 use crate::pb;
 use crate::pb::completion::Result as RunResult;
 use crate::pb::executor_reply::Message as Reply;
+use crate::time::after;
 
 /// How long the last completions may wait for an acknowledgement once nothing runs any more: a leader is elected within
 /// about a second.
@@ -118,7 +119,7 @@ impl Runtime {
     fn drain(&mut self) {
         tracing::info!(held = self.leases.len(), grace = ?self.config.grace, "draining");
         self.leases.drain();
-        self.stage = Stage::Draining { cancel_at: Instant::now() + self.config.grace };
+        self.stage = Stage::Draining { cancel_at: after(Instant::now(), self.config.grace) };
     }
 
     fn next_stage(&mut self) {
@@ -129,7 +130,7 @@ impl Runtime {
                 tracing::warn!(running = self.running.len(), "the grace period passed: cancelling what runs");
                 self.leases.cancel_running();
                 let stop = if self.running.is_empty() { Duration::ZERO } else { self.config.abort_after };
-                self.stage = Stage::Stopping { give_up_at: now + stop + DELIVERY };
+                self.stage = Stage::Stopping { give_up_at: after(after(now, stop), DELIVERY) };
             }
             // `is_over` ends the loop.
             Stage::Stopping { .. } => {}
@@ -154,8 +155,9 @@ impl Runtime {
         match reply {
             Reply::Grants(grants) => grants.grants.into_iter().for_each(|grant| self.granted(grant)),
             Reply::BeginReplies(answers) => {
+                let now = Instant::now();
                 for answer in answers.replies {
-                    if let Some(lease) = self.leases.answer(answer) {
+                    if let Some(lease) = self.leases.answer(answer, now) {
                         self.start(lease);
                     }
                 }

@@ -324,6 +324,16 @@ async fn what_outlives_the_grace_period_is_cancelled_and_reported() {
 }
 
 #[tokio::test]
+async fn the_grace_period_may_be_for_ever() {
+    let mut leader = FakeLeader::start().await;
+    let subject = Subject::start_with(&leader, |builder| {
+        builder.grace(Duration::MAX).abort_after(Duration::MAX).connect_timeout(Duration::MAX)
+    });
+    let _session = leader.welcomed().await;
+    assert_eq!(subject.stop().await.undelivered, 0);
+}
+
+#[tokio::test]
 async fn keeps_alive_and_leaves_a_silent_leader() {
     let mut leader = FakeLeader::start().await;
     let _subject = Subject::start(&leader);
