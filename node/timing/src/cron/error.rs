@@ -27,6 +27,15 @@ pub enum CronError {
         /// Its length.
         bytes: usize,
     },
+    /// Longer than [`EXPRESSION_BYTES_MAX`] once `H` is resolved: what is stored and read again is that text.
+    #[error(
+        "the expression has {bytes} bytes once each `H` is replaced by its values: at most {max} are accepted, use several schedules instead",
+        max = EXPRESSION_BYTES_MAX
+    )]
+    ResolvedTooLong {
+        /// Its length then.
+        bytes: usize,
+    },
     /// A character that occurs nowhere in the language.
     #[error("column {column}: unexpected character {character:?}: remove it")]
     Character {
@@ -140,7 +149,10 @@ impl CronError {
             | CronError::EveryText { column, .. }
             | CronError::EveryRange { column, .. }
             | CronError::Field { column, .. } => Some(*column),
-            CronError::Empty | CronError::TooLong { .. } | CronError::NeverFires { .. } => None,
+            CronError::Empty
+            | CronError::TooLong { .. }
+            | CronError::ResolvedTooLong { .. }
+            | CronError::NeverFires { .. } => None,
         }
     }
 }

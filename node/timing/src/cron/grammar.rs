@@ -150,6 +150,9 @@ fn parse_fields(text: &str, words: &[Piece<'_>], seed: &HashSeed) -> Result<Expr
     let week_days = items.week_days(*week_day)?;
 
     let (resolved, mut warnings) = items.finish(text);
+    if resolved.len() > EXPRESSION_BYTES_MAX {
+        return Err(CronError::ResolvedTooLong { bytes: resolved.len() });
+    }
     warnings.extend(day_warning(*month_day, *week_day));
     let combine =
         if begins_open(*month_day) || begins_open(*week_day) { Combine::Both } else { Combine::Either };

@@ -307,6 +307,13 @@ fn texts_that_are_no_expression_are_refused_with_the_column() {
     check_refused("", None, "the expression is empty");
     check_refused("  \t ", None, "the expression is empty");
     check_refused(&"1".repeat(257), None, "the expression has 257 bytes: at most 256");
+    // The text that is stored and read again on every node is the resolved one.
+    let choices = vec!["H/2"; 60].join(",");
+    check_refused(
+        &format!("{choices} * * * *"),
+        None,
+        "once each `H` is replaced by its values: at most 256",
+    );
 }
 
 #[test]

@@ -8,13 +8,16 @@ use belfry_timing::{
 use jiff::{Timestamp, civil, tz};
 use proptest::{prelude::*, sample::select};
 
-const ZONES: [&str; 14] = [
+const ZONES: [&str; 17] = [
     "Africa/Cairo",
     "Africa/Casablanca",
+    "America/Havana",
     "America/New_York",
+    "America/Nuuk",
     "America/Sao_Paulo",
     "America/St_Johns",
     "Antarctica/Troll",
+    "Asia/Beirut",
     "Asia/Kolkata",
     "Asia/Tehran",
     "Australia/Lord_Howe",
@@ -195,6 +198,25 @@ fn brute_force(model: &Model, zone: &tz::TimeZone, from: i64, until: i64) -> Vec
     fires
 }
 
+/// A field with an `H` in it, or with none; many fit into every field.
+fn choices() -> impl Strategy<Value = String> {
+    let item = prop_oneof![
+        3 => Just("H".to_owned()),
+        2 => (1..70_u8).prop_map(|step| format!("H/{step}")),
+        2 => (0..8_u8, 0..5_u8, prop::option::of(1..9_u8)).prop_map(|(first, size, step)| {
+            let step = step.map(|step| format!("/{step}")).unwrap_or_default();
+            format!("h({first}-{}){step}", first + size)
+        }),
+        2 => Just("*".to_owned()),
+        1 => (1..7_u8).prop_map(|value| value.to_string()),
+    ];
+    prop_oneof![
+        6 => prop::collection::vec(item.clone(), 1..3),
+        1 => prop::collection::vec(item, 1..30),
+    ]
+    .prop_map(|items| items.join(","))
+}
+
 /// A change of a zone between 1990 and 2090, or some instant if the zone has none.
 fn change_of(zone: &tz::TimeZone, index: usize) -> i64 {
     let (start, end) = (Timestamp::from_second(631_152_000).unwrap(), 3_786_912_000);
@@ -261,6 +283,20 @@ proptest! {
         let missed = today.series(jiff::Span::new().days(1)).skip(1).take_while(|day| *day < last).find(|day| is_day(*day));
         prop_assert_eq!(missed, None, "{} after {}", model.text(), today);
         prop_assert!(fire.is_none_or(|fire| is_day(date(fire))));
+    }
+
+    /// What every node compiles is the resolved text: whatever was accepted must be accepted again and mean the same.
+    #[test]
+    fn what_h_stands_for_reads_back(items in prop::collection::vec(choices(), 5..=6), name in "[a-z]{1,8}") {
+        let seed = HashSeed::new("ns", &name);
+        let utc = TimeZone::utc();
+        let read = |text: &str, seed| Timing::parse_cron(text, &utc, NeverFiring::Allow, seed);
+        if let Ok(timing) = read(&items.join(" "), &seed) {
+            let resolved = timing.resolved_expression().unwrap();
+            prop_assert!(!resolved.contains(['H', 'h']), "{}", resolved);
+            let again = read(resolved, &HashSeed::new("", ""));
+            prop_assert_eq!(again.as_ref(), Ok(&timing), "{} for {:?}", resolved, items);
+        }
     }
 
     #[test]
