@@ -5,7 +5,9 @@
 //! `Belfry-Deadline`, `Belfry-Trigger`, and `Idempotency-Key` (unless the target sets one itself). Instants are RFC 3339.
 //!
 //! STOCK-3: no redirect is followed, because a redirected POST would be a second request, perhaps as a GET; and nothing
-//! is tried again, because that is the schedule's retry policy to decide.
+//! is tried again, because that is the schedule's retry policy to decide. For the same reason each request has a
+//! connection of its own: one that was kept may have been closed by the server, or its machine may be gone, and that shows
+//! only once the request is sent and nobody can say whether it arrived.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use belfry_sdk::executor::{Handler, OUTPUT_TAIL_BYTES, Outcome, OutputTail, RunC
 use belfry_sdk::pb;
 use bytes::Bytes;
 use prost::Message as _;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING};
 use reqwest::{Client, ClientBuilder, Method, Response, StatusCode, Url};
 
 /// Limit of connecting. The attempt timeout limits the rest.
@@ -30,7 +32,7 @@ pub struct HttpHandler {
 }
 
 impl HttpHandler {
-    /// A handler with a connection pool of its own. It trusts the certificates that the system trusts; where the system
+    /// A handler that connects anew for each request. It trusts the certificates that the system trusts; where the system
     /// has none, only `http://` works.
     #[must_use]
     pub fn new() -> Self {
@@ -71,6 +73,7 @@ impl Handler for HttpHandler {
 fn client_settings() -> ClientBuilder {
     Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(0)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
@@ -90,6 +93,8 @@ enum HttpError {
         "the header {name:?} cannot be sent: its name or its value has characters that HTTP does not allow"
     )]
     Header { name: String },
+    #[error("the header {name:?} cannot be set: it follows from the body, which has {body_bytes} bytes")]
+    Framing { name: String, body_bytes: usize },
     #[error("success code {code} is not an HTTP status: give codes from 100 to 999")]
     SuccessCode { code: u32 },
     #[error("this executor cannot make HTTP requests: {cause}")]
@@ -157,6 +162,7 @@ fn read_code(code: u32) -> Result<StatusCode, HttpError> {
 fn headers(target: &pb::HttpTarget, run: &RunContext) -> Result<HeaderMap, HttpError> {
     let mut headers = HeaderMap::new();
     for (name, value) in &target.headers {
+        refuse_framing(name, value, target.body.len())?;
         set(&mut headers, name, value)?;
     }
     if !headers.contains_key(IDEMPOTENCY_KEY) {
@@ -172,6 +178,17 @@ fn headers(target: &pb::HttpTarget, run: &RunContext) -> Result<HeaderMap, HttpE
     set(&mut headers, "Belfry-Deadline", &run.deadline.to_string())?;
     set(&mut headers, "Belfry-Trigger", if run.manual { "manual" } else { "timer" })?;
     Ok(headers)
+}
+
+/// Refuses what would cut the body off, or have the server wait for more of it: the status would then be that of another
+/// request than the one that was described.
+fn refuse_framing(name: &str, value: &str, body_bytes: usize) -> Result<(), HttpError> {
+    let wrong_length =
+        name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str()) && value.trim().parse() != Ok(body_bytes);
+    if wrong_length || name.eq_ignore_ascii_case(TRANSFER_ENCODING.as_str()) {
+        return Err(HttpError::Framing { name: name.to_owned(), body_bytes });
+    }
+    Ok(())
 }
 
 fn set(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), HttpError> {

@@ -153,6 +153,47 @@ async fn keeps_the_start_of_a_body_without_end() {
 }
 
 #[tokio::test]
+async fn the_length_of_the_body_may_be_said_again() {
+    let server = Server::answering(answer("200 OK", "")).await;
+    let headers = [("Content-Length".to_owned(), "2".to_owned())].into();
+    let target = pb::HttpTarget { url: server.url, headers, body: "hi".into(), ..Default::default() };
+    assert_eq!(outcome(&target).await.0, succeeded(200, "status 200 OK"));
+    assert!(server.request.await.unwrap().ends_with("\r\n\r\nhi"));
+}
+
+#[tokio::test]
+async fn each_request_has_a_connection_of_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target =
+        pb::HttpTarget { url: format!("http://{}/", listener.local_addr().unwrap()), ..Default::default() };
+    let server = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !is_whole(&request) {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            // The server would take another request, and does not answer it: as one that is about to close.
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            kept.push(tokio::spawn(async move {
+                let more = stream.read_buf(&mut request).await.unwrap();
+                assert_eq!(more, 0, "a second request came on one connection");
+            }));
+        }
+        for stream in kept {
+            stream.await.unwrap();
+        }
+    });
+    let handler = HttpHandler::new();
+    for _ in 0..2 {
+        assert_eq!(handler.run(run(&target)).await, succeeded(200, "status 200 OK"));
+    }
+    drop(handler);
+    server.await.unwrap();
+}
+
+#[tokio::test]
 async fn says_that_nothing_was_sent_when_nobody_listens() {
     // Bound, so that nobody else gets the port, and not listening.
     let socket = TcpSocket::new_v4().unwrap();
@@ -200,6 +241,14 @@ async fn bad_targets_fail_with_a_clear_message() {
         ),
         (pb::HttpTarget { url: url(), headers: header("a b", ""), ..Default::default() }, "header \"a b\""),
         (pb::HttpTarget { url: url(), headers: header("a", "\n"), ..Default::default() }, "header \"a\""),
+        (
+            pb::HttpTarget { url: url(), headers: header("content-length", "1"), ..Default::default() },
+            "the header \"content-length\" cannot be set",
+        ),
+        (
+            pb::HttpTarget { url: url(), headers: header("Transfer-Encoding", "gzip"), ..Default::default() },
+            "the header \"Transfer-Encoding\" cannot be set",
+        ),
         (pb::HttpTarget { url: url(), success_codes: vec![20], ..Default::default() }, "success code 20"),
     ] {
         let (outcome, _) = outcome(&target).await;
