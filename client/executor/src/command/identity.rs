@@ -20,6 +20,10 @@ pub(super) struct Identity {
 pub(super) enum IdentityError {
     #[error("there is no user {user:?} on this machine: create it, or choose another pool")]
     Unknown { user: String },
+    #[error(
+        "the executor may not become the user {user:?}: run it as root or as that user, or choose another pool"
+    )]
+    NotAllowed { user: String },
     #[error("cannot look up the user {user:?}: {cause}")]
     Lookup { user: String, cause: nix::Error },
 }

@@ -184,8 +184,15 @@ impl Invocation {
         command
     }
 
-    /// Says what could not be started: an absent folder fails with the same error as an absent program.
+    /// Says what could not be started: an absent folder, or a user that the executor may not become, fails with an error
+    /// that looks as if it were about the program.
     fn not_started(&self, cause: std::io::Error) -> CommandError {
+        // Before the folder: this is about the executor, wherever it should run.
+        if let Some(user) = &self.user
+            && cause.raw_os_error() == Some(nix::errno::Errno::EPERM as i32)
+        {
+            return IdentityError::NotAllowed { user: user.clone() }.into();
+        }
         if let Some(folder) = &self.folder
             && let Some(words) = why_not_a_folder(folder)
         {
@@ -235,6 +242,16 @@ mod tests {
         assert!(read(&pb::CommandTarget::default()).unwrap_err().contains("names no program"));
         let both = pb::CommandTarget { shell: "true".into(), ..argv };
         assert!(read(&both).unwrap_err().contains("names two programs"));
+    }
+
+    #[test]
+    fn says_that_the_executor_may_not_become_the_user() {
+        let target =
+            pb::CommandTarget { shell: "true".into(), user: "postgres".into(), ..Default::default() };
+        let invocation = Invocation::read(target.encode_to_vec().into()).unwrap();
+        let refused = std::io::Error::from_raw_os_error(nix::errno::Errno::EPERM as i32);
+        let words = invocation.not_started(refused).to_string();
+        assert!(words.starts_with("the executor may not become the user \"postgres\""), "{words}");
     }
 
     #[test]

@@ -28,7 +28,8 @@ const OUTPUT_AFTER_EXIT: Duration = Duration::from_secs(1);
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Starts the command and waits for its end. Dropping the future kills its process group.
+/// Starts the command and waits for its end. Dropping the future kills its process group. Nothing is started once the run
+/// is cancelled.
 pub(super) async fn supervise(
     mut command: Command,
     stdin: Bytes,
@@ -40,6 +41,9 @@ pub(super) async fn supervise(
     command.stdout(both_outputs.try_clone()?).stderr(both_outputs);
     command.stdin(if stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
     command.process_group(0).kill_on_drop(true);
+    if run.cancelled.is_cancelled() {
+        return Ok(Outcome::NotStarted { message: "cancelled before the command was started".to_owned() });
+    }
     let mut child = command.spawn()?;
     // Our copies of the pipe's writing end go with it: else the output would never end.
     drop(command);
@@ -55,9 +59,9 @@ pub(super) async fn supervise(
             () = &mut copy, if !copied => copied = true,
             () = run.cancelled.cancelled(), if matches!(stop, Stop::NotAsked) => {
                 group.signal(Signal::SIGTERM);
-                stop = Stop::Asked { kill_at: Instant::now() + kill_after };
+                stop = Stop::Asked { asked_at: Instant::now() };
             }
-            () = stop.overdue() => {
+            () = stop.overdue(kill_after) => {
                 group.signal(Signal::SIGKILL);
                 stop = Stop::Forced;
             }
@@ -79,15 +83,19 @@ pub(super) async fn supervise(
 /// How far a cancelled process has been asked to stop.
 enum Stop {
     NotAsked,
-    Asked { kill_at: Instant },
+    Asked { asked_at: Instant },
     Forced,
 }
 
 impl Stop {
     /// Completes when asking has not helped in time.
-    async fn overdue(&self) {
+    async fn overdue(&self, kill_after: Duration) {
         match self {
-            Self::Asked { kill_at } => sleep_until(*kill_at).await,
+            // A sum beyond the end of time is never reached.
+            Self::Asked { asked_at } => match asked_at.checked_add(kill_after) {
+                Some(kill_at) => sleep_until(kill_at).await,
+                None => pending().await,
+            },
             Self::NotAsked | Self::Forced => pending().await,
         }
     }

@@ -231,6 +231,31 @@ async fn a_process_that_leaves_with_0_when_cancelled_has_not_succeeded() {
 }
 
 #[tokio::test]
+async fn nothing_is_started_once_the_run_is_cancelled() {
+    let run = run(&shell("true"));
+    run.cancelled.cancel();
+    let message = "cancelled before the command was started".to_owned();
+    assert_eq!(outcome_of(run).await.0, Outcome::NotStarted { message });
+}
+
+#[tokio::test]
+async fn a_process_may_be_given_for_ever_to_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let alive = Alive::watch(&folder.path().join("alive"));
+    let target = pb::CommandTarget {
+        working_directory: folder.path().to_str().unwrap().to_owned(),
+        ..shell("exec 3>alive; echo up >&3; exec sleep 600")
+    };
+    let run = run(&target);
+    let cancel = run.cancelled.clone();
+    let ended = tokio::spawn(CommandHandler::new().kill_after(Duration::MAX).run_owned(run));
+    alive.started.await.unwrap();
+    cancel.cancel();
+    assert_eq!(ended.await.unwrap(), Outcome::failed("killed by signal 15 (SIGTERM)"));
+    alive.gone.await.unwrap();
+}
+
+#[tokio::test]
 async fn dropping_a_run_kills_its_group() {
     let folder = tempfile::tempdir().unwrap();
     let alive = Alive::watch(&folder.path().join("alive"));
