@@ -90,8 +90,14 @@ impl Api {
         });
         let definition = self.read_definition(&key, &given, &mut found);
         let pause = given.pause.as_ref().map(|pause| self.read_pause("schedule.pause.", pause, &mut found));
-        let definition = found.or(definition)?;
         let validate_only = request.validate_only;
+        let definition = match found.or(definition) {
+            Ok(definition) => definition,
+            Err(violations) if !validate_only && only_too_late(&violations) => {
+                return self.repeated(&key, request_key, violations.into()).await;
+            }
+            Err(violations) => return Err(violations.into()),
+        };
         self.make(Creation { key, definition, pause, request: request_key, validate_only }).await
     }
 
@@ -209,10 +215,17 @@ impl Api {
             {
                 return self.make(self.creation(update)?).await;
             }
+            Err(error) if !validate_only => return self.repeated(key, request.clone(), error).await,
             Err(error) => return Err(error),
         };
         let now = self.0.clock.now();
-        let definition = self.merge(key, &current.schedule.definition, mask, given, now)?;
+        let definition = match self.merge(key, &current.schedule.definition, mask, given, now) {
+            Ok(definition) => definition,
+            Err(ApiError::Invalid(violations)) if !validate_only && only_too_late(&violations) => {
+                return self.repeated(key, request.clone(), violations.into()).await;
+            }
+            Err(error) => return Err(error),
+        };
         let retime = if definition.timing == current.schedule.definition.timing {
             Retime::Keep
         } else {
@@ -419,6 +432,27 @@ impl Api {
         view.ok_or_else(|| Rejection::ScheduleNotFound { key: key.clone() }.into())
     }
 
+    /// API-2: the answer that this request got before, where now it is refused because time went on or others went on.
+    async fn repeated(
+        &self,
+        key: &ScheduleKey,
+        request: Option<RequestKey>,
+        refusal: ApiError,
+    ) -> Result<pb::Schedule, ApiError> {
+        if request.is_none() {
+            return Err(refusal);
+        }
+        // The state machine alone knows the answers. Revisions begin with 1, so that this cannot resume anything.
+        let action = Action::ResumeSchedule { key: key.clone(), expected: Some(Revision::default()) };
+        match self.propose(self.0.clock.now(), request, action).await {
+            Ok(outcome) => self.encode_outcome(outcome),
+            Err(ApiError::Rejected(
+                Rejection::ScheduleNotFound { .. } | Rejection::RevisionMismatch { .. },
+            )) => Err(refusal),
+            Err(other) => Err(other),
+        }
+    }
+
     /// The schedule that a proposal left, with what the ledger says of it by now.
     fn encode_outcome(&self, outcome: Outcome) -> Result<pb::Schedule, ApiError> {
         let (Outcome::Schedule(schedule) | Outcome::Deleted { schedule, .. }) = outcome else {
@@ -449,6 +483,11 @@ impl Api {
         let encoded = encode::schedule(&view, &self.0.timings, now, NEXT_TIMES);
         pb::Schedule { etag: String::new(), ..encoded }
     }
+}
+
+/// Whether nothing is wrong but an instant that has passed: it may not have when the request came for the first time.
+fn only_too_late(violations: &Violations) -> bool {
+    violations.all().iter().all(|one| one.field.ends_with(".at_time"))
 }
 
 /// Changes by others between reading and writing that one update puts up with.

@@ -60,6 +60,43 @@ async fn api_2_the_same_request_gets_the_same_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_2_a_repeated_request_does_not_come_too_late() {
+    let alone = Alone::start().await;
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(600);
+    let once = pb::Timing {
+        include: vec![pb::Rule { rule: Some(pb::rule::Rule::AtTime(soon.into())) }],
+        time_zone: String::new(),
+    };
+    let once = pb::Schedule { timing: Some(once), ..schedule() };
+    let request = pb::CreateScheduleRequest {
+        schedule: Some(once),
+        request_id: "r1".into(),
+        ..creation("team", "invoices")
+    };
+    let create = |request| async { alone.schedules().create_schedule(request).await.map(|a| a.into_inner()) };
+    let first = create(request.clone()).await.unwrap();
+    alone.clock.step_ms(1_200_000);
+    let again = create(request.clone()).await.unwrap();
+    assert_eq!(again.uid, first.uid);
+    let late = pb::CreateScheduleRequest { request_id: "r2".into(), ..request };
+    assert_eq!(fields(&create(late).await.unwrap_err()), ["schedule.timing.include[0].at_time"]);
+
+    let described = pb::Schedule { description: "x".into(), ..Default::default() };
+    let described = |id: &str| pb::UpdateScheduleRequest {
+        request_id: id.into(),
+        ..masked(described.clone(), &["description"])
+    };
+    let update = |request| async { alone.schedules().update_schedule(request).await.map(|a| a.into_inner()) };
+    let first = update(described("r3")).await.unwrap();
+    alone.delete(NAME).await;
+    let again = update(described("r3")).await.unwrap();
+    assert_eq!((again.uid, again.description.as_str()), (first.uid, "x"));
+    let refused = update(described("r4")).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::NotFound, "SCHEDULE_NOT_FOUND".into()));
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_update_changes_the_masked_fields_and_nothing_else() {
     let alone = Alone::start().await;
     let created = alone.create("team", "invoices").await;
