@@ -242,7 +242,9 @@ fn advice(request_id: Option<&str>) -> String {
 /// The words of codes that have no variant of their own.
 fn code_words(code: Code) -> &'static str {
     match code {
-        Code::Unimplemented => "the node does not know this call, its release may be older",
+        Code::Unimplemented => {
+            "the node does not know this call, its release may be older or this is not its API port"
+        }
         Code::Internal | Code::DataLoss => "the node failed, its log says more",
         Code::Cancelled => "the call was cancelled",
         Code::DeadlineExceeded => "the node ran out of time",

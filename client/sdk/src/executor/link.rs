@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::Config;
 use super::leases::Leases;
@@ -124,10 +124,7 @@ impl Link {
 impl Lost {
     /// The refusal in it, when another try cannot change it.
     pub(super) fn is_final(&self) -> bool {
-        matches!(
-            self.status.code(),
-            tonic::Code::InvalidArgument | tonic::Code::PermissionDenied | tonic::Code::Unauthenticated
-        )
+        matches!(self.status.code(), Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated)
     }
 
     pub(super) fn into_status(self) -> Status {
@@ -176,8 +173,18 @@ fn dial(config: &Config, address: Address, leases: &Leases, delay: Duration) -> 
             Ok(opened) => opened,
             Err(_) => Err(Status::unavailable(format!("not welcomed within {limit:?}"))),
         };
-        opened.map_err(|status| Lost { address, status })
+        opened.map_err(|status| Lost { address, status: explained(status) })
     })
+}
+
+/// What answers without knowing executors is usually another port of a node, or another server.
+fn explained(status: Status) -> Status {
+    if status.code() != Code::Unimplemented {
+        return status;
+    }
+    let words =
+        format!("no executors are taken here, is this the API port of a node? ({})", status.message());
+    Status::unimplemented(words)
 }
 
 async fn open(address: &Address, hello: pb::Hello, limit: Duration) -> Result<Session, Status> {
@@ -213,5 +220,20 @@ fn hello(config: &Config, leases: &Leases) -> pb::Hello {
         slots: config.slots,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         held: leases.named_in_hello(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_that_the_port_may_be_the_wrong_one() {
+        let words = explained(Status::unimplemented("mapped from HTTP status code 404"));
+        assert_eq!(
+            words.message(),
+            "no executors are taken here, is this the API port of a node? (mapped from HTTP status code 404)"
+        );
+        assert_eq!(explained(Status::unavailable("no leader")).message(), "no leader");
     }
 }
