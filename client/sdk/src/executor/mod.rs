@@ -40,7 +40,7 @@ pub use output::{OUTPUT_TAIL_BYTES, OutputTail};
 
 use handler::AnyHandler;
 
-/// Default of [`ExecutorBuilder::grace`]: what Kubernetes gives a pod between SIGTERM and SIGKILL.
+/// Default of [`ExecutorBuilder::grace`]: long enough for most runs that have begun.
 const GRACE: Duration = Duration::from_secs(30);
 /// Limit of connecting and being welcomed. Dialling another node costs less than waiting for a hanging one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -147,6 +147,9 @@ impl ExecutorBuilder {
     }
 
     /// How long running runs may go on after shutdown was asked for, before they are cancelled. Default: 30 s.
+    ///
+    /// Stopping and reporting them takes up to [`ExecutorBuilder::abort_after`] and 6 s more: whoever kills the process
+    /// (Kubernetes does after 30 s by default) must wait for the sum, or the runs become UNKNOWN.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
