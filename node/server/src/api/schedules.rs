@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use belfry_core::command::{RequestKey, Retime};
-use belfry_core::definition::Definition;
+use belfry_core::definition::{Definition, Rule, Timing};
 use belfry_core::run::{RunState, Trigger};
 use belfry_core::schedule::{Counters, Pause};
 use belfry_core::state::MANUAL_WAITING_MAX;
@@ -22,7 +22,7 @@ use super::errors::ApiError;
 use super::mask::Mask;
 use super::pages::{self, Place};
 use super::propose::{Patience, check_revision, request_key, revision};
-use super::violations::Violations;
+use super::violations::{INVALID_FIELD, Violations};
 use super::{Api, Freshness, names};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -104,7 +104,7 @@ impl Api {
     async fn make(&self, creation: Creation) -> Result<pb::Schedule, ApiError> {
         let Creation { key, definition, pause, request, validate_only } = creation;
         let now = self.0.clock.now();
-        let next_fire_at = self.0.timings.next(&definition.timing, now)?;
+        let next_fire_at = self.first_after(&definition.timing, now)?;
         let definition = Arc::new(definition);
         if validate_only {
             self.barrier(Freshness::Linearizable).await?;
@@ -118,6 +118,23 @@ impl Api {
         let action = Action::CreateSchedule { key, uid, definition, next_fire_at, pause };
         let outcome = self.propose(now, request, action).await?;
         self.encode_outcome(outcome)
+    }
+
+    /// The first instant of a timing that is about to be proposed.
+    ///
+    /// An instant that lay in the future when it was read may have passed since; it is refused, because a schedule that
+    /// was accepted and never fires would be silence (LEDGER-1).
+    fn first_after(&self, timing: &Timing, after: UnixMillis) -> Result<Option<UnixMillis>, ApiError> {
+        let next = self.0.timings.next(timing, after)?;
+        match (next, timing.include.as_slice()) {
+            (None, [Rule::At(at)]) => Err(Violations::one(
+                "schedule.timing.include[0].at_time",
+                format_args!("{} has just passed: give a later time", belfry_timing::format_time(at.0)),
+                INVALID_FIELD,
+            )
+            .into()),
+            (next, _) => Ok(next),
+        }
     }
 
     async fn get(
@@ -231,7 +248,7 @@ impl Api {
         } else {
             // Not before the watermark: another leader's clock may have been ahead, and its instants have their rows.
             let after = now.max(current.schedule.watermark);
-            Retime::From(self.0.timings.next(&definition.timing, after)?)
+            Retime::From(self.first_after(&definition.timing, after)?)
         };
         let definition = Arc::new(definition);
         if *validate_only {

@@ -93,8 +93,11 @@ impl LeadershipWatch {
         }
         self.published.send_replace(Leadership::Follower { leader: None });
         // A core that panicked leaves its last metrics as they were: it says so only when it is asked.
-        let asked = self.raft.with_raft_state(|_| ()).await;
-        match asked.and(self.raft.metrics().borrow_watched().running_state.clone()) {
+        let ended = match self.running_state() {
+            Ok(()) => self.raft.with_raft_state(|_| ()).await,
+            ended => ended,
+        };
+        match ended {
             Ok(()) | Err(Fatal::Stopped) => {}
             Err(Fatal::StorageError(error)) => self.faults.raise(Fault::Storage(error.to_string())),
             Err(Fatal::Panicked) => self.faults.raise(Fault::Consensus("it panicked".to_owned())),
@@ -103,8 +106,15 @@ impl LeadershipWatch {
 
     /// Whether the core can still be asked anything. A busy one answers later, which is no end.
     async fn has_ended(&self) -> bool {
+        if self.running_state().is_err() {
+            return true;
+        }
         let asked = self.raft.with_raft_state(|_| ());
         matches!(tokio::time::timeout(self.config.heartbeat_interval, asked).await, Ok(Err(_)))
+    }
+
+    fn running_state(&self) -> Result<(), Fatal<TypeConfig>> {
+        self.raft.metrics().borrow_watched().running_state.clone()
     }
 
     fn look(&self) -> Seen {

@@ -393,3 +393,30 @@ async fn a_page_is_limited_by_its_bytes_too() {
     assert_eq!(sizes, [8, 4]);
     alone.stop().await;
 }
+
+/// LEDGER-1: an instant that passes while it is being accepted is refused or gets its row, never neither.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_accepted_instant_has_its_row() {
+    let alone = Alone::start().await;
+    for number in 0..60_u64 {
+        let at = std::time::SystemTime::now() + std::time::Duration::from_micros(300 + number % 6 * 300);
+        let rule = pb::rule::Rule::AtTime(at.into());
+        let once = pb::Timing { include: vec![pb::Rule { rule: Some(rule) }], time_zone: String::new() };
+        let request = pb::CreateScheduleRequest {
+            schedule: Some(pb::Schedule { timing: Some(once), ..schedule() }),
+            ..creation("team", &format!("once-{number}"))
+        };
+        let Ok(created) = alone.schedules().create_schedule(request).await else { continue };
+        let parent = created.into_inner().name;
+        let rows = || async {
+            let request = pb::ListRunsRequest { parent: parent.clone(), ..Default::default() };
+            alone.runs().list_runs(request).await.unwrap().into_inner().runs
+        };
+        let mut applied = alone.node.replica().applied();
+        while rows().await.is_empty() {
+            let passed = tokio::time::timeout(std::time::Duration::from_secs(20), applied.changed()).await;
+            assert!(passed.is_ok(), "{parent} was accepted and has no row");
+        }
+    }
+    alone.stop().await;
+}
