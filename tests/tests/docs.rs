@@ -129,13 +129,14 @@ impl Dev {
             let mut line = String::new();
             let read = dev.out.read_line(&mut line).unwrap();
             assert!(read > 0, "it ended: {}", fs::read_to_string(folder.join("dev.log")).unwrap());
-            let after = |mark: &str, end: char| {
+            assert!(!line.starts_with("In another terminal"), "it did not say where it listens");
+            let after = |mark: &str, end: &str| {
                 line.split_once(mark).and_then(|(_, rest)| rest.split(end).next()).map(str::to_owned)
             };
-            if let Some(api) = after("node(s) on ", ',') {
+            if let Some(api) = after("belfry on http://", ": ") {
                 dev.api = api;
             }
-            if let Some(admin) = after("curl http://", '/') {
+            if let Some(admin) = after("metrics  http://", "/") {
                 dev.admin = admin;
             }
         }
