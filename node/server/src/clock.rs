@@ -1,4 +1,5 @@
-//! The one clock of the shell. Nothing else reads wall time, so that tests and simulation can step it.
+//! The one clock of the shell. No decision is made by any other, so that tests and simulation can step it; only ULIDs and
+//! the date on a new data folder, which nothing is decided by, are read off the machine.
 
 use std::fmt::Debug;
 use std::sync::Arc;
