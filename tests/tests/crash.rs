@@ -22,6 +22,7 @@ async fn create(client: &Client, name: &str, shell: &str) -> pb::Schedule {
                 })),
             }],
             time_zone: "Europe/Berlin".into(),
+            ..Default::default()
         }),
         target: Some(pb::Target {
             target: Some(pb::target::Target::Command(pb::CommandTarget {

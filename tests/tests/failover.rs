@@ -30,6 +30,7 @@ async fn create_schedules(client: &Client, journal: &Journal) {
                     })),
                 }],
                 time_zone: String::new(),
+                ..Default::default()
             }),
             target: Some(pb::Target {
                 target: Some(pb::target::Target::Command(pb::CommandTarget {

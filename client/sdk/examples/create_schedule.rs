@@ -31,6 +31,7 @@ fn every_minute(handler: &str, payload: &str) -> pb::Schedule {
         timing: Some(pb::Timing {
             include: vec![pb::Rule { rule: Some(pb::rule::Rule::Cron(cron)) }],
             time_zone: "Europe/Berlin".to_owned(),
+            ..Default::default()
         }),
         target: Some(pb::Target { target: Some(pb::target::Target::Handler(target)) }),
         ..Default::default()

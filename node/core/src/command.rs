@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::definition::Definition;
 use crate::ids::{AttemptNo, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis};
-use crate::run::{AttemptResult, Ending, Reason, Report, Run};
+use crate::run::{AttemptResult, Ending, Reason, Report, Resolution, Run};
 use crate::schedule::{Pause, Schedule};
 
 /// One log entry's meaning.
@@ -74,6 +74,8 @@ pub enum Action {
         reason: String,
         /// Who did it.
         actor: String,
+        /// It ends by itself then.
+        until: Option<UnixMillis>,
     },
     /// Ends a pause.
     ResumeSchedule {
@@ -81,13 +83,41 @@ pub enum Action {
         key: ScheduleKey,
         /// Refuse unless this is its revision.
         expected: Option<Revision>,
+        /// What becomes of the instants inside it.
+        missed: ResumeMissed,
+        /// Who did it.
+        actor: Arc<str>,
     },
+    /// Ends pauses whose time is up.
+    EndPauses(Vec<ScheduleId>),
     /// Makes one run, now.
     TriggerSchedule {
         /// Its name.
         key: ScheduleKey,
         /// Who did it.
         actor: Arc<str>,
+        /// What it does when something of the schedule is running already.
+        overlap: TriggerOverlap,
+    },
+    /// Ends a run, or has its executor end it.
+    CancelRun {
+        /// Which.
+        run: RunId,
+        /// Who did it.
+        actor: Arc<str>,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// Says what became of an UNKNOWN run.
+    ResolveRun {
+        /// Which.
+        run: RunId,
+        /// What became of it.
+        resolution: Resolution,
+        /// Who says so.
+        actor: Arc<str>,
+        /// How they know.
+        reason: Arc<str>,
     },
     /// Makes the rows of instants that have come.
     Fire(Vec<FireGroup>),
@@ -103,6 +133,28 @@ pub enum Action {
     Prune(Prune),
     /// Lets commands of a higher level be proposed from here on.
     RaiseFeatureLevel(u32),
+}
+
+/// What becomes of the instants inside a pause. The numbers are those of the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ResumeMissed {
+    /// Nothing more: they are SKIPPED.
+    #[default]
+    Skip = 1,
+    /// One run stands for all of them.
+    Coalesce = 2,
+}
+
+/// What a trigger does when something of its schedule is running. The numbers are those of the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TriggerOverlap {
+    /// It waits, and goes before the runs of the timing.
+    #[default]
+    Wait = 1,
+    /// It begins beside it.
+    Allow = 2,
+    /// It is refused.
+    Refuse = 3,
 }
 
 /// What an edit does to the next instant.
@@ -133,6 +185,32 @@ pub struct Fire {
     pub generation: Generation,
     /// The instant after this one.
     pub next_fire_at: Option<UnixMillis>,
+    /// So long after its nominal time the run is scheduled.
+    pub spread_for: Duration,
+    /// Whether a freeze calendar covers the instant.
+    pub freeze: Freeze,
+}
+
+/// See [`Fire::freeze`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Freeze {
+    /// No.
+    #[default]
+    Open,
+    /// Yes: its row is SKIPPED.
+    Frozen,
+}
+
+impl Fire {
+    /// A fire at its nominal time.
+    pub fn new(schedule: ScheduleId, generation: Generation, next_fire_at: Option<UnixMillis>) -> Self {
+        Self { schedule, generation, next_fire_at, spread_for: Duration::ZERO, freeze: Freeze::Open }
+    }
+
+    /// Whether it says no more than [`Fire::new`] takes.
+    pub fn is_plain(&self) -> bool {
+        self.spread_for.is_zero() && self.freeze == Freeze::Open
+    }
 }
 
 /// Begins asked for by one executor.
@@ -162,8 +240,20 @@ pub struct Completion {
     pub token: FencingToken,
     /// How it went.
     pub result: AttemptResult,
+    /// Whether the executor thinks that trying again may help.
+    pub retryable: Retryable,
     /// What else there is to say.
     pub report: Report,
+}
+
+/// See [`Completion::retryable`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Retryable {
+    /// It may.
+    #[default]
+    Perhaps,
+    /// It is useless, whatever the policy.
+    Never,
 }
 
 /// A lease whose executor vanished, or overran.
@@ -224,7 +314,7 @@ pub enum Outcome {
     Begun(Vec<BeginResult>),
     /// Of completions, in the order they were reported.
     Completed(Vec<CompletionResult>),
-    /// Number of runs whose lease or start expired.
+    /// Number of runs whose lease or start expired, or of pauses that ended.
     Expired(u32),
     /// Number of records dropped.
     Pruned(u32),
@@ -321,6 +411,24 @@ pub enum Rejection {
         /// How many.
         waiting: usize,
     },
+    /// A trigger that wants to run alone found company.
+    #[error("{key} has runs that wait or run already")]
+    Busy {
+        /// The name.
+        key: ScheduleKey,
+    },
+    /// No such run.
+    #[error("no run {run}: the ledger has dropped it")]
+    RunNotFound {
+        /// Its handle.
+        run: RunId,
+    },
+    /// Only a run whose outcome is unknown can be resolved.
+    #[error("the run is {state}: only a run that is UNKNOWN can be resolved")]
+    NotUnknown {
+        /// Where it is.
+        state: &'static str,
+    },
     /// The command contradicts itself: a bug in its proposer.
     #[error("malformed command: {why}")]
     Malformed {
@@ -334,4 +442,6 @@ pub enum Rejection {
 pub enum Effect {
     /// Offer this run to an executor.
     Offer(RunId),
+    /// Tell the executor of this run to end it.
+    Cancel(RunId),
 }

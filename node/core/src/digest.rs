@@ -99,6 +99,17 @@ impl Canonical {
         values.fold(out, write)
     }
 
+    /// Adds a field that came with a later feature level, unless it says nothing: records without it keep their digest.
+    #[must_use]
+    pub fn unless_default<T: Default + PartialEq>(
+        self,
+        tag: u64,
+        value: T,
+        write: impl FnOnce(Self, T) -> Self,
+    ) -> Self {
+        if value == T::default() { self } else { write(self.number(tag), value) }
+    }
+
     /// The digest of what was written.
     pub fn digest(&self) -> Digest {
         Digest::of_bytes(&self.0)

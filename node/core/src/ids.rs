@@ -47,6 +47,11 @@ counter! {
     FencingToken
 }
 
+counter! {
+    /// Number of a backfill: counted up, never reused.
+    BackfillId
+}
+
 /// Number of an attempt of a run, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct AttemptNo(pub u32);

@@ -12,10 +12,10 @@
 //!
 //! Invariants kept here (the ids are repeated by assertions and tests):
 //! - RUN-1: one row per (schedule, nominal time).
-//! - RUN-2: at most one lease per row.
+//! - RUN-2: at most one lease per row, except by an explicit retry policy.
 //! - RUN-3: fencing tokens strictly increase.
 //! - RUN-4: rows move only along [`run::RunState::after`]; ended rows never change, except UNKNOWN by a late completion
-//!   with the right token.
+//!   with the right token or by an operator.
 //! - LEDGER-1: every instant up to a schedule's watermark has its row.
 //! - LEDGER-2: pausing and editing create no start and lose no instant.
 //! - APPLY-1: same log, same state.
@@ -32,7 +32,8 @@ pub mod state;
 pub use command::{Action, Applied, Command, Effect, Outcome, Rejection};
 pub use definition::Definition;
 pub use ids::{
-    AttemptNo, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
+    AttemptNo, BackfillId, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId, ScheduleKey,
+    UnixMillis,
 };
 pub use run::{Run, RunState};
 pub use schedule::Schedule;
@@ -42,4 +43,7 @@ pub use state::State;
 ///
 /// A command kind of a later level is proposed only once every member of the cluster understands it; the level in force
 /// is part of the replicated state.
-pub const FEATURE_LEVEL: u32 = 1;
+///
+/// - 1: the first release.
+/// - 2: the full model of schedules: unions, calendars, spread, all policies, retries, cancellation, backfills.
+pub const FEATURE_LEVEL: u32 = 2;

@@ -1,11 +1,12 @@
 //! A run: one row of the ledger, and the total function that knows all of its moves.
 //!
 //! ```text
-//!              ┌────────────── NotStarted (handed back) ────────────┐
-//!              ▼                                                    │
-//!  created ─► DUE ──── Begin ───► RUNNING ──── Completed ──► SUCCEEDED │ FAILED │ TIMED_OUT
-//!     │        │                     └───────── LeaseLost ──► UNKNOWN ── late completion ──┘
-//!     │        └─ Merge ─► MERGED · Expire ─► EXPIRED · Cancel ─► CANCELLED
+//!              ┌────── NotStarted (handed back) · Retry (failed, or lost under RETRY) ──────┐
+//!              ▼                                                                            │
+//!  created ─► DUE ──── Begin ───► RUNNING ──── Completed ──► SUCCEEDED │ FAILED │ TIMED_OUT │ CANCELLED
+//!     │        │                     ├───────── LeaseLost ──► UNKNOWN ── late completion, Resolve ──┘
+//!     │        │                     └───────── Fail ───────► FAILED
+//!     │        └─ Merge ─► MERGED · Expire ─► EXPIRED · Cancel ─► CANCELLED · Skip ─► SKIPPED
 //!     └─ SKIPPED
 //! ```
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::ids::{AttemptNo, FencingToken, Generation, RunId, ScheduleId, UnixMillis};
+use crate::ids::{AttemptNo, BackfillId, FencingToken, Generation, RunId, ScheduleId, UnixMillis};
 
 /// A row of the ledger.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +28,8 @@ pub struct Run {
     pub generation: Generation,
     /// The instant that the timing names: the run's identity within its schedule.
     pub nominal_at: UnixMillis,
+    /// When it should begin: the nominal time and its spread.
+    pub scheduled_at: UnixMillis,
     /// What made it.
     pub trigger: Trigger,
     /// Who triggered it by hand; empty otherwise.
@@ -39,15 +42,75 @@ pub struct Run {
     pub merged_count: u32,
     /// Attempts begun so far.
     pub attempt: AttemptNo,
+    /// Runs beside whatever else is running.
+    pub beside: bool,
+    /// Set once its cancellation was asked for.
+    pub cancel: Option<Box<Cancellation>>,
+    /// Set once an operator said what became of it.
+    pub resolution: Option<Box<Verdict>>,
     /// Where it is.
     pub state: RunState,
 }
 
 impl Run {
-    /// When it should begin.
-    pub fn scheduled_at(&self) -> UnixMillis {
-        self.nominal_at
+    /// Why it is where it is, or why it began late.
+    pub fn reason(&self) -> Option<Reason> {
+        match &self.resolution {
+            Some(_) => Some(Reason::Resolved),
+            None => self.state.reason(),
+        }
     }
+
+    /// The earliest instant at which it may begin.
+    pub fn not_before(&self) -> UnixMillis {
+        match &self.state {
+            RunState::Due { retry: Some(retry), .. } => retry.not_before,
+            RunState::Due { retry: None, .. } | RunState::Running(_) | RunState::Ended { .. } => {
+                self.scheduled_at
+            }
+        }
+    }
+
+    /// Its part of its schedule's ledger.
+    pub fn series(&self) -> Series {
+        self.trigger.series()
+    }
+}
+
+/// What somebody decided about a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// Who.
+    pub actor: Arc<str>,
+    /// In their words.
+    pub reason: Arc<str>,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// That a run shall end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cancellation {
+    /// [`Reason::CancelRequested`] or [`Reason::Replaced`].
+    pub cause: Reason,
+    /// Who asked for it.
+    pub verdict: Verdict,
+}
+
+/// Part of a schedule's ledger: within each, a nominal time is there once (RUN-1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Series {
+    /// Rows of the timing.
+    Timing,
+    /// Triggers by hand, and resumes.
+    Manual,
+    /// Rows of a backfill.
+    Backfill(BackfillId),
+}
+
+impl Series {
+    /// After every other.
+    pub const LAST: Self = Self::Backfill(BackfillId(u64::MAX));
 }
 
 /// What made a run.
@@ -59,6 +122,21 @@ pub enum Trigger {
     CatchUp,
     /// A person or a program.
     Manual,
+    /// A backfill.
+    Backfill(BackfillId),
+    /// A resume, for the instants of the pause.
+    Resume,
+}
+
+impl Trigger {
+    /// The part of the ledger that runs of this trigger belong to.
+    pub fn series(self) -> Series {
+        match self {
+            Trigger::Timer | Trigger::CatchUp => Series::Timing,
+            Trigger::Manual | Trigger::Resume => Series::Manual,
+            Trigger::Backfill(id) => Series::Backfill(id),
+        }
+    }
 }
 
 /// Why a run is where it is, or why it began late. The numbers are those of the wire.
@@ -80,6 +158,24 @@ pub enum Reason {
     StartDeadline = 7,
     /// The schedule was deleted.
     ScheduleDeleted = 8,
+    /// A freeze calendar covered its instant.
+    Blackout = 9,
+    /// Missed, and the misfire policy does not make up for it.
+    Misfire = 10,
+    /// As many runs waited as may.
+    BufferFull = 11,
+    /// Somebody cancelled it.
+    CancelRequested = 12,
+    /// A newer instant took its place.
+    Replaced = 13,
+    /// The former attempt failed.
+    RetryBackoff = 14,
+    /// The schedule has begun as many runs as it may.
+    MaxRuns = 15,
+    /// An operator said what became of it.
+    Resolved = 16,
+    /// Its backfill was cancelled.
+    BackfillCancelled = 17,
 }
 
 /// Where a run is. Each state carries exactly the data that it has.
@@ -89,6 +185,8 @@ pub enum RunState {
     Due {
         /// The first thing that kept it from being offered, if anything did.
         held: Option<Reason>,
+        /// Set after an attempt that did not succeed and will be followed by another.
+        retry: Option<Retrying>,
     },
     /// An executor holds the lease.
     Running(Lease),
@@ -101,6 +199,17 @@ pub enum RunState {
         /// Its last lease, if it ever began.
         lease: Option<Lease>,
     },
+}
+
+/// A run between two attempts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retrying {
+    /// The next attempt may begin then.
+    pub not_before: UnixMillis,
+    /// The former attempt.
+    pub lease: Lease,
+    /// What became of it: [`Reason::RetryBackoff`] if its executor reported a failure, else why it was lost.
+    pub cause: Reason,
 }
 
 /// The committed right of one executor to execute one attempt.
@@ -121,8 +230,8 @@ pub struct Lease {
 pub enum Ending {
     /// The executor reported success.
     Succeeded,
-    /// The executor reported failure.
-    Failed,
+    /// The executor reported failure, or something else is as good as one.
+    Failed(Option<Reason>),
     /// The executor killed it at its timeout.
     TimedOut,
     /// It may have run: nobody can say.
@@ -147,7 +256,7 @@ impl Ending {
     pub fn name(&self) -> &'static str {
         match self {
             Ending::Succeeded => "SUCCEEDED",
-            Ending::Failed => "FAILED",
+            Ending::Failed(_) => "FAILED",
             Ending::TimedOut => "TIMED_OUT",
             Ending::Unknown(_) => "UNKNOWN",
             Ending::Skipped(_) => "SKIPPED",
@@ -169,6 +278,8 @@ pub enum AttemptResult {
     TimedOut,
     /// User code did not begin: the lease is handed back.
     NotStarted,
+    /// It ended because it was told to.
+    Cancelled,
 }
 
 /// What can happen to a run.
@@ -180,14 +291,35 @@ pub enum RunEvent {
     Begin(Lease),
     /// The executor with this token reports.
     Complete(FencingToken, AttemptResult),
+    /// The executor with this token reports that it ended the attempt because it was told to.
+    CompleteCancelled(FencingToken, Reason),
+    /// The attempt with this token did not succeed; another may follow from this instant on.
+    Retry(FencingToken, UnixMillis, Reason),
     /// The executor with this token vanished, or overran its timeout.
     LoseLease(FencingToken, Reason),
+    /// Likewise, and that counts as a failure.
+    Fail(FencingToken, Reason),
+    /// An operator says what became of it.
+    Resolve(Resolution),
     /// A newer run takes its place.
     Merge(RunId),
     /// Its start deadline passed.
     Expire,
     /// It is taken back.
     Cancel(Reason),
+    /// It is not run, by policy.
+    Skip(Reason),
+}
+
+/// What an operator knows of an UNKNOWN run. The numbers are those of the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resolution {
+    /// It did its work.
+    Succeeded = 1,
+    /// It ran and did not do its work.
+    Failed = 2,
+    /// It did nothing at all.
+    DidNotRun = 3,
 }
 
 /// A move that does not exist: the row stays as it is.
@@ -205,25 +337,54 @@ impl RunState {
     pub fn after(&self, event: &RunEvent, now: UnixMillis) -> Result<RunState, IllegalTransition> {
         let ended = |ending, lease| RunState::Ended { ending, at: now, lease };
         match (self, event) {
-            (RunState::Due { held }, RunEvent::Hold(reason)) => {
-                Ok(RunState::Due { held: held.or(Some(*reason)) })
+            (RunState::Due { held, retry }, RunEvent::Hold(reason)) => {
+                Ok(RunState::Due { held: held.or(Some(*reason)), retry: retry.clone() })
             }
             (RunState::Due { .. }, RunEvent::Begin(lease)) => Ok(RunState::Running(lease.clone())),
-            (RunState::Due { held }, RunEvent::Merge(into)) => {
+            (RunState::Due { held, retry: None }, RunEvent::Merge(into)) => {
                 let reason = held.unwrap_or(Reason::NoExecutor);
                 Ok(ended(Ending::Merged { into: *into, reason }, None))
             }
-            (RunState::Due { .. }, RunEvent::Expire) => Ok(ended(Ending::Expired, None)),
-            (RunState::Due { .. }, RunEvent::Cancel(reason)) => Ok(ended(Ending::Cancelled(*reason), None)),
+            (RunState::Due { retry: None, .. }, RunEvent::Expire) => Ok(ended(Ending::Expired, None)),
+            (RunState::Due { retry: None, .. }, RunEvent::Skip(reason)) => {
+                Ok(ended(Ending::Skipped(*reason), None))
+            }
+            (RunState::Due { retry, .. }, RunEvent::Cancel(reason)) => {
+                let lease = retry.as_ref().map(|retry| retry.lease.clone());
+                Ok(ended(Ending::Cancelled(*reason), lease))
+            }
+            // Its executor was believed lost, and knows best, as long as nobody else has begun.
+            (RunState::Due { retry: Some(retry), .. }, RunEvent::Complete(token, result))
+                if retry.is_lost() && retry.lease.token == *token =>
+            {
+                match settled(*result) {
+                    Some(ending) => Ok(ended(ending, Some(retry.lease.clone()))),
+                    None => Err(IllegalTransition { from: self.name(), event: event.name() }),
+                }
+            }
 
             (RunState::Running(lease), RunEvent::Complete(token, result)) if lease.token == *token => {
                 Ok(match settled(*result) {
                     Some(ending) => ended(ending, Some(lease.clone())),
-                    None => RunState::Due { held: Some(Reason::NoExecutor) },
+                    None => RunState::Due { held: Some(Reason::NoExecutor), retry: None },
                 })
+            }
+            (RunState::Running(lease), RunEvent::CompleteCancelled(token, reason))
+                if lease.token == *token =>
+            {
+                Ok(ended(Ending::Cancelled(*reason), Some(lease.clone())))
+            }
+            (RunState::Running(lease), RunEvent::Retry(token, not_before, cause))
+                if lease.token == *token =>
+            {
+                let retry = Retrying { not_before: *not_before, lease: lease.clone(), cause: *cause };
+                Ok(RunState::Due { held: Some(*cause), retry: Some(retry) })
             }
             (RunState::Running(lease), RunEvent::LoseLease(token, reason)) if lease.token == *token => {
                 Ok(ended(Ending::Unknown(*reason), Some(lease.clone())))
+            }
+            (RunState::Running(lease), RunEvent::Fail(token, reason)) if lease.token == *token => {
+                Ok(ended(Ending::Failed(Some(*reason)), Some(lease.clone())))
             }
 
             // The executor came back after its lease was lost, with the right token: it knows best. A late hand-back
@@ -233,6 +394,18 @@ impl RunState {
                 RunEvent::Complete(token, result),
             ) if lease.token == *token => {
                 Ok(ended(settled(*result).unwrap_or(Ending::Skipped(*reason)), Some(lease.clone())))
+            }
+            (
+                RunState::Ended { ending: Ending::Unknown(_), lease: Some(lease), .. },
+                RunEvent::CompleteCancelled(token, reason),
+            ) if lease.token == *token => Ok(ended(Ending::Cancelled(*reason), Some(lease.clone()))),
+            (RunState::Ended { ending: Ending::Unknown(_), lease, .. }, RunEvent::Resolve(resolution)) => {
+                let ending = match resolution {
+                    Resolution::Succeeded => Ending::Succeeded,
+                    Resolution::Failed => Ending::Failed(Some(Reason::Resolved)),
+                    Resolution::DidNotRun => Ending::Skipped(Reason::Resolved),
+                };
+                Ok(ended(ending, lease.clone()))
             }
 
             (from, event) => Err(IllegalTransition { from: from.name(), event: event.name() }),
@@ -251,7 +424,7 @@ impl RunState {
     /// Why it is where it is, or why it began late.
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            RunState::Due { held } => *held,
+            RunState::Due { held, .. } => *held,
             RunState::Running(lease) => lease.late,
             RunState::Ended { ending, lease, .. } => match ending {
                 Ending::Unknown(reason) | Ending::Skipped(reason) | Ending::Cancelled(reason) => {
@@ -259,7 +432,10 @@ impl RunState {
                 }
                 Ending::Merged { reason, .. } => Some(*reason),
                 Ending::Expired => Some(Reason::StartDeadline),
-                Ending::Succeeded | Ending::Failed | Ending::TimedOut => lease.as_ref().and_then(|l| l.late),
+                Ending::Failed(Some(reason)) => Some(*reason),
+                Ending::Succeeded | Ending::Failed(None) | Ending::TimedOut => {
+                    lease.as_ref().and_then(|l| l.late)
+                }
             },
         }
     }
@@ -267,7 +443,7 @@ impl RunState {
     /// The lease it has or had.
     pub fn lease(&self) -> Option<&Lease> {
         match self {
-            RunState::Due { .. } => None,
+            RunState::Due { retry, .. } => retry.as_ref().map(|retry| &retry.lease),
             RunState::Running(lease) => Some(lease),
             RunState::Ended { lease, .. } => lease.as_ref(),
         }
@@ -294,9 +470,17 @@ impl RunState {
 fn settled(result: AttemptResult) -> Option<Ending> {
     match result {
         AttemptResult::Succeeded => Some(Ending::Succeeded),
-        AttemptResult::Failed => Some(Ending::Failed),
+        // Told to end by nobody that we know of: it did not do its work.
+        AttemptResult::Failed | AttemptResult::Cancelled => Some(Ending::Failed(None)),
         AttemptResult::TimedOut => Some(Ending::TimedOut),
         AttemptResult::NotStarted => None,
+    }
+}
+
+impl Retrying {
+    /// Whether nobody said what became of the former attempt.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.cause, Reason::LeaseLost | Reason::AttemptTimeout)
     }
 }
 
@@ -306,7 +490,11 @@ impl RunEvent {
         match self {
             RunEvent::Hold(_) => "be held",
             RunEvent::Begin(_) => "begin",
-            RunEvent::Complete(..) => "complete",
+            RunEvent::Complete(..) | RunEvent::CompleteCancelled(..) => "complete",
+            RunEvent::Retry(..) => "be retried",
+            RunEvent::Fail(..) => "fail",
+            RunEvent::Resolve(_) => "be resolved",
+            RunEvent::Skip(_) => "be skipped",
             RunEvent::LoseLease(..) => "lose its lease",
             RunEvent::Merge(_) => "be merged",
             RunEvent::Expire => "expire",
@@ -327,6 +515,15 @@ impl Reason {
             Reason::AttemptTimeout,
             Reason::StartDeadline,
             Reason::ScheduleDeleted,
+            Reason::Blackout,
+            Reason::Misfire,
+            Reason::BufferFull,
+            Reason::CancelRequested,
+            Reason::Replaced,
+            Reason::RetryBackoff,
+            Reason::MaxRuns,
+            Reason::Resolved,
+            Reason::BackfillCancelled,
         ]
         .into_iter()
         .find(|reason| *reason as u32 == number)

@@ -51,6 +51,11 @@ impl Schedule {
     pub fn definition_of(&self, generation: Generation) -> &Arc<Definition> {
         self.retired.get(&generation).unwrap_or(&self.definition)
     }
+
+    /// Whether as many runs of the timing have begun as may.
+    pub fn is_exhausted(&self) -> bool {
+        self.definition.max_runs.is_some_and(|max| self.counters.begun >= max)
+    }
 }
 
 /// Why, by whom and since when a schedule is paused.
@@ -62,6 +67,22 @@ pub struct Pause {
     pub actor: String,
     /// Instants after this become SKIPPED.
     pub paused_at: UnixMillis,
+    /// Instants from this one on do not: the pause ends by itself.
+    pub until: Option<UnixMillis>,
+    /// Instants that became SKIPPED in it so far.
+    pub skipped: u64,
+}
+
+impl Pause {
+    /// Whether an instant lies inside.
+    pub fn covers(&self, nominal_at: UnixMillis) -> bool {
+        nominal_at > self.paused_at && self.until.is_none_or(|until| nominal_at < until)
+    }
+
+    /// Whether it still keeps runs from beginning.
+    pub fn holds(&self, now: UnixMillis) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// How the runs of a schedule ended, since its creation: rows may go, these stay.
@@ -77,4 +98,8 @@ pub struct Counters {
     pub last_success: Option<(RunId, UnixMillis)>,
     /// The last failure: retention keeps its row.
     pub last_failure: Option<(RunId, UnixMillis)>,
+    /// Runs in a row, up to the last one, that were FAILED, TIMED_OUT or UNKNOWN.
+    pub consecutive_failures: u32,
+    /// Runs of the timing that have begun.
+    pub begun: u64,
 }

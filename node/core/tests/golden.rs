@@ -12,10 +12,14 @@ use std::time::Duration;
 
 use belfry_core::command::{
     Action, Applied, Begin, BeginGroup, BeginResult, Command, Completion, CompletionResult, Effect, Fire,
-    FireGroup, LeaseLoss, Outcome, Prune, RequestKey, Retime,
+    FireGroup, Freeze, LeaseLoss, Outcome, Prune, RequestKey, ResumeMissed, Retime, Retryable,
+    TriggerOverlap,
 };
-use belfry_core::definition::{Definition, Policies, Rule, Target, Timing};
-use belfry_core::run::{AttemptResult, Ending, Reason, Report, Run, RunState, Trigger};
+use belfry_core::definition::{
+    CompletionAction, Definition, MisfirePolicy, OverlapPolicy, Policies, Retry, Rule, Target, Timing,
+    UnknownOutcomePolicy,
+};
+use belfry_core::run::{AttemptResult, Ending, Reason, Report, Resolution, Run, RunState, Trigger};
 use belfry_core::schedule::{Pause, Schedule};
 use belfry_core::state::{BlockId, Record};
 use belfry_core::{
@@ -155,6 +159,8 @@ impl World {
                     reason: (*reason).into(),
                     actor: "ops".into(),
                     paused_at: UnixMillis::default(),
+                    until: None,
+                    skipped: 0,
                 }),
             },
             "update" => Action::UpdateSchedule {
@@ -173,9 +179,46 @@ impl World {
                 expected,
                 reason: words.options["reason"].into(),
                 actor: "ops".into(),
+                until: instant(words.options.get("until")),
             },
-            "resume" => Action::ResumeSchedule { key: key(name), expected },
-            "trigger" => Action::TriggerSchedule { key: key(name), actor: "ops".into() },
+            "resume" => Action::ResumeSchedule {
+                key: key(name),
+                expected,
+                missed: match words.options.get("missed") {
+                    Some(&"coalesce") => ResumeMissed::Coalesce,
+                    Some(other) => panic!("unknown choice {other}"),
+                    None => ResumeMissed::Skip,
+                },
+                actor: "ops".into(),
+            },
+            "end-pauses" => Action::EndPauses(vec![self.schedules[name]]),
+            "trigger" => Action::TriggerSchedule {
+                key: key(name),
+                actor: "ops".into(),
+                overlap: match words.options.get("beside") {
+                    Some(&"allow") => TriggerOverlap::Allow,
+                    Some(&"refuse") => TriggerOverlap::Refuse,
+                    Some(other) => panic!("unknown choice {other}"),
+                    None => TriggerOverlap::Wait,
+                },
+            },
+            "cancel" => Action::CancelRun {
+                run: run_id(name),
+                actor: "ops".into(),
+                reason: words.options["reason"].into(),
+            },
+            // resolve #1 succeeded reason=seen
+            "resolve" => Action::ResolveRun {
+                run: run_id(name),
+                resolution: match words.words[3] {
+                    "succeeded" => Resolution::Succeeded,
+                    "failed" => Resolution::Failed,
+                    "did-not-run" => Resolution::DidNotRun,
+                    other => panic!("unknown resolution {other}"),
+                },
+                actor: "ops".into(),
+                reason: words.options["reason"].into(),
+            },
             // fire NAME@10->20 NAME@20->never
             "fire" => Action::Fire(words.words[2..].iter().map(|word| self.fire(word)).collect()),
             // begin EXECUTOR #1.1
@@ -198,7 +241,12 @@ impl World {
                     "failed" => AttemptResult::Failed,
                     "timed-out" => AttemptResult::TimedOut,
                     "not-started" => AttemptResult::NotStarted,
+                    "cancelled" => AttemptResult::Cancelled,
                     other => panic!("unknown result {other}"),
+                },
+                retryable: match words.options.get("retryable") {
+                    Some(_) => Retryable::Never,
+                    None => Retryable::Perhaps,
                 },
                 report: Report {
                     exit_code: words.options.get("exit").map(|code| code.parse().unwrap()),
@@ -228,7 +276,14 @@ impl World {
         let id = self.schedules[name];
         let current = self.state.schedule(id).map(|schedule| schedule.generation);
         let generation = generation.parse().map(belfry_core::Generation).ok().or(current).unwrap_or_default();
-        let fire = Fire { schedule: id, generation, next_fire_at: instant(Some(&next)) };
+        // NAME@10->20+5 is spread by 5 seconds, NAME@10->20* is under a freeze.
+        let (next, freeze) = match next.strip_suffix('*') {
+            Some(next) => (next, Freeze::Frozen),
+            None => (next, Freeze::Open),
+        };
+        let (next, spread) = next.split_once('+').unwrap_or((next, "0"));
+        let spread_for = Duration::from_secs(spread.parse().unwrap());
+        let fire = Fire { schedule: id, generation, next_fire_at: instant(Some(&next)), spread_for, freeze };
         FireGroup { nominal_at: at(nominal), fires: vec![fire] }
     }
 
@@ -248,22 +303,63 @@ impl World {
 }
 
 fn definition(words: &Words<'_>) -> Definition {
+    let every = words.seconds("every").unwrap_or(Duration::from_secs(10));
+    let rule = match words.seconds("delay") {
+        Some(delay) => Rule::FixedDelay(delay),
+        None => Rule::Interval { every, phase: Duration::ZERO },
+    };
+    let mut timing = Timing::of(vec![rule], "UTC");
+    timing.end_at = instant(words.options.get("end"));
+    let payload = words.options.get("payload").copied().unwrap_or_default();
+    let target = Target { handler: "command".into(), payload: payload.as_bytes().to_vec().into() };
     Definition {
-        timing: Timing {
-            include: vec![Rule::Interval {
-                every: words.seconds("every").unwrap_or(Duration::from_secs(10)),
-                phase: Duration::ZERO,
-            }],
-            time_zone: "UTC".into(),
+        policies: policies(words),
+        max_runs: words.options.get("max-runs").map(|max| max.parse().unwrap()),
+        completion: if words.options.contains_key("then-delete") {
+            CompletionAction::Delete
+        } else {
+            CompletionAction::Keep
         },
-        target: Target {
-            handler: "command".into(),
-            payload: words.options.get("payload").copied().unwrap_or_default().as_bytes().to_vec().into(),
-        },
-        policies: Policies { start_deadline: words.seconds("deadline"), ..Policies::default() },
-        pool: "default".into(),
-        labels: BTreeMap::new(),
         description: words.options.get("description").copied().unwrap_or_default().into(),
+        ..Definition::new(timing, target)
+    }
+}
+
+fn policies(words: &Words<'_>) -> Policies {
+    let option = |name: &str| words.options.get(name).copied();
+    let number = |name: &str, default: u32| option(name).map_or(default, |value| value.parse().unwrap());
+    let window = |seconds| words.seconds("window").unwrap_or(Duration::from_secs(seconds));
+    Policies {
+        start_deadline: words.seconds("deadline"),
+        overlap: match option("overlap").unwrap_or("hold-one") {
+            "hold-one" => OverlapPolicy::HoldOne,
+            "skip" => OverlapPolicy::Skip,
+            "buffer-all" => OverlapPolicy::BufferAll { waiting_max: number("limit", 100) },
+            "allow" => OverlapPolicy::Allow { running_max: number("limit", 10) },
+            "cancel-running" => OverlapPolicy::CancelRunning,
+            other => panic!("unknown overlap policy {other}"),
+        },
+        misfire: match option("misfire").unwrap_or("coalesce") {
+            "coalesce" => MisfirePolicy::Coalesce,
+            "skip" => MisfirePolicy::Skip { window: window(60) },
+            "fire-all" => MisfirePolicy::FireAll { window: window(86_400), count_max: number("count", 100) },
+            other => panic!("unknown misfire policy {other}"),
+        },
+        unknown_outcome: match option("unknown").unwrap_or("hold") {
+            "hold" => UnknownOutcomePolicy::Hold,
+            "retry" => UnknownOutcomePolicy::Retry,
+            "pause" => UnknownOutcomePolicy::Pause,
+            "fail" => UnknownOutcomePolicy::Fail,
+            other => panic!("unknown policy {other}"),
+        },
+        retry: Retry {
+            max_attempts: number("attempts", 1),
+            initial_backoff: words.seconds("backoff").unwrap_or(Duration::from_secs(10)),
+            non_retryable_codes: option("useless").iter().map(|code| code.parse().unwrap()).collect(),
+            ..Retry::default()
+        },
+        pause_after_failures: option("pause-after").map(|count| count.parse().unwrap()),
+        ..Policies::default()
     }
 }
 
@@ -307,6 +403,7 @@ fn render(applied: &Applied) -> String {
     for effect in &applied.effects {
         match effect {
             Effect::Offer(run) => writeln!(out, "  ! offer #{run}").unwrap(),
+            Effect::Cancel(run) => writeln!(out, "  ! cancel #{run}").unwrap(),
         }
     }
     out
@@ -323,6 +420,12 @@ fn render_schedule(schedule: &Schedule) -> String {
     );
     if let Some(pause) = &schedule.pause {
         write!(out, " paused since {} ({})", show(pause.paused_at), pause.reason).unwrap();
+        if let Some(until) = pause.until {
+            write!(out, " until {}", show(until)).unwrap();
+        }
+        if pause.skipped > 0 {
+            write!(out, " skipped={}", pause.skipped).unwrap();
+        }
     }
     if schedule.catching_up {
         out.push_str(" catching up");
@@ -343,13 +446,18 @@ fn render_schedule(schedule: &Schedule) -> String {
 
 fn render_run(run: &Run) -> String {
     let mut out = format!("run {} of {}: {}", run.id, show(run.nominal_at), run.state.name());
-    if let Some(reason) = run.state.reason() {
+    if let Some(reason) = run.reason() {
         write!(out, " because {reason:?}").unwrap();
     }
     match run.trigger {
         Trigger::Timer => {}
         Trigger::CatchUp => out.push_str(", catch-up"),
         Trigger::Manual => out.push_str(", by hand"),
+        Trigger::Resume => out.push_str(", by a resume"),
+        Trigger::Backfill(id) => write!(out, ", by backfill {id}").unwrap(),
+    }
+    if run.scheduled_at != run.nominal_at {
+        write!(out, ", scheduled {}", show(run.scheduled_at)).unwrap();
     }
     if run.generation.0 != 1 {
         write!(out, ", generation {}", run.generation).unwrap();
@@ -365,6 +473,15 @@ fn render_run(run: &Run) -> String {
     }
     if run.attempt.0 > 1 {
         write!(out, ", attempt {}", run.attempt.0).unwrap();
+    }
+    if let RunState::Due { retry: Some(retry), .. } = &run.state {
+        write!(out, ", again from {}", show(retry.not_before)).unwrap();
+    }
+    if let Some(cancel) = &run.cancel {
+        write!(out, ", cancelled by {} ({})", cancel.verdict.actor, cancel.verdict.reason).unwrap();
+    }
+    if let Some(resolution) = &run.resolution {
+        write!(out, ", resolved by {} ({})", resolution.actor, resolution.reason).unwrap();
     }
     out
 }

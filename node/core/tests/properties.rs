@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_core::command::{
-    Action, Begin, BeginGroup, BeginResult, Command, Completion, Fire, FireGroup, LeaseLoss, Outcome, Prune,
-    RequestKey, Retime,
+    Action, Begin, BeginGroup, BeginResult, Command, Completion, Fire, FireGroup, Freeze, LeaseLoss, Outcome,
+    Prune, RequestKey, ResumeMissed, Retime, Retryable, TriggerOverlap,
 };
-use belfry_core::definition::{Definition, Policies, Rule, Target, Timing};
-use belfry_core::run::{AttemptResult, Reason, Report, RunState};
+use belfry_core::definition::{
+    CompletionAction, Definition, MisfirePolicy, OverlapPolicy, Policies, Retry, Rule, Target, Timing,
+    UnknownOutcomePolicy,
+};
+use belfry_core::run::{AttemptResult, Reason, Report, Resolution, RunState, Series};
 use belfry_core::schedule::Pause;
 use belfry_core::{
     AttemptNo, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId, ScheduleKey, State,
@@ -22,19 +25,59 @@ use proptest::prelude::*;
 /// Instants are whole seconds and every schedule fires every second, so that what is expected can be counted.
 const SECOND: i64 = 1000;
 
-fn definition(payload: u8, deadline: Option<u64>) -> Arc<Definition> {
-    let every = Duration::from_secs(1);
-    Arc::new(Definition {
-        timing: Timing {
-            include: vec![Rule::Interval { every, phase: Duration::ZERO }],
-            time_zone: "UTC".into(),
-        },
-        target: Target { handler: "h".into(), payload: vec![payload].into() },
-        policies: Policies { start_deadline: deadline.map(Duration::from_secs), ..Policies::default() },
-        pool: "default".into(),
-        labels: BTreeMap::new(),
-        description: String::new(),
+/// Fires every second, whatever its rules.
+fn definition() -> impl Strategy<Value = Arc<Definition>> {
+    let plain = (0..3u8, prop::option::of(1..5u64));
+    let rules = (overlap(), misfire(), unknown_outcome(), 1..4u32, prop::option::weighted(0.3, 1..4u32));
+    let rest = (prop::option::weighted(0.2, 1..4u64), any::<bool>());
+    (plain, rules, rest).prop_map(|((payload, deadline), rules, (max_runs, delete))| {
+        let (overlap, misfire, unknown_outcome, max_attempts, pause_after_failures) = rules;
+        let every = Duration::from_secs(1);
+        let timing = Timing::of(vec![Rule::Interval { every, phase: Duration::ZERO }], "UTC");
+        let target = Target { handler: "h".into(), payload: vec![payload].into() };
+        Arc::new(Definition {
+            policies: Policies {
+                start_deadline: deadline.map(Duration::from_secs),
+                overlap,
+                misfire,
+                unknown_outcome,
+                retry: Retry { max_attempts, initial_backoff: every, ..Retry::default() },
+                pause_after_failures,
+                ..Policies::default()
+            },
+            max_runs,
+            completion: if delete { CompletionAction::Delete } else { CompletionAction::Keep },
+            ..Definition::new(timing, target)
+        })
     })
+}
+
+fn overlap() -> impl Strategy<Value = OverlapPolicy> {
+    prop_oneof![
+        4 => Just(OverlapPolicy::HoldOne),
+        1 => Just(OverlapPolicy::Skip),
+        1 => (1..4u32).prop_map(|waiting_max| OverlapPolicy::BufferAll { waiting_max }),
+        2 => (1..4u32).prop_map(|running_max| OverlapPolicy::Allow { running_max }),
+        1 => Just(OverlapPolicy::CancelRunning),
+    ]
+}
+
+fn misfire() -> impl Strategy<Value = MisfirePolicy> {
+    let window = || (0..6u64).prop_map(Duration::from_secs);
+    prop_oneof![
+        3 => Just(MisfirePolicy::Coalesce),
+        1 => window().prop_map(|window| MisfirePolicy::Skip { window }),
+        2 => (window(), 1..4u32).prop_map(|(window, count_max)| MisfirePolicy::FireAll { window, count_max }),
+    ]
+}
+
+fn unknown_outcome() -> impl Strategy<Value = UnknownOutcomePolicy> {
+    prop_oneof![
+        3 => Just(UnknownOutcomePolicy::Hold),
+        1 => Just(UnknownOutcomePolicy::Retry),
+        1 => Just(UnknownOutcomePolicy::Pause),
+        1 => Just(UnknownOutcomePolicy::Fail),
+    ]
 }
 
 fn name() -> impl Strategy<Value = ScheduleKey> {
@@ -46,52 +89,75 @@ fn action() -> impl Strategy<Value = Action> {
     let token = || (1..30u64).prop_map(FencingToken);
     let expected = || prop::option::weighted(0.1, (1..100u64).prop_map(Revision));
     prop_oneof![
-        2 => (name(), 0..3u8, prop::option::of(1..5u64), any::<bool>()).prop_map(|(key, p, deadline, paused)| {
+        2 => (name(), definition(), any::<bool>()).prop_map(|(key, definition, paused)| {
             Action::CreateSchedule {
                 key,
                 uid: "uid".into(),
-                definition: definition(p, deadline),
+                definition,
                 next_fire_at: None,
                 pause: paused.then(|| Pause {
-                    reason: "r".into(), actor: "a".into(), paused_at: UnixMillis::default(),
+                    reason: "r".into(),
+                    actor: "a".into(),
+                    paused_at: UnixMillis::default(),
+                    until: None,
+                    skipped: 0,
                 }),
             }
         }),
-        2 => (name(), 0..3u8, expected(), any::<bool>()).prop_map(|(key, p, expected, retime)| {
+        2 => (name(), definition(), expected(), any::<bool>()).prop_map(|(key, definition, expected, retime)| {
             Action::UpdateSchedule {
                 key,
                 expected,
-                definition: definition(p, None),
+                definition,
                 retime: if retime { Retime::From(None) } else { Retime::Keep },
             }
         }),
         1 => (name(), expected()).prop_map(|(key, expected)| Action::DeleteSchedule { key, expected }),
-        1 => name().prop_map(|key| Action::PauseSchedule {
+        1 => (name(), prop::option::of(1..60i64)).prop_map(|(key, until)| Action::PauseSchedule {
             key, expected: None, reason: "r".into(), actor: "a".into(),
+            until: until.map(|until| UnixMillis(until * SECOND + 500)),
         }),
-        2 => name().prop_map(|key| Action::ResumeSchedule { key, expected: None }),
-        2 => name().prop_map(|key| Action::TriggerSchedule { key, actor: "a".into() }),
+        2 => (name(), any::<bool>()).prop_map(|(key, coalesce)| Action::ResumeSchedule {
+            key,
+            expected: None,
+            missed: if coalesce { ResumeMissed::Coalesce } else { ResumeMissed::Skip },
+            actor: "a".into(),
+        }),
+        2 => (1..4u64).prop_map(|id| Action::EndPauses(vec![ScheduleId(id)])),
+        2 => (name(), 0..3usize).prop_map(|(key, overlap)| Action::TriggerSchedule {
+            key,
+            actor: "a".into(),
+            overlap: [TriggerOverlap::Wait, TriggerOverlap::Allow, TriggerOverlap::Refuse][overlap],
+        }),
+        1 => run().prop_map(|run| Action::CancelRun { run, actor: "a".into(), reason: "r".into() }),
+        1 => (run(), 0..3usize).prop_map(|(run, resolution)| Action::ResolveRun {
+            run,
+            resolution: [Resolution::Succeeded, Resolution::Failed, Resolution::DidNotRun][resolution],
+            actor: "a".into(),
+            reason: "r".into(),
+        }),
         // Wild fires: most are stale, none may do harm.
         2 => (1..4u64, 0..60i64, 1..3u64).prop_map(|(schedule, at, generation)| {
             Action::Fire(vec![FireGroup {
                 nominal_at: UnixMillis(at * SECOND),
-                fires: vec![Fire {
-                    schedule: ScheduleId(schedule),
-                    generation: Generation(generation),
-                    next_fire_at: Some(UnixMillis((at + 1) * SECOND)),
-                }],
+                fires: vec![Fire::new(
+                    ScheduleId(schedule),
+                    Generation(generation),
+                    Some(UnixMillis((at + 1) * SECOND)),
+                )],
             }])
         }),
         8 => (prop::sample::select(vec!["A", "B"]), run(), 1..4u32).prop_map(|(executor, run, attempt)| {
             let begins = vec![Begin { run, attempt: AttemptNo(attempt) }];
             Action::Begin(vec![BeginGroup { executor: executor.into(), begins }])
         }),
-        8 => (run(), token(), 0..4u8).prop_map(|(run, token, result)| {
+        8 => (run(), token(), 0..5u8).prop_map(|(run, token, result)| {
             let result = [
                 AttemptResult::Succeeded, AttemptResult::Failed, AttemptResult::TimedOut, AttemptResult::NotStarted,
+                AttemptResult::Cancelled,
             ][usize::from(result)];
             let report = Report { exit_code: Some(1), ..Report::default() };
-            Action::Complete(vec![Completion { run, token, result, report }])
+            Action::Complete(vec![Completion { run, token, result, retryable: Retryable::Perhaps, report }])
         }),
         2 => (run(), token()).prop_map(|(run, token)| {
             Action::ExpireLeases(vec![LeaseLoss { run, token, reason: Reason::LeaseLost }])
@@ -127,6 +193,17 @@ fn proposed(state: &State, action: Action, now: UnixMillis) -> Action {
     }
 }
 
+/// The next second; some instants are spread, some frozen.
+fn fire_of(state: &State, schedule: ScheduleId, nominal_at: UnixMillis) -> Fire {
+    let second = nominal_at.0 / SECOND;
+    let generation = state.schedule(schedule).unwrap().generation;
+    Fire {
+        spread_for: Duration::from_millis(if second % 4 == 1 { 700 } else { 0 }),
+        freeze: if second % 7 == 3 { Freeze::Frozen } else { Freeze::Open },
+        ..Fire::new(schedule, generation, Some(UnixMillis(nominal_at.0 + SECOND)))
+    }
+}
+
 /// What the ticker would propose.
 fn fire_due(state: &State, now: UnixMillis) -> Action {
     let groups = state
@@ -134,11 +211,7 @@ fn fire_due(state: &State, now: UnixMillis) -> Action {
         .until(now)
         .map(|(nominal_at, schedule)| FireGroup {
             nominal_at,
-            fires: vec![Fire {
-                schedule,
-                generation: state.schedule(schedule).unwrap().generation,
-                next_fire_at: Some(UnixMillis(nominal_at.0 + SECOND)),
-            }],
+            fires: vec![fire_of(state, schedule, nominal_at)],
         })
         .collect();
     Action::Fire(groups)
@@ -152,13 +225,22 @@ fn check_ledger(state: &State, pruned: bool) {
     for id in state.schedule_ids_from(ScheduleId(0)) {
         let schedule = state.schedule(id).unwrap();
         let mut expected = schedule.created_at.0.div_euclid(SECOND) + 1;
-        for run in state.rows(id).filter(|run| !matches!(run.trigger, belfry_core::run::Trigger::Manual)) {
+        for run in state.rows(id).filter(|run| run.series() == Series::Timing) {
             assert_eq!(run.nominal_at.0, expected * SECOND, "schedule {id} has a hole");
             expected += 1;
         }
         let upto = schedule.watermark.0.div_euclid(SECOND);
+        if schedule.is_exhausted() {
+            continue;
+        }
         assert!(expected > upto, "schedule {id} has no row at {expected}, its watermark is {upto}");
     }
+}
+
+/// Makes the state count what the second feature level counts.
+fn raise(state: &mut State) {
+    let command = Command { now: UnixMillis(0), request: None, action: Action::RaiseFeatureLevel(2) };
+    state.apply(LogPosition { term: 1, index: 0 }, command).outcome.unwrap();
 }
 
 proptest! {
@@ -170,6 +252,9 @@ proptest! {
     ) {
         let mut state = State::default();
         let mut replica = State::default();
+        for each in [&mut state, &mut replica] {
+            raise(each);
+        }
         let mut now = UnixMillis(0);
         let mut pruned = false;
         let mut begun = BTreeMap::<RunId, Vec<FencingToken>>::new();
@@ -225,6 +310,7 @@ proptest! {
     ) {
         // A checkpoint that writes only what is dirty ends with the whole state.
         let mut state = State::default();
+        raise(&mut state);
         let mut stored = BTreeMap::new();
         let mut now = UnixMillis(0);
         for (index, (action, passed, tick)) in steps.into_iter().enumerate() {

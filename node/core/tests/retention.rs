@@ -8,7 +8,7 @@ use std::time::Duration;
 use belfry_core::command::{
     Action, Begin, BeginGroup, Command, Completion, Fire, FireGroup, Prune, RequestKey,
 };
-use belfry_core::definition::{Definition, Policies, Rule, Target, Timing};
+use belfry_core::definition::{Definition, Rule, Target, Timing};
 use belfry_core::retention::{Cursor, Retention, select};
 use belfry_core::run::{AttemptResult, Report};
 use belfry_core::{
@@ -30,14 +30,8 @@ impl World {
     }
 
     fn create(&mut self, count: u64) {
-        let definition = Arc::new(Definition {
-            timing: Timing { include: vec![Rule::At(UnixMillis(10))], time_zone: "UTC".into() },
-            target: Target { handler: "h".into(), payload: Default::default() },
-            policies: Policies::default(),
-            pool: "default".into(),
-            labels: Default::default(),
-            description: String::new(),
-        });
+        let target = Target { handler: "h".into(), payload: Default::default() };
+        let definition = Arc::new(Definition::new(Timing::of(vec![Rule::At(UnixMillis(10))], "UTC"), target));
         for number in 0..count {
             let action = Action::CreateSchedule {
                 key: ScheduleKey::new("default", format!("s{number}")),
@@ -55,16 +49,13 @@ impl World {
         let first = self.state.run_count() as u64 + 1;
         let runs = || (first..first + count).map(RunId);
         let fires = (1..=count)
-            .map(|id| Fire {
-                schedule: ScheduleId(id),
-                generation: Generation(1),
-                next_fire_at: Some(UnixMillis(nominal + 10)),
-            })
+            .map(|id| Fire::new(ScheduleId(id), Generation(1), Some(UnixMillis(nominal + 10))))
             .collect();
         self.apply(nominal, None, Action::Fire(vec![FireGroup { nominal_at: UnixMillis(nominal), fires }]));
         let begins = runs().map(|run| Begin { run, attempt: AttemptNo(1) }).collect();
         self.apply(nominal, None, Action::Begin(vec![BeginGroup { executor: "A".into(), begins }]));
         let done = |run: RunId| Completion {
+            retryable: Default::default(),
             run,
             token: FencingToken(run.0),
             result: AttemptResult::Succeeded,
@@ -130,7 +121,11 @@ fn a_row_that_is_an_answer_is_not_chosen() {
     let mut world = World::default();
     world.create(1);
     let key = ScheduleKey::new("default", "s0");
-    world.apply(1, Some("r1"), Action::TriggerSchedule { key: key.clone(), actor: "".into() });
+    world.apply(
+        1,
+        Some("r1"),
+        Action::TriggerSchedule { key: key.clone(), actor: "".into(), overlap: Default::default() },
+    );
     world.apply(2, None, Action::DeleteSchedule { key, expected: None });
     let few = Retention { rows_max: 0, ..keep() };
     assert_eq!(world.round(3, &few), []);

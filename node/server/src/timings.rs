@@ -76,5 +76,8 @@ fn compile(timing: &Timing) -> Result<CompiledTiming, TimingFault> {
         }
         Rule::Interval { every, phase } => CompiledTiming::every(*every, *phase).map_err(|e| fault(&e)),
         Rule::At(at) => Ok(CompiledTiming::at(at.0)),
+        Rule::AtLocal(_) | Rule::Calendar(_) | Rule::FixedDelay(_) => {
+            Err(fault(&"it has a rule of a newer release"))
+        }
     }
 }

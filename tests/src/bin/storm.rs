@@ -107,6 +107,7 @@ async fn create(client: &Client, count: u64, due_s: i64) -> anyhow::Result<()> {
                 timing: Some(pb::Timing {
                     include: vec![pb::Rule { rule: Some(pb::rule::Rule::AtTime(at)) }],
                     time_zone: String::new(),
+                    ..Default::default()
                 }),
                 target: Some(pb::Target {
                     target: Some(pb::target::Target::Handler(pb::HandlerTarget {

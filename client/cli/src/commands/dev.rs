@@ -235,6 +235,7 @@ async fn create_demo(client: &Client) -> Result<(), Failure> {
                 rule: Some(pb::rule::Rule::Interval(pb::Interval { every: Some(every), phase: None })),
             }],
             time_zone: String::new(),
+            ..Default::default()
         }),
         target: Some(pb::Target {
             target: Some(pb::target::Target::Command(pb::CommandTarget {

@@ -174,7 +174,9 @@ impl ScheduleService for Node {
                 "timing" => schedule.timing.clone_from(&wanted.timing),
                 "target" => schedule.target.clone_from(&wanted.target),
                 "description" => schedule.description.clone_from(&wanted.description),
-                policy if policy.starts_with("policies.") => schedule.policies = wanted.policies,
+                policy if policy.starts_with("policies.") => {
+                    schedule.policies.clone_from(&wanted.policies);
+                }
                 unknown => return Err(Status::invalid_argument(unknown)),
             }
         }
@@ -195,7 +197,8 @@ impl ScheduleService for Node {
         let mut state = self.state();
         let schedule = state.found(&request.name, &request.etag)?;
         schedule.set_state(pb::schedule::State::Paused);
-        schedule.pause = Some(pb::Pause { reason: request.reason, actor: request.actor, pause_time: None });
+        schedule.pause =
+            Some(pb::Pause { reason: request.reason, actor: request.actor, ..Default::default() });
         Ok(Response::new(state.changed(&request.name)))
     }
 
@@ -239,6 +242,24 @@ impl RunService for Node {
         let is_asked_for = request.states.is_empty() || request.states.contains(&run.state);
         let runs = if is_asked_for { vec![run] } else { Vec::new() };
         Ok(Response::new(pb::ListRunsResponse { runs, next_page_token: next.to_owned() }))
+    }
+
+    async fn cancel_run(&self, request: Request<pb::CancelRunRequest>) -> Answer<pb::Run> {
+        let pb::CancelRunRequest { name, reason, actor, .. } = request.into_inner();
+        let cancel = Some(pb::Verdict { actor, reason, time: None });
+        Ok(Response::new(pb::Run {
+            name,
+            state: pb::run::State::Cancelled.into(),
+            cancel,
+            ..Default::default()
+        }))
+    }
+
+    async fn resolve_run(&self, request: Request<pb::ResolveRunRequest>) -> Answer<pb::Run> {
+        let pb::ResolveRunRequest { name, reason, actor, .. } = request.into_inner();
+        let resolution = Some(pb::Verdict { actor, reason, time: None });
+        let state = pb::run::State::Succeeded.into();
+        Ok(Response::new(pb::Run { name, state, resolution, ..Default::default() }))
     }
 }
 

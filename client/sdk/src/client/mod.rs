@@ -144,6 +144,8 @@ mutations!(
     PauseScheduleRequest,
     ResumeScheduleRequest,
     TriggerScheduleRequest,
+    CancelRunRequest,
+    ResolveRunRequest,
 );
 
 /// The table of calls: documentation, how it may be repeated (`read`, `mutation`, `once`), name, request, answer.
@@ -186,6 +188,10 @@ calls! {
         read get_run(GetRunRequest) -> pb::Run;
         /// Reads one page of runs, newest first.
         read list_runs(ListRunsRequest) -> pb::ListRunsResponse;
+        /// Ends a run: at once while it waits, through its executor while it is running.
+        mutation cancel_run(CancelRunRequest) -> pb::Run;
+        /// Says what became of a run whose outcome is unknown.
+        mutation resolve_run(ResolveRunRequest) -> pb::Run;
     }
     ClusterServiceClient {
         /// What the node that is asked knows of the cluster; answered without a leader too.

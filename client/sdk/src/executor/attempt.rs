@@ -119,6 +119,7 @@ fn completion(run_id: u64, fencing_token: u64, outcome: Outcome, output: &Output
         exit_code,
         message: shortened(message),
         output_tail: output.bytes(),
+        non_retryable: false,
     }
 }
 

@@ -62,6 +62,7 @@ fn line(message: Message) -> String {
         Message::Declines(declines) => format!("decline {:?}", declines.run_ids),
         Message::KeepAlive(_) => "keep alive".to_owned(),
         Message::Drain(_) => "drain".to_owned(),
+        Message::Progress(_) => "progress".to_owned(),
     }
 }
 

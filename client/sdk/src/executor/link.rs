@@ -198,7 +198,14 @@ async fn open(address: &Address, hello: pb::Hello, limit: Duration) -> Result<Se
     let mut inbound = client.session(ReceiverStream::new(messages)).await?.into_inner();
     let welcome = match inbound.message().await?.and_then(|reply| reply.message) {
         Some(Reply::Welcome(welcome)) => welcome,
-        Some(Reply::Grants(_) | Reply::BeginReplies(_) | Reply::CompletionAcks(_) | Reply::KeepAlive(_))
+        Some(
+            Reply::Grants(_)
+            | Reply::BeginReplies(_)
+            | Reply::CompletionAcks(_)
+            | Reply::KeepAlive(_)
+            | Reply::Cancels(_)
+            | Reply::DrainRequest(_),
+        )
         | None => return Err(Status::unavailable("the first message was not a welcome")),
     };
     let asked_for = if welcome.keep_alive_ms == 0 { KEEP_ALIVE_DEFAULT_MS } else { welcome.keep_alive_ms };
@@ -220,6 +227,7 @@ fn hello(config: &Config, leases: &Leases) -> pb::Hello {
         slots: config.slots,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         held: leases.named_in_hello(),
+        ..Default::default()
     }
 }
 

@@ -165,6 +165,8 @@ impl Runtime {
             Reply::CompletionAcks(acks) => acks.acks.iter().for_each(|ack| self.leases.acknowledged(ack)),
             // Their arrival is all there is to them.
             Reply::Welcome(_) | Reply::KeepAlive(_) => {}
+            // What a later release may say; nothing of it is understood here yet.
+            Reply::Cancels(_) | Reply::DrainRequest(_) => {}
         }
     }
 
@@ -203,7 +205,7 @@ impl Runtime {
         let completion = ended.expect("an attempt ends with a completion");
         match completion.result() {
             RunResult::Succeeded => self.summary.succeeded += 1,
-            RunResult::Failed | RunResult::Unspecified => self.summary.failed += 1,
+            RunResult::Failed | RunResult::Cancelled | RunResult::Unspecified => self.summary.failed += 1,
             RunResult::TimedOut => self.summary.timed_out += 1,
             RunResult::NotStarted => self.summary.not_started += 1,
         }

@@ -5,10 +5,14 @@
 use std::sync::Arc;
 
 use crate::command::{
-    Begin, BeginGroup, BeginResult, Completion, CompletionResult, Effect, LeaseLoss, Outcome,
+    Begin, BeginGroup, BeginResult, Completion, CompletionResult, Effect, LeaseLoss, Outcome, Retryable,
 };
-use crate::ids::{RunId, UnixMillis};
-use crate::run::{AttemptResult, Ending, Lease, Reason, RunEvent, RunState};
+use crate::definition::{OverlapPolicy, UnknownOutcomePolicy};
+use crate::ids::{Generation, Revision, RunId, ScheduleId, UnixMillis};
+use crate::run::{AttemptResult, Ending, Lease, Reason, Run, RunEvent, RunState, Series};
+use crate::schedule::Pause;
+use crate::state::lanes::Lane;
+use crate::state::verdicts::BELFRY;
 use crate::state::{BlockId, LATE_AFTER_MS, State};
 
 impl State {
@@ -38,7 +42,7 @@ impl State {
         if let RunState::Running(lease) = &run.state {
             // The reply was lost and the same process asks again for the same attempt.
             return if lease.executor == *executor && run.attempt == begin.attempt {
-                let lateness = lease.begun_at.since(run.scheduled_at());
+                let lateness = lease.begun_at.since(run.scheduled_at);
                 BeginResult::Begun { token: lease.token, lateness, again: true }
             } else {
                 BeginResult::Refused
@@ -47,30 +51,31 @@ impl State {
         if !self.ready.contains(&begin.run) || run.attempt.next() != begin.attempt {
             return BeginResult::Refused;
         }
+        if now < run.not_before() {
+            // Its spread or its back-off is not over by the leader's clock.
+            return BeginResult::Refused;
+        }
         if self.start_deadline(begin.run).is_some_and(|deadline| now > deadline) {
             // Left to ExpireStarts, which says so in the ledger.
             return BeginResult::Refused;
         }
         let token = self.next_token();
         let run = &self.runs[&begin.run];
-        let lateness = now.since(run.scheduled_at());
-        let late = (now.0 - run.scheduled_at().0 > LATE_AFTER_MS)
+        let lateness = now.since(run.scheduled_at);
+        let late = (now.0 - run.scheduled_at.0 > LATE_AFTER_MS)
             .then(|| run.state.reason().unwrap_or(Reason::NoExecutor));
         let lease = Lease { executor: executor.clone(), token, begun_at: now, late };
         let (schedule, generation) = (run.schedule, run.generation);
         self.unwatch_deadline(begin.run);
+        self.leave_place(begin.run);
         let policies = &self.slots[&schedule].schedule.definition_of(generation).policies;
         self.leases.insert(begin.run, &lease, policies);
         self.step(begin.run, &RunEvent::Begin(lease), now).expect("a ready row is DUE");
         self.runs.get_mut(&begin.run).expect("it was just stepped").attempt = begin.attempt;
-        self.ready.remove(&begin.run);
-        let slot = self.slot_mut(schedule);
-        slot.ready = None;
-        if slot.waiting == Some(begin.run) {
-            slot.waiting = None;
+        self.take_place(begin.run);
+        if begin.attempt.0 == 1 && self.runs[&begin.run].series() == Series::Timing {
+            self.count_begun(schedule, now);
         }
-        slot.manual.remove(&begin.run);
-        slot.running.insert(begin.run);
         // A row of the timing that waits behind a trigger is held by it from here on.
         self.settle(schedule, now, effects);
         BeginResult::Begun { token, lateness, again: false }
@@ -96,11 +101,12 @@ impl State {
         let id = completion.run;
         let Some(run) = self.runs.get(&id) else { return CompletionResult::Refused };
         let schedule = run.schedule;
+        let was_unknown = matches!(run.state, RunState::Ended { ending: Ending::Unknown(_), .. });
         let held = held_lease(&run.state);
         if is_repetition(&run.state, &completion) {
             return CompletionResult::Repeated;
         }
-        let event = RunEvent::Complete(completion.token, completion.result);
+        let event = self.completion_event(now, run, &completion);
         if self.step(id, &event, now).is_err() {
             return CompletionResult::Refused;
         }
@@ -112,42 +118,92 @@ impl State {
             self.touch(BlockId::of_report(id));
         }
         if let Some(lease) = held {
-            self.leave_running(id, &lease);
-            if completion.result == AttemptResult::NotStarted {
-                self.wait_again(now, id);
-            }
-        } else {
-            // An UNKNOWN that is settled late was counted as unsuccessful.
-            self.slot_mut(schedule).schedule.counters.unsuccessful -= 1;
+            self.unwatch_lease(id, &lease);
         }
-        self.count_ending(id, now);
+        if was_unknown {
+            self.uncount_unknown(schedule);
+        }
+        match &self.runs[&id].state {
+            RunState::Due { retry: None, .. } => self.wait_again(now, id),
+            // Between two attempts it keeps its place.
+            RunState::Due { retry: Some(_), .. } | RunState::Running(_) => {}
+            RunState::Ended { .. } => {
+                self.leave_place(id);
+                self.count_ending(id, now);
+            }
+        }
         self.settle(schedule, now, effects);
         CompletionResult::Accepted { ended: self.runs[&id].state.ending() }
     }
 
+    /// What a report means for its run: the end, another attempt, or the end that somebody asked for.
+    fn completion_event(&self, now: UnixMillis, run: &Run, completion: &Completion) -> RunEvent {
+        let token = completion.token;
+        match (completion.result, &run.cancel) {
+            (AttemptResult::Cancelled, Some(cancel)) => RunEvent::CompleteCancelled(token, cancel.cause),
+            (AttemptResult::Failed | AttemptResult::TimedOut | AttemptResult::Cancelled, None)
+                if matches!(run.state, RunState::Running(_))
+                    && completion.retryable == Retryable::Perhaps =>
+            {
+                let code = completion.report.exit_code;
+                match self.next_attempt_at(now, run, code) {
+                    Some(at) => RunEvent::Retry(token, at, Reason::RetryBackoff),
+                    None => RunEvent::Complete(token, completion.result),
+                }
+            }
+            (result, _) => RunEvent::Complete(token, result),
+        }
+    }
+
+    /// When the next attempt of a run may begin, if its policy wants one after an attempt that ended with `code`.
+    fn next_attempt_at(&self, now: UnixMillis, run: &Run, code: Option<i32>) -> Option<UnixMillis> {
+        let schedule = &self.slots[&run.schedule].schedule;
+        let retry = &schedule.definition_of(run.generation).policies.retry;
+        let useless = code.is_some_and(|code| retry.non_retryable_codes.contains(&code));
+        let wanted = run.attempt.0 < retry.max_attempts
+            && !useless
+            && schedule.deleted_at.is_none()
+            && run.cancel.is_none();
+        wanted.then(|| now.plus(retry.backoff_after(run.attempt.0, run.id.0)))
+    }
+
     /// A lease was handed back: no attempt is counted, and the row takes its place again, or makes way for the newer one.
     fn wait_again(&mut self, now: UnixMillis, id: RunId) {
+        self.leave_place(id);
         let run = self.runs.get_mut(&id).expect("it was just stepped");
         run.attempt.0 -= 1;
-        let (schedule, manual) = (run.schedule, matches!(run.trigger, crate::run::Trigger::Manual));
-        let (window_start_at, merged_count) = (run.window_start_at, run.merged_count);
-        if self.slot_mut(schedule).schedule.deleted_at.is_some() {
-            self.step(id, &RunEvent::Cancel(Reason::ScheduleDeleted), now).expect("it is DUE again");
+        let (schedule, first) = (run.schedule, run.attempt.0 == 0);
+        let (cancelled, series) = (run.cancel.as_ref().map(|cancel| cancel.cause), run.series());
+        if first && series == Series::Timing {
+            let counters = &mut self.slot_mut(schedule).schedule.counters;
+            counters.begun = counters.begun.saturating_sub(1);
+            self.touch(BlockId::of_schedule(schedule));
+        }
+        let deleted = self.slots[&schedule].schedule.deleted_at.map(|_| Reason::ScheduleDeleted);
+        if let Some(reason) = cancelled.or(deleted) {
+            self.end_waiting(id, &RunEvent::Cancel(reason), now);
             return;
         }
-        if manual {
-            self.slot_mut(schedule).manual.insert(id);
-        } else if let Some(newer) = self.slot_mut(schedule).waiting {
-            let newest = self.runs.get_mut(&newer).expect("a waiting row exists");
-            newest.window_start_at = window_start_at;
-            newest.merged_count = newest.merged_count.saturating_add(merged_count).saturating_add(1);
-            self.touch(BlockId::of_run(newer));
-            self.step(id, &RunEvent::Merge(newer), now).expect("it is DUE again");
-            return;
-        } else {
-            self.slot_mut(schedule).waiting = Some(id);
-        }
+        self.take_place(id);
         self.watch_deadline(id);
+        let slot = &self.slots[&schedule];
+        if !first || slot.lane_of(&self.runs[&id]) != Lane::Waiting {
+            return;
+        }
+        // One waits, behind those that run: the newest.
+        let newer = slot.waiting.range(id.next()..).next().copied();
+        match slot.schedule.definition.policies.overlap {
+            OverlapPolicy::BufferAll { .. } => {}
+            OverlapPolicy::Allow { .. } if newer.is_some_and(|newer| self.ready.contains(&newer)) => {}
+            OverlapPolicy::HoldOne
+            | OverlapPolicy::Skip
+            | OverlapPolicy::CancelRunning
+            | OverlapPolicy::Allow { .. } => {
+                if let Some(newer) = newer {
+                    self.merge(id, newer, now);
+                }
+            }
+        }
     }
 
     pub(super) fn expire_leases(
@@ -158,15 +214,37 @@ impl State {
     ) -> Outcome {
         let mut expired = 0;
         for loss in losses {
-            let Some(lease) = self.run_state(loss.run).and_then(held_lease) else { continue };
-            if self.step(loss.run, &RunEvent::LoseLease(loss.token, loss.reason), now).is_ok() {
-                self.leave_running(loss.run, &lease);
-                self.count_ending(loss.run, now);
-                self.settle(self.runs[&loss.run].schedule, now, effects);
-                expired += 1;
+            let Some(run) = self.runs.get(&loss.run) else { continue };
+            let Some(lease) = held_lease(&run.state) else { continue };
+            let schedule = run.schedule;
+            let event = self.loss_event(now, run, loss);
+            if self.step(loss.run, &event, now).is_err() {
+                continue;
             }
+            self.unwatch_lease(loss.run, &lease);
+            if self.runs[&loss.run].state.ended_at().is_some() {
+                self.leave_place(loss.run);
+            }
+            self.count_ending(loss.run, now);
+            self.settle(schedule, now, effects);
+            expired += 1;
         }
         Outcome::Expired(expired)
+    }
+
+    /// What the loss of a lease means for its run, by the unknown outcome policy.
+    fn loss_event(&self, now: UnixMillis, run: &Run, loss: LeaseLoss) -> RunEvent {
+        let policies = &self.slots[&run.schedule].schedule.definition_of(run.generation).policies;
+        match policies.unknown_outcome {
+            UnknownOutcomePolicy::Hold | UnknownOutcomePolicy::Pause => {
+                RunEvent::LoseLease(loss.token, loss.reason)
+            }
+            UnknownOutcomePolicy::Fail => RunEvent::Fail(loss.token, loss.reason),
+            UnknownOutcomePolicy::Retry => match self.next_attempt_at(now, run, None) {
+                Some(at) => RunEvent::Retry(loss.token, at, loss.reason),
+                None => RunEvent::LoseLease(loss.token, loss.reason),
+            },
+        }
     }
 
     pub(super) fn expire_starts(
@@ -183,48 +261,95 @@ impl State {
             if !(passed && waiting) {
                 continue;
             }
-            self.unwatch_deadline(id);
-            self.step(id, &RunEvent::Expire, now).expect("the row is DUE");
-            let schedule = self.runs[&id].schedule;
-            let slot = self.slot_mut(schedule);
-            if slot.waiting == Some(id) {
-                slot.waiting = None;
-            }
-            slot.manual.remove(&id);
-            self.count_ending(id, now);
-            self.settle(schedule, now, effects);
+            self.end_waiting(id, &RunEvent::Expire, now);
+            self.settle(self.runs[&id].schedule, now, effects);
             expired += 1;
         }
         Outcome::Expired(expired)
     }
 
-    fn leave_running(&mut self, id: RunId, lease: &Lease) {
+    fn unwatch_lease(&mut self, id: RunId, lease: &Lease) {
         let run = &self.runs[&id];
         let (schedule, generation) = (run.schedule, run.generation);
         let policies = &self.slots[&schedule].schedule.definition_of(generation).policies;
         self.leases.remove(id, lease, policies);
-        self.slot_mut(schedule).running.remove(&id);
+        self.cancelling.remove(&id);
     }
 
-    fn count_ending(&mut self, id: RunId, now: UnixMillis) {
+    /// Counts a run of the timing that has begun for the first time; with the last one that may, the timing ends.
+    fn count_begun(&mut self, schedule: ScheduleId, now: UnixMillis) {
+        if !self.knows_level_2() {
+            return;
+        }
+        self.touch(BlockId::of_schedule(schedule));
+        let slot = self.slot_mut(schedule);
+        slot.schedule.counters.begun += 1;
+        if !slot.schedule.is_exhausted() {
+            return;
+        }
+        let rest: Vec<_> = slot.waiting.iter().chain(&slot.backlog).copied().collect();
+        if let Some(next) = slot.schedule.next_fire_at.take() {
+            slot.schedule.catching_up = false;
+            self.due.remove(next, schedule);
+        }
+        for id in rest {
+            self.end_waiting(id, &RunEvent::Skip(Reason::MaxRuns), now);
+        }
+    }
+
+    /// Counts how a run ended, and does what its schedule wants after failures.
+    pub(super) fn count_ending(&mut self, id: RunId, now: UnixMillis) {
+        let in_a_row = u32::from(self.knows_level_2());
         let run = &self.runs[&id];
         let RunState::Ended { ending, .. } = &run.state else { return };
-        let (ending, schedule) = (*ending, run.schedule);
+        let (ending, schedule, generation) = (*ending, run.schedule, run.generation);
         self.touch(BlockId::of_schedule(schedule));
         let counters = &mut self.slot_mut(schedule).schedule.counters;
         match ending {
             Ending::Succeeded => {
                 counters.succeeded += 1;
+                counters.consecutive_failures = 0;
                 counters.last_success = Some((id, now));
             }
-            Ending::Failed | Ending::TimedOut | Ending::Unknown(_) => {
+            Ending::Failed(_) | Ending::TimedOut | Ending::Unknown(_) => {
                 counters.unsuccessful += 1;
+                counters.consecutive_failures = counters.consecutive_failures.saturating_add(in_a_row);
                 counters.last_failure = Some((id, now));
+                self.pause_after(schedule, generation, ending, now);
             }
             Ending::Skipped(_) | Ending::Merged { .. } | Ending::Expired | Ending::Cancelled(_) => {
                 counters.not_started += 1;
             }
         }
+    }
+
+    /// Takes back that a run was counted as UNKNOWN: somebody knows by now.
+    pub(super) fn uncount_unknown(&mut self, schedule: ScheduleId) {
+        let counters = &mut self.slot_mut(schedule).schedule.counters;
+        counters.unsuccessful = counters.unsuccessful.saturating_sub(1);
+        counters.consecutive_failures = counters.consecutive_failures.saturating_sub(1);
+    }
+
+    /// Pauses a schedule whose runs keep failing, or one of whose runs may have been left half done.
+    fn pause_after(&mut self, schedule: ScheduleId, generation: Generation, ending: Ending, now: UnixMillis) {
+        let slot = self.slot_mut(schedule);
+        if slot.schedule.pause.is_some() || slot.schedule.deleted_at.is_some() {
+            return;
+        }
+        let failures = slot.schedule.counters.consecutive_failures;
+        let max = slot.schedule.definition.policies.pause_after_failures;
+        let of_run = slot.schedule.definition_of(generation).policies.unknown_outcome;
+        let reason = if max.is_some_and(|max| failures >= max) {
+            format!("{failures} runs in a row did not succeed (pause_after_failures)")
+        } else if matches!(ending, Ending::Unknown(_)) && of_run == UnknownOutcomePolicy::Pause {
+            "the outcome of a run is unknown (unknown_outcome_policy PAUSE)".to_owned()
+        } else {
+            return;
+        };
+        let pause = Pause { reason, actor: BELFRY.to_owned(), paused_at: now, until: None, skipped: 0 };
+        self.set_pause(schedule, Some(pause));
+        let revision = Revision(self.at.index);
+        self.slot_mut(schedule).schedule.revision = revision;
     }
 }
 
@@ -243,13 +368,14 @@ fn is_repetition(state: &RunState, completion: &Completion) -> bool {
         {
             Ending::Unknown(_) => false,
             Ending::Succeeded
-            | Ending::Failed
+            | Ending::Failed(_)
             | Ending::TimedOut
             | Ending::Skipped(_)
             | Ending::Merged { .. }
             | Ending::Expired
             | Ending::Cancelled(_) => true,
         },
+        RunState::Due { retry: Some(retry), .. } => retry.lease.token == completion.token && !retry.is_lost(),
         RunState::Due { .. } | RunState::Running(_) | RunState::Ended { .. } => false,
     }
 }

@@ -1,9 +1,17 @@
 //! Instants that have come: the watermark moves, and each gets its row.
 
-use crate::command::{Effect, Fire, FireGroup, FireTally, Outcome, Rejection};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::command::{Effect, Fire, FireGroup, FireTally, Freeze, Outcome, Rejection, TriggerOverlap};
+use crate::definition::{MisfirePolicy, OverlapPolicy};
 use crate::ids::{AttemptNo, RunId, ScheduleId, ScheduleKey, UnixMillis};
 use crate::run::{Ending, Reason, Run, RunEvent, RunState, Trigger};
+use crate::state::lanes::Slot;
 use crate::state::{BlockId, LATE_AFTER_MS, MANUAL_WAITING_MAX, State};
+
+/// [`LATE_AFTER_MS`] as a duration.
+const LATE_AFTER: Duration = Duration::from_millis(LATE_AFTER_MS.unsigned_abs());
 
 impl State {
     /// Makes the rows of instants that have come.
@@ -43,63 +51,166 @@ impl State {
         tally: &mut FireTally,
         effects: &mut Vec<Effect>,
     ) {
-        let id = self.next_run_id();
-        self.due.remove(nominal_at, fire.schedule);
-        if let Some(next) = fire.next_fire_at {
-            self.due.insert(next, fire.schedule);
-        }
-        self.touch(BlockId::of_schedule(fire.schedule));
-        let slot = self.slot_mut(fire.schedule);
-        let window_start_at = slot.schedule.watermark;
-        slot.schedule.next_fire_at = fire.next_fire_at;
-        slot.schedule.watermark = nominal_at;
-        slot.schedule.catching_up = fire.next_fire_at.is_some_and(|next| next <= now);
-        let paused = slot.schedule.pause.as_ref().is_some_and(|pause| nominal_at > pause.paused_at);
-        if paused {
-            slot.schedule.counters.not_started += 1;
-        }
-        let late = now.0 - nominal_at.0 > LATE_AFTER_MS;
-        let state = if paused {
-            RunState::Ended { ending: Ending::Skipped(Reason::Paused), at: now, lease: None }
-        } else {
-            RunState::Due { held: late.then_some(Reason::CatchUp) }
+        let window_start_at = self.move_on(now, nominal_at, &fire);
+        let scheduled_at = nominal_at.plus(fire.spread_for);
+        let late = now.0 - scheduled_at.0 > LATE_AFTER_MS;
+        let trigger = if late { Trigger::CatchUp } else { Trigger::Timer };
+        let skipped = self.skips(now, nominal_at, scheduled_at, &fire);
+        let state = match skipped {
+            Some(reason) => RunState::Ended { ending: Ending::Skipped(reason), at: now, lease: None },
+            None => RunState::Due { held: late.then_some(Reason::CatchUp), retry: None },
         };
+        let id = self.next_run_id();
         self.add_row(Run {
             id,
             schedule: fire.schedule,
             generation: fire.generation,
             nominal_at,
-            trigger: if late { Trigger::CatchUp } else { Trigger::Timer },
+            scheduled_at,
+            trigger,
             actor: "".into(),
             created_at: now,
             window_start_at,
             merged_count: 0,
             attempt: AttemptNo(0),
+            beside: false,
+            cancel: None,
+            resolution: None,
             state,
         });
         tally.created += 1;
         tally.late += u32::from(late);
-        if paused {
+        if let Some(reason) = skipped {
             tally.skipped += 1;
+            let counted = u64::from(self.knows_level_2());
+            let schedule = &mut self.slot_mut(fire.schedule).schedule;
+            schedule.counters.not_started += 1;
+            if let (Reason::Paused, Some(pause)) = (reason, &mut schedule.pause) {
+                pause.skipped += counted;
+            }
         } else {
-            tally.merged += u32::from(self.take_waiting_place(now, fire.schedule, id));
-            self.watch_deadline(id);
+            self.queue(now, id, tally, effects);
         }
         self.settle(fire.schedule, now, effects);
     }
 
-    /// HOLD_ONE and COALESCE are one rule: the newest row waits, and the older one that had not begun becomes MERGED
-    /// into it. 13 hours of backlog become one run.
-    fn take_waiting_place(&mut self, now: UnixMillis, schedule: ScheduleId, id: RunId) -> bool {
-        let Some(older) = self.slot_mut(schedule).waiting.replace(id) else { return false };
-        let former = self.runs[&older].clone();
-        let run = self.runs.get_mut(&id).expect("the row was just added");
-        run.window_start_at = former.window_start_at;
-        run.merged_count = former.merged_count.saturating_add(1);
-        self.unwatch_deadline(older);
-        self.step(older, &RunEvent::Merge(id), now).expect("a waiting row is DUE");
-        self.slot_mut(schedule).schedule.counters.not_started += 1;
-        true
+    /// Moves the watermark to an instant; gives where it was.
+    fn move_on(&mut self, now: UnixMillis, nominal_at: UnixMillis, fire: &Fire) -> UnixMillis {
+        self.due.remove(nominal_at, fire.schedule);
+        if let Some(next) = fire.next_fire_at {
+            self.due.insert(next, fire.schedule);
+        }
+        self.touch(BlockId::of_schedule(fire.schedule));
+        let schedule = &mut self.slot_mut(fire.schedule).schedule;
+        schedule.next_fire_at = fire.next_fire_at;
+        schedule.catching_up = fire.next_fire_at.is_some_and(|next| next <= now);
+        std::mem::replace(&mut schedule.watermark, nominal_at)
+    }
+
+    /// Why an instant is not run at all, if it is not.
+    fn skips(
+        &self,
+        now: UnixMillis,
+        nominal_at: UnixMillis,
+        scheduled_at: UnixMillis,
+        fire: &Fire,
+    ) -> Option<Reason> {
+        let slot = &self.slots[&fire.schedule];
+        let policies = &slot.schedule.definition.policies;
+        if slot.schedule.pause.as_ref().is_some_and(|pause| pause.covers(nominal_at)) {
+            return Some(Reason::Paused);
+        }
+        if fire.freeze == Freeze::Frozen {
+            return Some(Reason::Blackout);
+        }
+        match policies.misfire {
+            MisfirePolicy::Skip { window } | MisfirePolicy::FireAll { window, .. }
+                if now.since(scheduled_at) > window.max(LATE_AFTER) =>
+            {
+                return Some(Reason::Misfire);
+            }
+            MisfirePolicy::Coalesce | MisfirePolicy::Skip { .. } | MisfirePolicy::FireAll { .. } => {}
+        }
+        let late = now.0 - scheduled_at.0 > LATE_AFTER_MS;
+        match policies.overlap {
+            OverlapPolicy::Skip if !slot.open.is_empty() => Some(Reason::Overlap),
+            OverlapPolicy::BufferAll { waiting_max }
+                if slot.waiting.len() >= waiting_max as usize && !self.coalesces(slot, late) =>
+            {
+                Some(Reason::BufferFull)
+            }
+            OverlapPolicy::HoldOne
+            | OverlapPolicy::Skip
+            | OverlapPolicy::BufferAll { .. }
+            | OverlapPolicy::Allow { .. }
+            | OverlapPolicy::CancelRunning => None,
+        }
+    }
+
+    /// Whether a missed instant and the one that waits before it become one run.
+    fn coalesces(&self, slot: &Slot, late: bool) -> bool {
+        let missed = |id: &RunId| self.runs[id].trigger == Trigger::CatchUp;
+        late && slot.schedule.definition.policies.misfire == MisfirePolicy::Coalesce
+            && slot.waiting.last().is_some_and(missed)
+    }
+
+    /// Puts the row of an instant in its lane; older ones make way as the policies say.
+    ///
+    /// HOLD_ONE and COALESCE are one rule: the newest row waits, and the older one that had not begun becomes MERGED into it.
+    /// 13 hours of backlog become one run.
+    fn queue(&mut self, now: UnixMillis, id: RunId, tally: &mut FireTally, effects: &mut Vec<Effect>) {
+        let run = &self.runs[&id];
+        let (schedule, late) = (run.schedule, run.trigger == Trigger::CatchUp);
+        let slot = &self.slots[&schedule];
+        let policies = &slot.schedule.definition.policies;
+        if let (MisfirePolicy::FireAll { count_max, .. }, true) = (policies.misfire, late) {
+            self.take_place(id);
+            self.watch_deadline(id);
+            let backlog = &self.slots[&schedule].backlog;
+            if backlog.len() > count_max as usize {
+                let oldest = *backlog.first().expect("it was just counted");
+                self.end_waiting(oldest, &RunEvent::Skip(Reason::Misfire), now);
+                tally.skipped += 1;
+            }
+            return;
+        }
+        let newest = slot.waiting.last().copied();
+        let older = match policies.overlap {
+            OverlapPolicy::HoldOne | OverlapPolicy::Skip | OverlapPolicy::CancelRunning => newest,
+            OverlapPolicy::BufferAll { .. } => newest.filter(|_| self.coalesces(slot, late)),
+            // What is ready has a place of its own; behind them, one waits.
+            OverlapPolicy::Allow { .. } => {
+                newest.filter(|newest| self.coalesces(slot, late) || !self.ready.contains(newest))
+            }
+        };
+        if policies.overlap == OverlapPolicy::CancelRunning {
+            self.cancel_open(schedule, now, effects);
+        }
+        self.take_place(id);
+        self.watch_deadline(id);
+        if let Some(older) = older {
+            self.merge(older, id, now);
+            tally.merged += 1;
+        }
+    }
+
+    /// A row that has not begun becomes part of a newer one, which stands for its instants too.
+    pub(super) fn merge(&mut self, older: RunId, newer: RunId, now: UnixMillis) {
+        let former = &self.runs[&older];
+        let (window_start_at, count) = (former.window_start_at, former.merged_count.saturating_add(1));
+        let run = self.runs.get_mut(&newer).expect("callers merge rows that exist");
+        run.window_start_at = window_start_at;
+        run.merged_count = run.merged_count.saturating_add(count);
+        self.touch(BlockId::of_run(newer));
+        self.end_waiting(older, &RunEvent::Merge(newer), now);
+    }
+
+    /// Ends a row that waits, without its ever having begun an attempt that succeeded. The caller settles the schedule.
+    pub(super) fn end_waiting(&mut self, id: RunId, event: &RunEvent, now: UnixMillis) {
+        self.unwatch_deadline(id);
+        self.leave_place(id);
+        self.step(id, event, now).expect("a waiting row is DUE");
+        self.count_ending(id, now);
     }
 
     /// Makes one run now, beside the timing.
@@ -107,91 +218,59 @@ impl State {
         &mut self,
         now: UnixMillis,
         key: ScheduleKey,
-        actor: std::sync::Arc<str>,
+        actor: Arc<str>,
+        overlap: TriggerOverlap,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Rejection> {
         let schedule = self.find(&key)?;
-        let slot = self.slot_mut(schedule);
+        let slot = &self.slots[&schedule];
         let waiting = slot.manual.len();
         if waiting >= MANUAL_WAITING_MAX {
             return Err(Rejection::TooManyWaiting { key, waiting });
         }
-        let generation = slot.schedule.generation;
+        if overlap == TriggerOverlap::Refuse && slot.is_active() {
+            return Err(Rejection::Busy { key });
+        }
+        let id = self.add_manual(now, schedule, Trigger::Manual, actor);
+        self.runs.get_mut(&id).expect("it was just added").beside = overlap == TriggerOverlap::Allow;
+        self.watch_deadline(id);
+        self.settle(schedule, now, effects);
+        Ok(Outcome::Run(Box::new(self.runs[&id].clone())))
+    }
+
+    /// Adds a run that somebody asked for, in its lane. The caller settles the schedule.
+    pub(super) fn add_manual(
+        &mut self,
+        now: UnixMillis,
+        schedule: ScheduleId,
+        trigger: Trigger,
+        actor: Arc<str>,
+    ) -> RunId {
         let mut nominal_at = now;
-        while self.run_at(schedule, nominal_at, true).is_some() {
+        while self.run_at(schedule, nominal_at, trigger.series()).is_some() {
             nominal_at.0 += 1;
         }
+        let generation = self.slots[&schedule].schedule.generation;
         let id = self.next_run_id();
         self.add_row(Run {
             id,
             schedule,
             generation,
             nominal_at,
-            trigger: Trigger::Manual,
+            scheduled_at: nominal_at,
+            trigger,
             actor,
             created_at: now,
             window_start_at: nominal_at,
             merged_count: 0,
             attempt: AttemptNo(0),
-            state: RunState::Due { held: None },
+            beside: false,
+            cancel: None,
+            resolution: None,
+            state: RunState::Due { held: None, retry: None },
         });
-        self.slot_mut(schedule).manual.insert(id);
-        self.watch_deadline(id);
-        self.settle(schedule, now, effects);
-        Ok(Outcome::Run(Box::new(self.runs[&id].clone())))
-    }
-
-    /// Decides which waiting row of a schedule may begin now, and says so once.
-    ///
-    /// One at a time (HOLD_ONE); triggers go first and do not care about a pause, because somebody asked for them.
-    pub(super) fn settle(&mut self, schedule: ScheduleId, now: UnixMillis, effects: &mut Vec<Effect>) {
-        let slot = self.slot_mut(schedule);
-        let held = if !slot.running.is_empty() || !slot.manual.is_empty() {
-            Some(Reason::Overlap)
-        } else if slot.schedule.pause.is_some() {
-            Some(Reason::Paused)
-        } else if slot.schedule.catching_up {
-            Some(Reason::CatchUp)
-        } else {
-            None
-        };
-        let candidate = if !slot.running.is_empty() {
-            None
-        } else {
-            slot.manual.first().copied().or(slot.waiting.filter(|_| held.is_none()))
-        };
-        let waiting = slot.waiting;
-        let former = std::mem::replace(&mut slot.ready, candidate);
-        if let (Some(waiting), Some(reason)) = (waiting, held) {
-            self.step(waiting, &RunEvent::Hold(reason), now).expect("a waiting row is DUE");
-        }
-        self.forget_retired(schedule);
-        if former == candidate {
-            return;
-        }
-        if let Some(former) = former {
-            self.ready.remove(&former);
-        }
-        if let Some(candidate) = candidate {
-            self.ready.insert(candidate);
-            effects.push(Effect::Offer(candidate));
-        }
-    }
-
-    /// An older definition stays for as long as a row that has not ended was made from it.
-    pub(super) fn forget_retired(&mut self, schedule: ScheduleId) {
-        let slot = &self.slots[&schedule];
-        if slot.schedule.retired.is_empty() {
-            return;
-        }
-        let active = slot.waiting.iter().chain(&slot.manual).chain(&slot.running);
-        let wanted: Vec<_> = active.map(|id| self.runs[id].generation).collect();
-        let slot = self.slot_mut(schedule);
-        let former = slot.schedule.retired.len();
-        slot.schedule.retired.retain(|generation, _| wanted.contains(generation));
-        if slot.schedule.retired.len() != former {
-            self.touch(BlockId::of_schedule(schedule));
-        }
+        self.take_place(id);
+        id
     }
 
     pub(super) fn watch_deadline(&mut self, id: RunId) {
@@ -209,8 +288,13 @@ impl State {
     /// The latest instant at which a run may begin.
     pub(super) fn start_deadline(&self, id: RunId) -> Option<UnixMillis> {
         let run = self.runs.get(&id)?;
-        let schedule = self.schedule(run.schedule)?;
+        // A retry is no start, and what makes up for the past cannot be on time.
+        let is_timed = match run.trigger {
+            Trigger::Timer | Trigger::CatchUp | Trigger::Manual => run.attempt.0 == 0,
+            Trigger::Backfill(_) | Trigger::Resume => false,
+        };
+        let schedule = self.schedule(run.schedule).filter(|_| is_timed)?;
         let deadline = schedule.definition_of(run.generation).policies.start_deadline?;
-        Some(run.scheduled_at().plus(deadline))
+        Some(run.scheduled_at.plus(deadline))
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::definition::OverlapPolicy;
 use crate::ids::{RunId, ScheduleId};
 use crate::run::RunState;
+use crate::state::lanes::Slot;
 use crate::state::{State, Subject};
 
 /// An invariant that does not hold.
@@ -40,13 +42,24 @@ impl State {
                 RunState::Ended { .. } => (false, false, true),
             };
             leases += usize::from(running);
-            if due != (slot.waiting == Some(*id) || slot.manual.contains(id)) {
+            let begun = run.attempt.0 > 0;
+            let waits = slot.not_begun().filter(|waiting| waiting == id).count();
+            let opens = usize::from(slot.open.contains(id));
+            let expected = match (due || running, begun) {
+                (false, _) => (0, 0),
+                (true, false) => (1, 0),
+                (true, true) => (0, 1),
+            };
+            if (waits, opens) != expected {
                 say("RUN-4", format!("run {id} is {} but its place says otherwise", run.state.name()));
             }
-            if !watched || running != slot.running.contains(id) {
+            if !watched {
                 say("RUN-4", format!("run {id} is {} but the leases say otherwise", run.state.name()));
             }
-            if self.ready.contains(id) != (slot.ready == Some(*id)) || (slot.ready == Some(*id) && !due) {
+            if self.cancelling.contains(id) != (running && run.cancel.is_some()) {
+                say("RUN-4", format!("run {id} is {} and its cancellation is lost", run.state.name()));
+            }
+            if self.ready.contains(id) != slot.ready.contains(id) || (slot.ready.contains(id) && !due) {
                 say("DUE-1", format!("run {id} is {} but is offered wrongly", run.state.name()));
             }
         }
@@ -59,7 +72,7 @@ impl State {
         found
     }
 
-    fn check_schedule(&self, id: ScheduleId, slot: &super::Slot, say: &mut impl FnMut(&'static str, String)) {
+    fn check_schedule(&self, id: ScheduleId, slot: &Slot, say: &mut impl FnMut(&'static str, String)) {
         let schedule = &slot.schedule;
         let deleted = schedule.deleted_at.is_some();
         if deleted != self.deleted.contains(&(schedule.key.clone(), id))
@@ -70,8 +83,10 @@ impl State {
         if deleted && slot.rows == 0 && !self.is_answer(Subject::Schedule(id)) {
             say("LEDGER-1", format!("schedule {id} is deleted, and kept for nothing"));
         }
-        if slot.running.len() > 1 {
-            say("RUN-2", format!("schedule {id} runs {} at once under HOLD_ONE", slot.running.len()));
+        self.check_overlap(id, slot, say);
+        let until = schedule.pause.as_ref().and_then(|pause| pause.until).filter(|_| !deleted);
+        if self.pause_ends.iter().find(|(_, of)| *of == id).map(|(at, _)| *at) != until {
+            say("LEDGER-2", format!("the pause of schedule {id} would not end at {until:?}"));
         }
         if let Some(next) = schedule.next_fire_at {
             if next <= schedule.watermark {
@@ -81,13 +96,32 @@ impl State {
                 say("LEDGER-1", format!("schedule {id} is missing from the due index at {next:?}"));
             }
         }
-        let idle = slot.running.is_empty() && slot.manual.is_empty();
+        let idle = slot.open.is_empty() && slot.manual.is_empty();
         let may_start = schedule.pause.is_none() && !schedule.catching_up && idle;
-        if may_start && slot.waiting.is_some() && slot.ready != slot.waiting {
+        if may_start && slot.waiting_count() > 0 && slot.ready.is_empty() {
             say("DUE-1", format!("schedule {id} has a run that could begin and is not offered"));
         }
         if self.rows(id).count() as u64 != slot.rows {
             say("RUN-1", format!("schedule {id} counts {} rows", slot.rows));
+        }
+    }
+    /// What is open and what waits stays within the policies; an edit may have lowered the limits since.
+    fn check_overlap(&self, id: ScheduleId, slot: &Slot, say: &mut impl FnMut(&'static str, String)) {
+        let edited = slot.schedule.generation.0 > 1;
+        let overlap = slot.schedule.definition.policies.overlap;
+        let beside = slot.open.iter().filter(|id| self.runs[id].beside).count();
+        let open = slot.open.len() - beside;
+        let waiting_max = match overlap {
+            OverlapPolicy::HoldOne | OverlapPolicy::Skip | OverlapPolicy::CancelRunning => 1,
+            OverlapPolicy::BufferAll { waiting_max } => waiting_max.max(1) as usize,
+            OverlapPolicy::Allow { running_max } => running_max as usize + 1,
+        };
+        if !edited && (open > overlap.running_max() || slot.waiting.len() > waiting_max) {
+            let waiting = slot.waiting.len();
+            say("RUN-2", format!("schedule {id}: {open} open and {waiting} waiting under {overlap:?}"));
+        }
+        if slot.recovering.is_some_and(|id| !slot.open.contains(&id)) {
+            say("CATCH-1", format!("schedule {id} recovers a run that is over"));
         }
     }
 }

@@ -1,23 +1,28 @@
 //! The replicated state: schedules, their rows, and the indexes that keep every operation logarithmic.
 //!
 //! Stored: schedules, runs, reports, answers, totals. Derived, rebuilt by [`State::restore`]: everything in `Slot` beside
-//! the schedule, the due index, the ready set, the name index.
+//! the schedule, the due index, the ready set, the name index. What is derived depends on records alone, never on a
+//! command's clock: else a replica that was restarted would differ from one that was not (APPLY-1).
 
 mod attempts;
 mod due;
 mod fire;
 mod invariants;
+mod lanes;
 mod leases;
 mod records;
 mod schedules;
+mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::command::{Action, Applied, Command, Effect, Outcome, Rejection, RequestKey};
 use crate::ids::{FencingToken, LogPosition, RunId, ScheduleId, ScheduleKey, UnixMillis};
-use crate::run::{IllegalTransition, Report, Run, RunEvent, RunState, Trigger};
-use crate::schedule::Schedule;
+use crate::run::{IllegalTransition, Report, Run, RunEvent, RunState, Series};
+use crate::schedule::{Pause, Schedule};
+
+use lanes::Slot;
 
 pub use due::DueIndex;
 pub use invariants::Violation;
@@ -50,6 +55,14 @@ pub struct State {
     ready: BTreeSet<RunId>,
     leases: LeaseIndex,
     deadlines: BTreeSet<(UnixMillis, RunId)>,
+    /// Pauses that end by themselves.
+    pause_ends: BTreeSet<(UnixMillis, ScheduleId)>,
+    /// Running runs that shall end.
+    cancelling: BTreeSet<RunId>,
+    /// Where the command stands that is being applied.
+    at: LogPosition,
+    /// Schedules to be forgotten at the end of that command: they were deleted because they are over.
+    leaving: Vec<ScheduleId>,
     reports_weight_bytes: u64,
     /// Rows by the name of their state.
     census: BTreeMap<&'static str, u64>,
@@ -57,35 +70,17 @@ pub struct State {
     dirty: BTreeSet<BlockId>,
 }
 
-/// A schedule with what is derived from its runs.
-#[derive(Clone)]
-struct Slot {
-    schedule: Schedule,
-    /// The row of the timing that waits to begin. HOLD_ONE keeps one.
-    waiting: Option<RunId>,
-    /// Triggered rows that wait to begin, in order.
-    manual: BTreeSet<RunId>,
-    running: BTreeSet<RunId>,
-    /// The waiting row that may begin now.
-    ready: Option<RunId>,
-    rows: u64,
-}
-
 /// Identity of a row within the ledger (RUN-1). Rows by hand live beside those of the timing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct RowKey {
     schedule: ScheduleId,
     nominal_at: UnixMillis,
-    manual: bool,
+    series: Series,
 }
 
 impl RowKey {
     fn of(run: &Run) -> Self {
-        Self {
-            schedule: run.schedule,
-            nominal_at: run.nominal_at,
-            manual: matches!(run.trigger, Trigger::Manual),
-        }
+        Self { schedule: run.schedule, nominal_at: run.nominal_at, series: run.series() }
     }
 }
 
@@ -93,18 +88,17 @@ impl State {
     /// Applies one committed command. Same state and same command give the same result, on every node, for ever
     /// (APPLY-1). Nothing that a client can send makes it panic.
     pub fn apply(&mut self, at: LogPosition, command: Command) -> Applied {
+        self.at = at;
         let mut effects = Vec::new();
-        let outcome = self.answer_once(at, command, &mut effects);
+        let outcome = self.answer_once(command, &mut effects);
+        for id in std::mem::take(&mut self.leaving) {
+            self.forget_deleted(id);
+        }
         Applied { outcome, effects }
     }
 
     /// API-2: a request that was answered before gets the same answer and changes nothing.
-    fn answer_once(
-        &mut self,
-        at: LogPosition,
-        command: Command,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Outcome, Rejection> {
+    fn answer_once(&mut self, command: Command, effects: &mut Vec<Effect>) -> Result<Outcome, Rejection> {
         if let Some(request) = &command.request
             && let Some(answer) = self.answers.get(&request.id)
         {
@@ -114,7 +108,7 @@ impl State {
             }
             return self.repeat(answer.subject, id);
         }
-        let outcome = self.act(at, command.now, command.action, effects)?;
+        let outcome = self.act(command.now, command.action, effects)?;
         if let Some(request) = command.request {
             self.remember(request, command.now, &outcome);
         }
@@ -127,24 +121,33 @@ impl State {
 
     fn act(
         &mut self,
-        at: LogPosition,
         now: UnixMillis,
         action: Action,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Rejection> {
         match action {
             Action::CreateSchedule { key, uid, definition, next_fire_at, pause } => {
-                self.create_schedule(at, now, key, uid, definition, next_fire_at, pause)
+                self.create_schedule(now, key, uid, definition, next_fire_at, pause)
             }
             Action::UpdateSchedule { key, expected, definition, retime } => {
-                self.update_schedule(at, now, key, expected, definition, retime, effects)
+                self.update_schedule(now, key, expected, definition, retime, effects)
             }
-            Action::DeleteSchedule { key, expected } => self.delete_schedule(at, now, key, expected),
-            Action::PauseSchedule { key, expected, reason, actor } => {
-                self.pause_schedule(at, now, key, expected, reason, actor, effects)
+            Action::DeleteSchedule { key, expected } => self.delete_schedule(now, key, expected),
+            Action::PauseSchedule { key, expected, reason, actor, until } => {
+                let pause = Pause { reason, actor, paused_at: now, until, skipped: 0 };
+                self.pause_schedule(now, key, expected, pause, effects)
             }
-            Action::ResumeSchedule { key, expected } => self.resume_schedule(at, now, key, expected, effects),
-            Action::TriggerSchedule { key, actor } => self.trigger_schedule(now, key, actor, effects),
+            Action::ResumeSchedule { key, expected, missed, actor } => {
+                self.resume_schedule(now, key, expected, missed, actor, effects)
+            }
+            Action::EndPauses(schedules) => Ok(self.end_pauses(now, schedules, effects)),
+            Action::TriggerSchedule { key, actor, overlap } => {
+                self.trigger_schedule(now, key, actor, overlap, effects)
+            }
+            Action::CancelRun { run, actor, reason } => self.cancel_run(now, run, actor, reason, effects),
+            Action::ResolveRun { run, resolution, actor, reason } => {
+                self.resolve_run(now, run, resolution, actor, reason, effects)
+            }
             Action::Fire(groups) => Ok(self.fire(now, groups, effects)),
             Action::Begin(groups) => Ok(self.begin(now, groups, effects)),
             Action::Complete(completions) => Ok(self.complete(now, completions, effects)),
@@ -158,6 +161,11 @@ impl State {
     fn raise_feature_level(&mut self, level: u32) -> Outcome {
         self.totals_mut().feature_level = self.totals.feature_level.max(level);
         Outcome::FeatureLevel(self.totals.feature_level)
+    }
+
+    /// Whether every member counts what feature level 2 counts: before, replicas of the first release would differ.
+    fn knows_level_2(&self) -> bool {
+        self.totals.feature_level >= 2
     }
 
     // ---- answers to request ids
@@ -369,9 +377,10 @@ impl State {
 
     /// How many runs of a schedule wait to begin, and how many are running.
     pub fn active_counts(&self, id: ScheduleId) -> (usize, usize) {
-        self.slots.get(&id).map_or((0, 0), |slot| {
-            (slot.manual.len() + usize::from(slot.waiting.is_some()), slot.running.len())
-        })
+        let Some(slot) = self.slots.get(&id) else { return (0, 0) };
+        let running = |id: &&RunId| matches!(self.runs[id].state, RunState::Running(_));
+        let running = slot.open.iter().filter(running).count();
+        (slot.waiting_count() + slot.open.len() - running, running)
     }
 
     /// Number of rows of a schedule.
@@ -395,25 +404,25 @@ impl State {
     }
 
     /// The row of an instant of a schedule.
-    pub fn run_at(&self, schedule: ScheduleId, nominal_at: UnixMillis, manual: bool) -> Option<&Run> {
-        self.by_nominal.get(&RowKey { schedule, nominal_at, manual }).and_then(|id| self.runs.get(id))
+    pub fn run_at(&self, schedule: ScheduleId, nominal_at: UnixMillis, series: Series) -> Option<&Run> {
+        self.by_nominal.get(&RowKey { schedule, nominal_at, series }).and_then(|id| self.runs.get(id))
     }
 
-    /// Rows of a schedule with an instant before (`before`, manual), newest instant first.
+    /// Rows of a schedule before (instant, series), newest instant first.
     pub fn rows_before(
         &self,
         schedule: ScheduleId,
-        before: (UnixMillis, bool),
+        before: (UnixMillis, Series),
     ) -> impl Iterator<Item = &Run> {
-        let first = RowKey { schedule, nominal_at: UnixMillis(i64::MIN), manual: false };
-        let end = RowKey { schedule, nominal_at: before.0, manual: before.1 };
+        let first = RowKey { schedule, nominal_at: UnixMillis(i64::MIN), series: Series::Timing };
+        let end = RowKey { schedule, nominal_at: before.0, series: before.1 };
         self.by_nominal.range(first..end).rev().filter_map(|(_, id)| self.runs.get(id))
     }
 
     /// Rows of a schedule, oldest instant first.
     pub fn rows(&self, schedule: ScheduleId) -> impl Iterator<Item = &Run> {
-        let first = RowKey { schedule, nominal_at: UnixMillis(i64::MIN), manual: false };
-        let last = RowKey { schedule, nominal_at: UnixMillis(i64::MAX), manual: true };
+        let first = RowKey { schedule, nominal_at: UnixMillis(i64::MIN), series: Series::Timing };
+        let last = RowKey { schedule, nominal_at: UnixMillis(i64::MAX), series: Series::LAST };
         self.by_nominal.range(first..=last).filter_map(|(_, id)| self.runs.get(id))
     }
 
@@ -445,6 +454,16 @@ impl State {
     /// Due runs with a start deadline, earliest first.
     pub fn start_deadlines(&self) -> impl Iterator<Item = (UnixMillis, RunId)> + '_ {
         self.deadlines.iter().copied()
+    }
+
+    /// Running runs that shall end: their executors are told until they have.
+    pub fn cancelling(&self) -> &BTreeSet<RunId> {
+        &self.cancelling
+    }
+
+    /// Pauses that end by themselves, earliest first.
+    pub fn pause_ends(&self) -> impl Iterator<Item = (UnixMillis, ScheduleId)> + '_ {
+        self.pause_ends.iter().copied()
     }
 
     /// Number of rows.

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::definition::{Definition, Policies, Rule};
+use crate::definition::{Definition, MisfirePolicy, OverlapPolicy, Policies, Retry, Rule};
 use crate::digest::{Canonical, Digest};
 use crate::ids::{RunId, ScheduleId, UnixMillis};
-use crate::run::{Ending, Lease, Report, Run, RunState, Trigger};
+use crate::run::{Ending, Lease, Report, Run, RunState, Trigger, Verdict};
 use crate::schedule::Schedule;
 use crate::state::{RowKey, Slot, State};
 
@@ -259,7 +260,7 @@ impl State {
         }
         let mut effects = Vec::new();
         for id in state.slots.keys().copied().collect::<Vec<_>>() {
-            state.settle(id, UnixMillis::default(), &mut effects);
+            state.offer_ready(id, UnixMillis::default(), &mut effects);
         }
         state.dirty.clear();
         Ok(state)
@@ -278,6 +279,9 @@ impl State {
         if let Some(next) = schedule.next_fire_at {
             self.due.insert(next, id);
         }
+        if let Some(until) = schedule.pause.as_ref().and_then(|pause| pause.until) {
+            self.pause_ends.insert((until, id));
+        }
         self.slots.insert(id, Slot::new(schedule));
         Ok(())
     }
@@ -290,27 +294,19 @@ impl State {
         if self.by_nominal.contains_key(&RowKey::of(&run)) {
             return Err(RestoreError::Twice { what: "run", id: id.0 });
         }
-        let slot = self.slots.get_mut(&run.schedule).expect("it was just found");
-        let mut due = false;
-        match (&run.state, run.trigger) {
-            (RunState::Due { .. }, Trigger::Manual) => {
-                slot.manual.insert(id);
-                due = true;
+        let due = matches!(run.state, RunState::Due { .. });
+        if let RunState::Running(lease) = &run.state {
+            let policies = &self.slots[&run.schedule].schedule.definition_of(run.generation).policies;
+            self.leases.insert(id, lease, policies);
+            if run.cancel.is_some() {
+                self.cancelling.insert(id);
             }
-            (RunState::Due { .. }, Trigger::Timer | Trigger::CatchUp) => {
-                if slot.waiting.replace(id).is_some() {
-                    return Err(RestoreError::Twice { what: "waiting run", id: id.0 });
-                }
-                due = true;
-            }
-            (RunState::Running(lease), _) => {
-                slot.running.insert(id);
-                let policies = &slot.schedule.definition_of(run.generation).policies;
-                self.leases.insert(id, lease, policies);
-            }
-            (RunState::Ended { .. }, _) => {}
         }
+        let ended = run.state.ended_at().is_some();
         self.add_row(run);
+        if !ended {
+            self.take_place(id);
+        }
         if due {
             self.watch_deadline(id);
         }
@@ -388,45 +384,135 @@ fn write_schedule(out: Canonical, schedule: &Schedule) -> Canonical {
     .option(counters.last_success, last)
     .option(counters.last_failure, last)
     .option(schedule.deleted_at, |out, at| out.signed(at.0))
+    // Feature level 2: each with a tag, and only where it says something.
+    .unless_default(1, schedule.pause.as_ref().and_then(|pause| pause.until), |out, until| {
+        out.option(until, |out, until| out.signed(until.0))
+    })
+    .unless_default(2, schedule.pause.as_ref().map_or(0, |pause| pause.skipped), Canonical::number)
+    .unless_default(3, counters.consecutive_failures, |out, count| out.number(count.into()))
+    .unless_default(4, counters.begun, Canonical::number)
 }
 
 fn write_definition(out: Canonical, definition: &Definition) -> Canonical {
-    let out = out.each(definition.timing.include.iter(), |out, rule| match rule {
-        Rule::Cron { expression, resolved, allow_never } => {
-            out.number(1).text(expression).text(resolved).number((*allow_never).into())
-        }
-        Rule::Interval { every, phase } => {
-            out.number(2).number(every.as_millis() as u64).number(phase.as_millis() as u64)
-        }
-        Rule::At(at) => out.number(3).signed(at.0),
-    });
+    let timing = &definition.timing;
     let out = out
-        .text(&definition.timing.time_zone)
+        .each(timing.include.iter(), write_rule)
+        .text(&timing.time_zone)
         .text(&definition.target.handler)
         .bytes(&definition.target.payload)
         .text(&definition.pool);
-    write_policies(out, &definition.policies)
-        .each(definition.labels.iter(), |out, (key, value)| out.text(key).text(value))
-        .text(&definition.description)
+    let texts = |out: Canonical, map: &BTreeMap<String, String>| {
+        out.each(map.iter(), |out, (key, value)| out.text(key).text(value))
+    };
+    let out = write_policies(out, &definition.policies);
+    let out = texts(out, &definition.labels).text(&definition.description);
+    // Feature level 2.
+    let millis = |out: Canonical, time: Option<Duration>| out.option(time, write_millis);
+    let instant = |out: Canonical, at: Option<UnixMillis>| out.option(at, |out, at| out.signed(at.0));
+    let out = write_new_policies(out, &definition.policies)
+        .unless_default(1, timing.exclude.as_slice(), |out, rules| out.each(rules.iter(), write_rule))
+        .unless_default(2, timing.calendars.as_slice(), |out, calendars| {
+            out.each(calendars.iter(), |out, used| out.text(&used.calendar).number(used.mode as u64))
+        })
+        .unless_default(3, timing.start_at, instant)
+        .unless_default(4, timing.end_at, instant)
+        .unless_default(5, timing.spread, millis)
+        .unless_default(6, definition.priority, |out, priority| out.number(priority.get().into()))
+        .unless_default(7, definition.max_runs, |out, max| out.option(max, Canonical::number))
+        .unless_default(8, definition.completion, |out, completion| out.number(completion as u64))
+        .unless_default(9, definition.history.keep_for, millis)
+        .unless_default(10, definition.history.keep_count, |out, count| {
+            out.option(count, |out, count| out.number(count.into()))
+        });
+    let liveness = &definition.liveness;
+    let out = out
+        .unless_default(11, liveness.start_grace, millis)
+        .unless_default(12, liveness.success_within, millis)
+        .unless_default(13, liveness.disabled, |out, disabled| out.number(disabled.into()));
+    if definition.executor_labels.is_empty() {
+        out
+    } else {
+        texts(out.number(14), &definition.executor_labels)
+    }
+}
+
+fn write_millis(out: Canonical, time: Duration) -> Canonical {
+    out.number(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn write_rule(out: Canonical, rule: &Rule) -> Canonical {
+    match rule {
+        Rule::Cron { expression, resolved, allow_never } => {
+            out.number(1).text(expression).text(resolved).number((*allow_never).into())
+        }
+        Rule::Interval { every, phase } => write_millis(write_millis(out.number(2), *every), *phase),
+        Rule::At(at) => out.number(3).signed(at.0),
+        Rule::AtLocal(at) => out.number(4).text(at),
+        Rule::Calendar(rule) => out
+            .number(5)
+            .each(rule.years.iter(), |out, year| out.signed((*year).into()))
+            .each(rule.months.iter(), |out, month| out.number((*month).into()))
+            .each(rule.month_days.iter(), |out, day| out.signed((*day).into()))
+            .each(rule.weekdays.iter(), |out, (day, nth)| {
+                out.number((*day).into()).option(*nth, |out, nth| out.signed(nth.into()))
+            })
+            .each(rule.times.iter(), |out, time| out.number((*time).into())),
+        Rule::FixedDelay(delay) => write_millis(out.number(6), *delay),
+    }
 }
 
 fn write_policies(out: Canonical, policies: &Policies) -> Canonical {
-    use crate::definition::{MisfirePolicy, OverlapPolicy, UnknownOutcomePolicy};
     let overlap = match policies.overlap {
         OverlapPolicy::HoldOne => 1,
+        OverlapPolicy::Skip => 2,
+        OverlapPolicy::BufferAll { .. } => 3,
+        OverlapPolicy::Allow { .. } => 4,
+        OverlapPolicy::CancelRunning => 5,
     };
     let misfire = match policies.misfire {
         MisfirePolicy::Coalesce => 1,
+        MisfirePolicy::Skip { .. } => 2,
+        MisfirePolicy::FireAll { .. } => 3,
     };
-    let unknown = match policies.unknown_outcome {
-        UnknownOutcomePolicy::Hold => 1,
-    };
-    out.number(overlap)
+    let out = out
+        .number(overlap)
         .number(misfire)
-        .number(unknown)
-        .option(policies.start_deadline, |out, deadline| out.number(deadline.as_millis() as u64))
-        .number(policies.attempt_timeout.as_millis() as u64)
-        .number(policies.lease_duration.as_millis() as u64)
+        .number(policies.unknown_outcome as u64)
+        .option(policies.start_deadline, write_millis);
+    write_millis(write_millis(out, policies.attempt_timeout), policies.lease_duration)
+}
+
+/// What feature level 2 added.
+fn write_new_policies(out: Canonical, policies: &Policies) -> Canonical {
+    let out = match policies.overlap {
+        OverlapPolicy::HoldOne | OverlapPolicy::Skip | OverlapPolicy::CancelRunning => out,
+        OverlapPolicy::BufferAll { waiting_max: max } | OverlapPolicy::Allow { running_max: max } => {
+            out.number(20).number(max.into())
+        }
+    };
+    let out = match policies.misfire {
+        MisfirePolicy::Coalesce => out,
+        MisfirePolicy::Skip { window } => write_millis(out.number(21), window),
+        MisfirePolicy::FireAll { window, count_max } => {
+            write_millis(out.number(22), window).number(count_max.into())
+        }
+    };
+    let retry = &policies.retry;
+    let out = if *retry == Retry::default() {
+        out
+    } else {
+        let out = write_millis(out.number(23).number(retry.max_attempts.into()), retry.initial_backoff);
+        write_millis(out, retry.max_backoff)
+            .each(retry.non_retryable_codes.iter(), |out, code| out.signed((*code).into()))
+    };
+    let out = out.unless_default(24, policies.pause_after_failures, |out, count| {
+        out.option(count, |out, count| out.number(count.into()))
+    });
+    if policies.cancel_grace == Policies::default().cancel_grace {
+        out
+    } else {
+        write_millis(out.number(25), policies.cancel_grace)
+    }
 }
 
 fn write_run(out: Canonical, run: &Run) -> Canonical {
@@ -434,6 +520,8 @@ fn write_run(out: Canonical, run: &Run) -> Canonical {
         Trigger::Timer => 1,
         Trigger::CatchUp => 2,
         Trigger::Manual => 3,
+        Trigger::Backfill(_) => 4,
+        Trigger::Resume => 5,
     };
     let out = out
         .number(run.id.0)
@@ -450,10 +538,37 @@ fn write_run(out: Canonical, run: &Run) -> Canonical {
         .number(run.state.reason().map_or(0, |reason| reason as u64))
         .option(run.state.ended_at(), |out, at| out.signed(at.0))
         .option(run.state.lease(), write_lease);
-    match &run.state {
+    let out = match &run.state {
         RunState::Ended { ending: Ending::Merged { into, .. }, .. } => out.number(into.0),
         RunState::Due { .. } | RunState::Running(_) | RunState::Ended { .. } => out,
+    };
+    // Feature level 2.
+    let spread_ms = run.scheduled_at.0 - run.nominal_at.0;
+    let out =
+        out.unless_default(1, spread_ms, Canonical::signed)
+            .unless_default(2, run.beside, |out, beside| out.number(beside.into()));
+    let out = match &run.state {
+        RunState::Due { retry: Some(retry), .. } => {
+            out.number(3).signed(retry.not_before.0).number(retry.cause as u64)
+        }
+        RunState::Due { retry: None, .. } | RunState::Running(_) | RunState::Ended { .. } => out,
+    };
+    let out = match &run.cancel {
+        Some(cancel) => write_verdict(out.number(4).number(cancel.cause as u64), &cancel.verdict),
+        None => out,
+    };
+    let out = match &run.resolution {
+        Some(resolution) => write_verdict(out.number(5), resolution),
+        None => out,
+    };
+    match run.trigger {
+        Trigger::Backfill(id) => out.number(6).number(id.0),
+        Trigger::Timer | Trigger::CatchUp | Trigger::Manual | Trigger::Resume => out,
     }
+}
+
+fn write_verdict(out: Canonical, verdict: &Verdict) -> Canonical {
+    out.text(&verdict.actor).text(&verdict.reason).signed(verdict.at.0)
 }
 
 fn write_lease(out: Canonical, lease: &Lease) -> Canonical {

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::command::{Effect, Outcome, Rejection, Retime};
-use crate::definition::Definition;
-use crate::ids::{Generation, LogPosition, Revision, ScheduleId, ScheduleKey, UnixMillis};
-use crate::run::{Reason, RunEvent};
+use crate::command::{Effect, Outcome, Rejection, ResumeMissed, Retime};
+use crate::definition::{CompletionAction, Definition};
+use crate::ids::{Generation, Revision, ScheduleId, ScheduleKey, UnixMillis};
+use crate::run::{Reason, RunEvent, RunState, Trigger};
 use crate::schedule::{Counters, Pause, Schedule};
-use crate::state::{BlockId, Slot, State};
+use crate::state::lanes::Slot;
+use crate::state::{BlockId, State};
 
 impl State {
     #[allow(clippy::too_many_arguments, reason = "the command's fields, unpacked")]
     pub(super) fn create_schedule(
         &mut self,
-        at: LogPosition,
         now: UnixMillis,
         key: ScheduleKey,
         uid: Arc<str>,
@@ -32,13 +32,13 @@ impl State {
             uid,
             key: key.clone(),
             generation: Generation(1),
-            revision: Revision(at.index),
+            revision: Revision(self.at.index),
             definition,
             retired: Default::default(),
             next_fire_at,
             watermark: now,
             catching_up: false,
-            pause: pause.map(|pause| Pause { paused_at: now, ..pause }),
+            pause: pause.map(|pause| Pause { paused_at: now, skipped: 0, ..pause }),
             created_at: now,
             updated_at: now,
             counters: Counters::default(),
@@ -49,6 +49,9 @@ impl State {
         if let Some(next) = next_fire_at {
             self.due.insert(next, id);
         }
+        if let Some(until) = schedule.pause.as_ref().and_then(|pause| pause.until) {
+            self.pause_ends.insert((until, id));
+        }
         self.slots.insert(id, Slot::new(schedule));
         Ok(self.schedule_outcome(id))
     }
@@ -56,7 +59,6 @@ impl State {
     #[allow(clippy::too_many_arguments, reason = "the command's fields, unpacked")]
     pub(super) fn update_schedule(
         &mut self,
-        at: LogPosition,
         now: UnixMillis,
         key: ScheduleKey,
         expected: Option<Revision>,
@@ -73,12 +75,15 @@ impl State {
             self.caught_up(id, now)?;
             after_now(next, now)?;
             self.after_watermark(id, next)?;
-            self.retime(id, now, next);
+            let slot = &self.slots[&id];
+            let begun = slot.schedule.counters.begun;
+            let exhausted = definition.max_runs.is_some_and(|max| begun >= max);
+            // A fixed delay counts from the end of what is open or waits.
+            let counting = definition.timing.fixed_delay().is_some() && slot.has_timing_runs();
+            self.retime(id, now, next.filter(|_| !exhausted && !counting));
         }
-        let in_use = self.slot_mut(id).waiting.is_some()
-            || !self.slot_mut(id).manual.is_empty()
-            || !self.slot_mut(id).running.is_empty();
-        let schedule = self.schedule_mut(id, at, now);
+        let in_use = self.slots[&id].is_active();
+        let schedule = self.schedule_mut(id, now);
         if !schedule.definition.runs_like(&definition) {
             // What is already due keeps the definition that it was made from.
             if in_use {
@@ -107,7 +112,6 @@ impl State {
 
     pub(super) fn delete_schedule(
         &mut self,
-        at: LogPosition,
         now: UnixMillis,
         key: ScheduleKey,
         expected: Option<Revision>,
@@ -116,63 +120,149 @@ impl State {
         self.caught_up(id, now)?;
         self.retime(id, now, None);
         self.by_key.remove(&key);
+        Ok(self.retire(id, now))
+    }
+
+    /// The schedule is gone; what waited is CANCELLED, what runs ends as it ends.
+    fn retire(&mut self, id: ScheduleId, now: UnixMillis) -> Outcome {
         let slot = self.slot_mut(id);
         slot.schedule.deleted_at = Some(now);
-        let waiting: Vec<_> =
-            slot.waiting.take().into_iter().chain(std::mem::take(&mut slot.manual)).collect();
-        let ready = slot.ready.take();
-        let cancelled = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
-        slot.schedule.counters.not_started += u64::from(cancelled);
-        if let Some(ready) = ready {
-            self.ready.remove(&ready);
+        let key = slot.schedule.key.clone();
+        let until = slot.schedule.pause.as_ref().and_then(|pause| pause.until);
+        let ready = std::mem::take(&mut slot.ready);
+        let waiting: Vec<_> = slot.not_begun().chain(slot.open.iter().copied()).collect();
+        if let Some(until) = until {
+            self.pause_ends.remove(&(until, id));
         }
+        self.by_key.remove(&key);
+        for id in ready {
+            self.ready.remove(&id);
+        }
+        let mut cancelled = 0;
         for run in waiting {
-            self.unwatch_deadline(run);
-            self.step(run, &RunEvent::Cancel(Reason::ScheduleDeleted), now).expect("a waiting row is DUE");
+            if matches!(self.runs[&run].state, RunState::Due { .. }) {
+                self.end_waiting(run, &RunEvent::Cancel(Reason::ScheduleDeleted), now);
+                cancelled += 1;
+            }
         }
         self.forget_retired(id);
-        let schedule = Box::new(self.schedule_mut(id, at, now).clone());
+        let schedule = Box::new(self.schedule_mut(id, now).clone());
         self.deleted.insert((key, id));
-        Ok(Outcome::Deleted { schedule, cancelled })
+        Outcome::Deleted { schedule, cancelled }
+    }
+
+    /// Nothing of a schedule runs or waits, and its timing names no next instant: a fixed delay begins to count, and a schedule
+    /// that is over may be deleted.
+    pub(super) fn after_last_run(&mut self, id: ScheduleId, now: UnixMillis) {
+        let schedule = &self.slots[&id].schedule;
+        let timing = &schedule.definition.timing;
+        if let Some(delay) = timing.fixed_delay()
+            && !schedule.is_exhausted()
+        {
+            let next = now.max(schedule.watermark).plus(delay);
+            if timing.end_at.is_none_or(|end| next < end) {
+                self.touch(BlockId::of_schedule(id));
+                self.slot_mut(id).schedule.next_fire_at = Some(next);
+                self.due.insert(next, id);
+                return;
+            }
+        }
+        let counters = &schedule.counters;
+        let has_run = counters.succeeded + counters.unsuccessful + counters.not_started > 0;
+        if has_run && schedule.definition.completion == CompletionAction::Delete {
+            self.retire(id, now);
+            self.leaving.push(id);
+        }
+    }
+
+    pub(super) fn pause_schedule(
+        &mut self,
+        now: UnixMillis,
+        key: ScheduleKey,
+        expected: Option<Revision>,
+        pause: Pause,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Rejection> {
+        let id = self.find_at(&key, expected)?;
+        if pause.until.is_some_and(|until| until <= now) {
+            return Err(Rejection::Malformed { why: "the pause ends before it begins" });
+        }
+        if self.slots[&id].schedule.pause.is_some() {
+            // Instants that this one may end before must have their rows by the one that is.
+            self.caught_up(id, now)?;
+        }
+        let former = self.slots[&id].schedule.pause.clone();
+        // A second pause changes the words and the end, not the instant since when nothing starts.
+        let (paused_at, skipped) = former.map_or((now, 0), |former| (former.paused_at, former.skipped));
+        self.set_pause(id, Some(Pause { paused_at, skipped, ..pause }));
+        self.schedule_mut(id, now);
+        self.settle(id, now, effects);
+        Ok(self.schedule_outcome(id))
     }
 
     #[allow(clippy::too_many_arguments, reason = "the command's fields, unpacked")]
-    pub(super) fn pause_schedule(
+    pub(super) fn resume_schedule(
         &mut self,
-        at: LogPosition,
         now: UnixMillis,
         key: ScheduleKey,
         expected: Option<Revision>,
-        reason: String,
-        actor: String,
+        missed: ResumeMissed,
+        actor: Arc<str>,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Rejection> {
         let id = self.find_at(&key, expected)?;
-        let schedule = self.schedule_mut(id, at, now);
-        // A second pause changes the words, not the instant since when nothing starts.
-        let paused_at = schedule.pause.as_ref().map_or(now, |pause| pause.paused_at);
-        schedule.pause = Some(Pause { reason, actor, paused_at });
+        let Some(pause) = self.slots[&id].schedule.pause.clone() else {
+            return Ok(self.schedule_outcome(id));
+        };
+        // The instants inside the pause must have their SKIPPED rows before it ends.
+        self.caught_up(id, now)?;
+        self.set_pause(id, None);
+        self.schedule_mut(id, now);
+        if missed == ResumeMissed::Coalesce && pause.skipped > 0 {
+            let run = self.add_manual(now, id, Trigger::Resume, actor);
+            let run = self.runs.get_mut(&run).expect("it was just added");
+            run.window_start_at = pause.paused_at;
+            run.merged_count = u32::try_from(pause.skipped).unwrap_or(u32::MAX);
+        }
         self.settle(id, now, effects);
         Ok(self.schedule_outcome(id))
     }
 
-    pub(super) fn resume_schedule(
+    /// Ends the pauses whose time is up, once the instants inside have their rows.
+    pub(super) fn end_pauses(
         &mut self,
-        at: LogPosition,
         now: UnixMillis,
-        key: ScheduleKey,
-        expected: Option<Revision>,
+        schedules: Vec<ScheduleId>,
         effects: &mut Vec<Effect>,
-    ) -> Result<Outcome, Rejection> {
-        let id = self.find_at(&key, expected)?;
-        if self.slots[&id].schedule.pause.is_none() {
-            return Ok(self.schedule_outcome(id));
+    ) -> Outcome {
+        let mut ended = 0;
+        for id in schedules {
+            let Some(slot) = self.slots.get(&id) else { continue };
+            let until = slot.schedule.pause.as_ref().and_then(|pause| pause.until);
+            let over = until.is_some_and(|until| {
+                until <= now && slot.schedule.next_fire_at.is_none_or(|next| next >= until)
+            });
+            if over {
+                self.set_pause(id, None);
+                self.schedule_mut(id, now);
+                self.settle(id, now, effects);
+                ended += 1;
+            }
         }
-        // The instants inside the pause must have their SKIPPED rows before it ends.
-        self.caught_up(id, now)?;
-        self.schedule_mut(id, at, now).pause = None;
-        self.settle(id, now, effects);
-        Ok(self.schedule_outcome(id))
+        Outcome::Expired(ended)
+    }
+
+    /// Replaces the pause of a schedule and watches its end.
+    pub(super) fn set_pause(&mut self, id: ScheduleId, pause: Option<Pause>) {
+        self.touch(BlockId::of_schedule(id));
+        let until = pause.as_ref().and_then(|pause| pause.until);
+        let former = std::mem::replace(&mut self.slot_mut(id).schedule.pause, pause);
+        if let Some(until) = former.and_then(|former| former.until) {
+            self.pause_ends.remove(&(until, id));
+        }
+        if let Some(until) = until {
+            self.pause_ends.insert((until, id));
+        }
     }
 
     /// LEDGER-2: a change that moves or ends instants waits until all that came before it have their rows.
@@ -210,10 +300,11 @@ impl State {
     }
 
     /// The schedule, marked as changed by a user.
-    fn schedule_mut(&mut self, id: ScheduleId, at: LogPosition, now: UnixMillis) -> &mut Schedule {
+    fn schedule_mut(&mut self, id: ScheduleId, now: UnixMillis) -> &mut Schedule {
         self.touch(BlockId::of_schedule(id));
+        let revision = Revision(self.at.index);
         let schedule = &mut self.slot_mut(id).schedule;
-        schedule.revision = Revision(at.index);
+        schedule.revision = revision;
         schedule.updated_at = now;
         schedule
     }
@@ -228,18 +319,5 @@ fn after_now(next: Option<UnixMillis>, now: UnixMillis) -> Result<(), Rejection>
     match next {
         Some(next) if next <= now => Err(Rejection::Malformed { why: "next instant is not after now" }),
         _ => Ok(()),
-    }
-}
-
-impl Slot {
-    pub(super) fn new(schedule: Schedule) -> Self {
-        Self {
-            schedule,
-            waiting: None,
-            manual: Default::default(),
-            running: Default::default(),
-            ready: None,
-            rows: 0,
-        }
     }
 }

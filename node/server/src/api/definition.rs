@@ -5,9 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use belfry_core::definition::{
-    MisfirePolicy, OverlapPolicy, Policies, Rule, Target, Timing, UnknownOutcomePolicy,
-};
+use belfry_core::definition::{CompletionAction, History, Liveness, Priority, Rule, Target, Timing};
 use belfry_core::{ScheduleKey, UnixMillis};
 use belfry_proto::v1 as pb;
 use belfry_timing::{NeverFiring, TimeZone, format_duration};
@@ -22,11 +20,6 @@ use crate::timings::parse_cron;
 
 /// The pool of schedules that name none.
 const DEFAULT_POOL: &str = "default";
-
-/// Longest attempt, and longest start deadline: beyond a month a schedule is a project.
-const LONG: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Longest silence of an executor that may still be believed in.
-const LEASE_MAX: Duration = Duration::from_secs(3600);
 
 /// What fields are checked against.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +60,7 @@ impl Rules<'_> {
             return Some(current.clone());
         }
         let rule = read_rule(key, rule, &zone, now, found)?;
-        Some(Timing { include: vec![rule], time_zone: zone.name().to_owned() })
+        Some(Timing::of(vec![rule], zone.name()))
     }
 
     /// Reads `target`.
@@ -117,60 +110,67 @@ impl Rules<'_> {
         }
     }
 
-    /// Reads `policies`; what is not set has its default.
-    pub(super) fn policies(
-        &self,
-        policies: Option<&pb::Policies>,
-        found: &mut Violations,
-    ) -> Option<Policies> {
-        let unset = pb::Policies::default();
-        let policies = policies.unwrap_or(&unset);
-        let field = |name: &str| format!("schedule.policies.{name}");
-        let default = Policies::default();
-
-        use pb::{
-            MisfirePolicy as Misfire, OverlapPolicy as Overlap, UnknownOutcomePolicy as UnknownOutcome,
-        };
-        let overlap = match Overlap::try_from(policies.overlap_policy) {
-            Ok(Overlap::Unspecified | Overlap::HoldOne) => Some(OverlapPolicy::HoldOne),
-            Err(_) => unknown(&field("overlap_policy"), policies.overlap_policy, "HOLD_ONE", found),
-        };
-        let misfire = match Misfire::try_from(policies.misfire_policy) {
-            Ok(Misfire::Unspecified | Misfire::Coalesce) => Some(MisfirePolicy::Coalesce),
-            Err(_) => unknown(&field("misfire_policy"), policies.misfire_policy, "COALESCE", found),
-        };
-        let unknown_outcome = match UnknownOutcome::try_from(policies.unknown_outcome_policy) {
-            Ok(UnknownOutcome::Unspecified | UnknownOutcome::Hold) => Some(UnknownOutcomePolicy::Hold),
-            Err(_) => {
-                unknown(&field("unknown_outcome_policy"), policies.unknown_outcome_policy, "HOLD", found)
-            }
-        };
-
-        let (millisecond, lease_min) = (Duration::from_millis(1), self.limits.lease_min.0);
-        let mut period = |name: &str, value: Option<&prost_types::Duration>, min, max| {
-            value.map(|value| read_duration(&field(name), value, min, max, found))
-        };
-        let start_deadline = period("start_deadline", policies.start_deadline.as_ref(), millisecond, LONG);
-        let attempt_timeout = period("attempt_timeout", policies.attempt_timeout.as_ref(), millisecond, LONG);
-        let lease_duration = period("lease_duration", policies.lease_duration.as_ref(), lease_min, LEASE_MAX);
-        Some(Policies {
-            overlap: overlap?,
-            misfire: misfire?,
-            unknown_outcome: unknown_outcome?,
-            start_deadline: match start_deadline {
-                None => None,
-                Some(read) => Some(read?),
-            },
-            attempt_timeout: attempt_timeout.unwrap_or(Some(default.attempt_timeout))?,
-            lease_duration: lease_duration.unwrap_or(Some(default.lease_duration.max(lease_min)))?,
-        })
-    }
-
     /// Reads `pool`.
     pub(super) fn pool(&self, pool: &str, found: &mut Violations) -> String {
         let pool = if pool.is_empty() { DEFAULT_POOL } else { pool };
         found.take("schedule.pool", names::check_segment("pool", pool, self.limits.name_bytes_max));
         pool.to_owned()
+    }
+
+    /// Reads `priority`.
+    pub(super) fn priority(&self, priority: u32, found: &mut Violations) -> Priority {
+        match (priority, Priority::new(priority)) {
+            (0, _) => Priority::default(),
+            (_, Some(priority)) => priority,
+            (_, None) => {
+                let why = format_args!("{priority} is not from 1 to 9, where 9 goes first");
+                found.add("schedule.priority", why);
+                Priority::default()
+            }
+        }
+    }
+
+    /// Reads `completion_action`.
+    pub(super) fn completion(&self, action: i32, found: &mut Violations) -> CompletionAction {
+        use pb::CompletionAction as Wire;
+        match Wire::try_from(action) {
+            Ok(Wire::Unspecified | Wire::Keep) => CompletionAction::Keep,
+            Ok(Wire::Delete) => CompletionAction::Delete,
+            Err(_) => {
+                unknown::<()>("schedule.completion_action", action, "KEEP and DELETE", found);
+                CompletionAction::Keep
+            }
+        }
+    }
+
+    /// Reads `history`.
+    pub(super) fn history(&self, history: Option<&pb::History>, found: &mut Violations) -> History {
+        let unset = pb::History::default();
+        let history = history.unwrap_or(&unset);
+        let (hour, year) = (Duration::from_secs(3600), 366 * Duration::from_secs(86_400));
+        let mut read =
+            |field: &str, value: &prost_types::Duration| read_duration(field, value, hour, year, found);
+        History {
+            keep_for: history.keep_for.as_ref().and_then(|value| read("schedule.history.keep_for", value)),
+            keep_count: (history.keep_count > 0).then_some(history.keep_count),
+        }
+    }
+
+    /// Reads `liveness`.
+    pub(super) fn liveness(&self, liveness: Option<&pb::Liveness>, found: &mut Violations) -> Liveness {
+        let unset = pb::Liveness::default();
+        let liveness = liveness.unwrap_or(&unset);
+        let (second, year) = (Duration::from_secs(1), 366 * Duration::from_secs(86_400));
+        let mut read = |name: &str, value: Option<&prost_types::Duration>| {
+            value.and_then(|value| {
+                read_duration(&format!("schedule.liveness.{name}"), value, second, year, found)
+            })
+        };
+        Liveness {
+            start_grace: read("start_grace", liveness.start_grace.as_ref()),
+            success_within: read("success_within", liveness.success_within.as_ref()),
+            disabled: liveness.disabled,
+        }
     }
 
     /// Reads `labels`.
@@ -179,8 +179,25 @@ impl Rules<'_> {
         labels: &BTreeMap<String, String>,
         found: &mut Violations,
     ) -> BTreeMap<String, String> {
-        const FIELD: &str = "schedule.labels";
-        found.limit(FIELD, labels.len(), self.limits.labels_max, "labels");
+        self.label_map("schedule.labels", labels, found)
+    }
+
+    /// Reads `executor_labels`.
+    pub(super) fn executor_labels(
+        &self,
+        labels: &BTreeMap<String, String>,
+        found: &mut Violations,
+    ) -> BTreeMap<String, String> {
+        self.label_map("schedule.executor_labels", labels, found)
+    }
+
+    fn label_map(
+        &self,
+        field: &str,
+        labels: &BTreeMap<String, String>,
+        found: &mut Violations,
+    ) -> BTreeMap<String, String> {
+        found.limit(field, labels.len(), self.limits.labels_max, "labels");
         let max = self.limits.label_bytes_max;
         for (key, value) in labels.iter().take(self.limits.labels_max) {
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
@@ -188,10 +205,10 @@ impl Rules<'_> {
                 let shown: String = key.chars().take(80).collect();
                 let why =
                     format!("the key `{shown}` may have 1 to {max} letters, digits, `-`, `_`, `.` and `/`");
-                found.add(FIELD, why);
+                found.add(field, why);
             } else if value.len() > max || value.chars().any(char::is_control) {
                 let why = "may have no control characters and at most";
-                found.add(&format!("{FIELD}[{key}]"), format_args!("the value {why} {max} bytes"));
+                found.add(&format!("{field}[{key}]"), format_args!("the value {why} {max} bytes"));
             }
         }
         labels.clone()
@@ -215,8 +232,8 @@ fn says_the_same(rule: &pb::Rule, zone: &TimeZone, current: &Timing) -> bool {
             cron.expression == *expression && cron.allow_never == *allow_never
         }
         (Some(Kind::AtTime(at)), [Rule::At(current)]) => instant(at) == Some(*current),
-        // Intervals are read again: nothing about them depends on when.
-        (Some(Kind::Cron(_) | Kind::Interval(_) | Kind::AtTime(_)) | None, _) => false,
+        // The others are read again: nothing about them depends on when.
+        (Some(_) | None, _) => false,
     }
 }
 
@@ -248,7 +265,7 @@ fn read_rule(
             }
             Some(Rule::At(at))
         }
-        None => {
+        Some(Kind::AtLocalTime(_) | Kind::Calendar(_) | Kind::FixedDelay(_)) | None => {
             found.add(FIELD, "is empty: give cron, interval or at_time");
             None
         }
@@ -344,7 +361,7 @@ fn check_http(target: &pb::HttpTarget, found: &mut Violations) {
 }
 
 /// Reads a duration of whole milliseconds within bounds.
-fn read_duration(
+pub(super) fn read_duration(
     field: &str,
     value: &prost_types::Duration,
     min: Duration,
@@ -375,13 +392,13 @@ fn read_duration(
 }
 
 /// The instant of a timestamp; what is below a millisecond is cut.
-fn instant(at: &prost_types::Timestamp) -> Option<UnixMillis> {
+pub(super) fn instant(at: &prost_types::Timestamp) -> Option<UnixMillis> {
     let nanos = i64::from(at.nanos);
     let millis = at.seconds.checked_mul(1000)?.checked_add(nanos / 1_000_000)?;
     (0..1_000_000_000).contains(&nanos).then_some(UnixMillis(millis))
 }
 
-fn unknown<T>(field: &str, number: i32, known: &str, found: &mut Violations) -> Option<T> {
+pub(super) fn unknown<T>(field: &str, number: i32, known: &str, found: &mut Violations) -> Option<T> {
     found.add(field, format_args!("{number} is no policy that this release knows: it has {known}"));
     None
 }
@@ -414,7 +431,11 @@ mod tests {
     }
 
     fn timing(rule: pb::rule::Rule, zone: &str) -> pb::Timing {
-        pb::Timing { include: vec![pb::Rule { rule: Some(rule) }], time_zone: zone.into() }
+        pb::Timing {
+            include: vec![pb::Rule { rule: Some(rule) }],
+            time_zone: zone.into(),
+            ..Default::default()
+        }
     }
 
     fn read_timing(timing: &pb::Timing) -> (Option<Timing>, Vec<String>) {
@@ -485,7 +506,7 @@ mod tests {
             let (_, problems) = read_timing(&timing(pb::rule::Rule::AtTime(at), ""));
             assert!(problems[0].contains(why), "{seconds} {nanos}: {problems:?}");
         }
-        let stored = Timing { include: vec![Rule::At(UnixMillis(NOW.0 - 1))], time_zone: "UTC".into() };
+        let stored = Timing::of(vec![Rule::At(UnixMillis(NOW.0 - 1))], "UTC");
         let (kept, problems) =
             check(|rules, found| rules.timing(&key(), Some(&past), Some(&stored), NOW, found));
         assert_eq!((kept, problems.len()), (Some(stored), 0));
@@ -599,42 +620,6 @@ mod tests {
         );
         let (_, problems) = check(|rules, found| rules.target(None, found));
         assert_eq!(problems, ["INVALID_FIELD schedule.target: is required: give command, http or handler"]);
-    }
-
-    #[test]
-    fn policies_have_defaults_and_come_back_as_they_were_given() {
-        let (read, problems) = check(|rules, found| rules.policies(None, found));
-        assert_eq!((read, problems.len()), (Some(Policies::default()), 0));
-        let given = pb::Policies {
-            overlap_policy: pb::OverlapPolicy::HoldOne.into(),
-            misfire_policy: pb::MisfirePolicy::Coalesce.into(),
-            unknown_outcome_policy: pb::UnknownOutcomePolicy::Hold.into(),
-            start_deadline: seconds(60),
-            attempt_timeout: seconds(7),
-            lease_duration: seconds(9),
-        };
-        let (read, _) = check(|rules, found| rules.policies(Some(&given), found));
-        assert_eq!(encode::policies(&read.unwrap()), given);
-    }
-
-    #[test]
-    fn policies_are_refused_with_their_bounds() {
-        let given = pb::Policies {
-            overlap_policy: 99,
-            start_deadline: seconds(0),
-            lease_duration: seconds(1),
-            ..Default::default()
-        };
-        let (read, problems) = check(|rules, found| rules.policies(Some(&given), found));
-        assert_eq!(read, None);
-        assert_eq!(
-            problems,
-            [
-                "INVALID_FIELD schedule.policies.overlap_policy: 99 is no policy that this release knows: it has HOLD_ONE",
-                "INVALID_FIELD schedule.policies.start_deadline: 0s is not between 1ms and 30d",
-                "INVALID_FIELD schedule.policies.lease_duration: 1s is not between 2s and 1h",
-            ]
-        );
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use belfry_core::definition::{
-    Definition, MisfirePolicy, OverlapPolicy, Policies, Rule, Target, Timing, UnknownOutcomePolicy,
+    CalendarMode, CalendarRule, CalendarUse, CompletionAction, Definition, History, Liveness, MisfirePolicy,
+    OverlapPolicy, Policies, Rule, Target, Timing, UnknownOutcomePolicy,
 };
-use belfry_core::run::{Ending, Reason, Report, RunState, Trigger};
+use belfry_core::run::{Ending, Reason, Report, RunState, Trigger, Verdict};
 use belfry_core::{Run, Schedule, State, UnixMillis};
 use belfry_proto::v1 as pb;
 use prost::Message as _;
@@ -44,7 +45,7 @@ impl ScheduleView {
 /// A run with what belongs to it in other places of the state.
 #[derive(Clone, Debug)]
 pub(super) struct RunView {
-    run: Run,
+    pub(super) run: Run,
     schedule: Schedule,
     merged_into: String,
     report: Option<Report>,
@@ -101,10 +102,37 @@ pub(super) fn schedule(
             reason: pause.reason.clone(),
             actor: pause.actor.clone(),
             pause_time: Some(timestamp(pause.paused_at)),
+            until: pause.until.map(timestamp),
+            skipped_count: pause.skipped,
         }),
         create_time: Some(timestamp(schedule.created_at)),
         update_time: Some(timestamp(schedule.updated_at)),
         status: Some(status(view, definition, timings, now, next_times)),
+        priority: definition.priority.get().into(),
+        max_runs: definition.max_runs.unwrap_or(0),
+        completion_action: completion_action(definition.completion).into(),
+        executor_labels: definition.executor_labels.clone(),
+        history: Some(history(&definition.history)),
+        liveness: Some(liveness(&definition.liveness)),
+    }
+}
+
+fn completion_action(action: CompletionAction) -> pb::CompletionAction {
+    match action {
+        CompletionAction::Keep => pb::CompletionAction::Keep,
+        CompletionAction::Delete => pb::CompletionAction::Delete,
+    }
+}
+
+pub(super) fn history(history: &History) -> pb::History {
+    pb::History { keep_for: history.keep_for.map(duration), keep_count: history.keep_count.unwrap_or(0) }
+}
+
+pub(super) fn liveness(liveness: &Liveness) -> pb::Liveness {
+    pb::Liveness {
+        start_grace: liveness.start_grace.map(duration),
+        success_within: liveness.success_within.map(duration),
+        disabled: liveness.disabled,
     }
 }
 
@@ -145,6 +173,8 @@ fn status(
         last_success_time: counters.last_success.map(|(_, at)| timestamp(at)),
         last_failure_time: counters.last_failure.map(|(_, at)| timestamp(at)),
         warnings: warnings.iter().map(ToString::to_string).collect(),
+        consecutive_failures: counters.consecutive_failures,
+        begun_count: counters.begun,
     }
 }
 
@@ -160,7 +190,24 @@ fn ledger_complete_at(schedule: &Schedule, now: UnixMillis) -> UnixMillis {
 }
 
 pub(super) fn timing(timing: &Timing) -> pb::Timing {
-    pb::Timing { include: timing.include.iter().map(rule).collect(), time_zone: timing.time_zone.clone() }
+    let calendar = |used: &CalendarUse| pb::CalendarUse {
+        calendar: used.calendar.clone(),
+        mode: match used.mode {
+            CalendarMode::Include => pb::calendar_use::Mode::Include,
+            CalendarMode::Exclude => pb::calendar_use::Mode::Exclude,
+            CalendarMode::Freeze => pb::calendar_use::Mode::Freeze,
+        }
+        .into(),
+    };
+    pb::Timing {
+        include: timing.include.iter().map(rule).collect(),
+        exclude: timing.exclude.iter().map(rule).collect(),
+        calendars: timing.calendars.iter().map(calendar).collect(),
+        time_zone: timing.time_zone.clone(),
+        start_time: timing.start_at.map(timestamp),
+        end_time: timing.end_at.map(timestamp),
+        spread: timing.spread.map(duration),
+    }
 }
 
 fn rule(rule: &Rule) -> pb::Rule {
@@ -176,8 +223,37 @@ fn rule(rule: &Rule) -> pb::Rule {
             phase: (!phase.is_zero()).then(|| duration(*phase)),
         }),
         Rule::At(at) => rule::Rule::AtTime(timestamp(*at)),
+        Rule::AtLocal(at) => rule::Rule::AtLocalTime(at.clone()),
+        Rule::Calendar(rule) => rule::Rule::Calendar(calendar_rule(rule)),
+        Rule::FixedDelay(delay) => rule::Rule::FixedDelay(pb::FixedDelay { delay: Some(duration(*delay)) }),
     };
     pb::Rule { rule: Some(rule) }
+}
+
+/// Names of the days of the week, from Monday.
+pub(super) const WEEKDAYS: [&str; 7] = ["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"];
+
+fn calendar_rule(rule: &CalendarRule) -> pb::CalendarRule {
+    let weekday = |(day, nth): &(u8, Option<i8>)| pb::Weekday {
+        day: WEEKDAYS[usize::from(*day - 1) % WEEKDAYS.len()].to_owned(),
+        nth: nth.map_or(0, i32::from),
+    };
+    pb::CalendarRule {
+        years: rule.years.iter().map(|year| (*year).into()).collect(),
+        months: rule.months.iter().map(|month| (*month).into()).collect(),
+        month_days: rule.month_days.iter().map(|day| (*day).into()).collect(),
+        weekdays: rule.weekdays.iter().map(weekday).collect(),
+        times: rule.times.iter().map(|time| time_of_day(*time)).collect(),
+    }
+}
+
+/// Seconds of the day as `09:00`, or `09:00:30` where there are any.
+fn time_of_day(seconds: u32) -> String {
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match second {
+        0 => format!("{hour:02}:{minute:02}"),
+        second => format!("{hour:02}:{minute:02}:{second:02}"),
+    }
 }
 
 pub(super) fn target(target: &Target) -> pb::Target {
@@ -195,15 +271,25 @@ pub(super) fn target(target: &Target) -> pb::Target {
 }
 
 pub(super) fn policies(policies: &Policies) -> pb::Policies {
-    let overlap = match policies.overlap {
-        OverlapPolicy::HoldOne => pb::OverlapPolicy::HoldOne,
+    let (overlap, overlap_limit) = match policies.overlap {
+        OverlapPolicy::HoldOne => (pb::OverlapPolicy::HoldOne, 0),
+        OverlapPolicy::Skip => (pb::OverlapPolicy::Skip, 0),
+        OverlapPolicy::BufferAll { waiting_max } => (pb::OverlapPolicy::BufferAll, waiting_max),
+        OverlapPolicy::Allow { running_max } => (pb::OverlapPolicy::Allow, running_max),
+        OverlapPolicy::CancelRunning => (pb::OverlapPolicy::CancelRunning, 0),
     };
-    let misfire = match policies.misfire {
-        MisfirePolicy::Coalesce => pb::MisfirePolicy::Coalesce,
+    let (misfire, window, misfire_limit) = match policies.misfire {
+        MisfirePolicy::Coalesce => (pb::MisfirePolicy::Coalesce, None, 0),
+        MisfirePolicy::Skip { window } => (pb::MisfirePolicy::Skip, Some(window), 0),
+        MisfirePolicy::FireAll { window, count_max } => (pb::MisfirePolicy::FireAll, Some(window), count_max),
     };
     let unknown_outcome = match policies.unknown_outcome {
         UnknownOutcomePolicy::Hold => pb::UnknownOutcomePolicy::Hold,
+        UnknownOutcomePolicy::Retry => pb::UnknownOutcomePolicy::Retry,
+        UnknownOutcomePolicy::Pause => pb::UnknownOutcomePolicy::Pause,
+        UnknownOutcomePolicy::Fail => pb::UnknownOutcomePolicy::Fail,
     };
+    let retry = &policies.retry;
     pb::Policies {
         overlap_policy: overlap.into(),
         misfire_policy: misfire.into(),
@@ -211,6 +297,17 @@ pub(super) fn policies(policies: &Policies) -> pb::Policies {
         start_deadline: policies.start_deadline.map(duration),
         attempt_timeout: Some(duration(policies.attempt_timeout)),
         lease_duration: Some(duration(policies.lease_duration)),
+        overlap_limit,
+        misfire_window: window.map(duration),
+        misfire_limit,
+        retry: Some(pb::Retry {
+            max_attempts: retry.max_attempts,
+            initial_backoff: Some(duration(retry.initial_backoff)),
+            max_backoff: Some(duration(retry.max_backoff)),
+            non_retryable_codes: retry.non_retryable_codes.clone(),
+        }),
+        pause_after_failures: policies.pause_after_failures.unwrap_or(0),
+        cancel_grace: Some(duration(policies.cancel_grace)),
     }
 }
 
@@ -223,10 +320,10 @@ pub(super) fn run(view: RunView, output: Output) -> pb::Run {
         schedule_uid: schedule.uid.to_string(),
         schedule_generation: run.generation.0,
         state: run_state(&run.state).into(),
-        reason: run.state.reason().map_or(pb::run::Reason::Unspecified, reason).into(),
+        reason: run.reason().map_or(pb::run::Reason::Unspecified, reason).into(),
         trigger: trigger(run.trigger).into(),
         nominal_time: Some(timestamp(run.nominal_at)),
-        scheduled_time: Some(timestamp(run.scheduled_at())),
+        scheduled_time: Some(timestamp(run.scheduled_at)),
         create_time: Some(timestamp(run.created_at)),
         begin_time: lease.map(|lease| timestamp(lease.begun_at)),
         end_time: run.state.ended_at().map(timestamp),
@@ -244,6 +341,25 @@ pub(super) fn run(view: RunView, output: Output) -> pb::Run {
         },
         idempotency_key: names::idempotency_key(&schedule, &run),
         actor: run.actor.to_string(),
+        cancel: run.cancel.as_ref().map(|cancel| verdict(&cancel.verdict)),
+        resolution: run.resolution.as_deref().map(verdict),
+        next_attempt_time: match &run.state {
+            RunState::Due { retry: Some(retry), .. } => Some(timestamp(retry.not_before)),
+            RunState::Due { retry: None, .. } | RunState::Running(_) | RunState::Ended { .. } => None,
+        },
+        backfill: match run.trigger {
+            Trigger::Backfill(id) => id.to_string(),
+            Trigger::Timer | Trigger::CatchUp | Trigger::Manual | Trigger::Resume => String::new(),
+        },
+        progress: String::new(),
+    }
+}
+
+fn verdict(verdict: &Verdict) -> pb::Verdict {
+    pb::Verdict {
+        actor: verdict.actor.to_string(),
+        reason: verdict.reason.to_string(),
+        time: Some(timestamp(verdict.at)),
     }
 }
 
@@ -253,7 +369,7 @@ pub(super) fn run_state(state: &RunState) -> pb::run::State {
         RunState::Running(_) => pb::run::State::Running,
         RunState::Ended { ending, .. } => match ending {
             Ending::Succeeded => pb::run::State::Succeeded,
-            Ending::Failed => pb::run::State::Failed,
+            Ending::Failed(_) => pb::run::State::Failed,
             Ending::TimedOut => pb::run::State::TimedOut,
             Ending::Unknown(_) => pb::run::State::Unknown,
             Ending::Skipped(_) => pb::run::State::Skipped,
@@ -274,6 +390,15 @@ fn reason(reason: Reason) -> pb::run::Reason {
         Reason::AttemptTimeout => pb::run::Reason::AttemptTimeout,
         Reason::StartDeadline => pb::run::Reason::StartDeadline,
         Reason::ScheduleDeleted => pb::run::Reason::ScheduleDeleted,
+        Reason::Blackout => pb::run::Reason::Blackout,
+        Reason::Misfire => pb::run::Reason::Misfire,
+        Reason::BufferFull => pb::run::Reason::BufferFull,
+        Reason::CancelRequested => pb::run::Reason::CancelRequested,
+        Reason::Replaced => pb::run::Reason::Replaced,
+        Reason::RetryBackoff => pb::run::Reason::RetryBackoff,
+        Reason::MaxRuns => pb::run::Reason::MaxRuns,
+        Reason::Resolved => pb::run::Reason::Resolved,
+        Reason::BackfillCancelled => pb::run::Reason::BackfillCancelled,
     }
 }
 
@@ -282,6 +407,8 @@ fn trigger(trigger: Trigger) -> pb::run::Trigger {
         Trigger::Timer => pb::run::Trigger::Timer,
         Trigger::CatchUp => pb::run::Trigger::CatchUpTimer,
         Trigger::Manual => pb::run::Trigger::Manual,
+        Trigger::Backfill(_) => pb::run::Trigger::Backfill,
+        Trigger::Resume => pb::run::Trigger::Resume,
     }
 }
 
@@ -327,14 +454,10 @@ mod tests {
             key: ScheduleKey::new("a", "b"),
             generation: Generation(1),
             revision: Revision(1),
-            definition: Arc::new(Definition {
-                timing: Timing { include: vec![Rule::At(UnixMillis(1))], time_zone: "UTC".into() },
-                target: Target { handler: "h".into(), payload: Default::default() },
-                policies: Policies::default(),
-                pool: "default".into(),
-                labels: Default::default(),
-                description: String::new(),
-            }),
+            definition: Arc::new(Definition::new(
+                Timing::of(vec![Rule::At(UnixMillis(1))], "UTC"),
+                Target { handler: "h".into(), payload: Default::default() },
+            )),
             retired: Default::default(),
             next_fire_at: None,
             watermark: UnixMillis(0),

@@ -56,6 +56,18 @@ pub enum ApiError {
         /// Its name.
         name: String,
     },
+    /// Not every member of the cluster understands it yet.
+    #[error(
+        "{what} needs feature level {needed}, and the cluster is at {level}: it rises by itself once every node runs this release"
+    )]
+    FeatureLevel {
+        /// What was asked for.
+        what: &'static str,
+        /// The level in force.
+        level: u32,
+        /// The level that it needs.
+        needed: u32,
+    },
     /// A node of another release wrote a timing that this build cannot read.
     #[error(transparent)]
     Timing(#[from] TimingFault),
@@ -153,6 +165,11 @@ impl ApiError {
             ApiError::ScheduleNotFound { name } => {
                 Row::new(Code::NotFound, "SCHEDULE_NOT_FOUND").with("name", name)
             }
+            ApiError::FeatureLevel { level, needed, .. } => {
+                Row::new(Code::FailedPrecondition, "FEATURE_LEVEL")
+                    .with("level", level)
+                    .with("needed", needed)
+            }
             ApiError::Timing(_) => Row::new(Code::Internal, "TIMING_UNREADABLE"),
             ApiError::Transfer(error) => transfer_row(error),
             ApiError::NotLeader { leader } => leader_row(leader),
@@ -214,6 +231,13 @@ fn rejection_row(rejection: &Rejection) -> Row {
             .with("name", names::schedule_name(key))
             .with("waiting", waiting)
             .retry(RETRY_LIMIT),
+        Rejection::Busy { key } => {
+            Row::new(Code::FailedPrecondition, "SCHEDULE_BUSY").with("name", names::schedule_name(key))
+        }
+        Rejection::RunNotFound { run } => Row::new(Code::NotFound, "RUN_NOT_FOUND").with("run", run),
+        Rejection::NotUnknown { state } => {
+            Row::new(Code::FailedPrecondition, "RUN_NOT_UNKNOWN").with("state", state)
+        }
         Rejection::Malformed { .. } => Row::new(Code::Internal, "MALFORMED_COMMAND"),
     }
 }
@@ -317,7 +341,10 @@ mod tests {
             Rejection::RevisionMismatch { key: key.clone(), current: Revision(7) },
             Rejection::RequestIdReused { id: "r".into() },
             Rejection::NotCaughtUp { key: key.clone() },
-            Rejection::TooManyWaiting { key, waiting: 100 },
+            Rejection::TooManyWaiting { key: key.clone(), waiting: 100 },
+            Rejection::Busy { key },
+            Rejection::RunNotFound { run: belfry_core::RunId(7) },
+            Rejection::NotUnknown { state: "DUE" },
             Rejection::Malformed { why: "so" },
         ]
     }
@@ -401,6 +428,9 @@ mod tests {
                 Code::InvalidArgument,
                 Code::Unavailable,
                 Code::ResourceExhausted,
+                Code::FailedPrecondition,
+                Code::NotFound,
+                Code::FailedPrecondition,
                 Code::Internal
             ]
         );

@@ -8,17 +8,40 @@ use belfry_proto::v1 as pb;
 use super::violations::Violations;
 
 /// Fields that an update can change.
-const FIELDS: [&str; 6] = ["labels", "description", "timing", "target", "policies", "pool"];
+const FIELDS: [&str; 12] = [
+    "labels",
+    "description",
+    "timing",
+    "target",
+    "policies",
+    "pool",
+    "priority",
+    "max_runs",
+    "completion_action",
+    "executor_labels",
+    "history",
+    "liveness",
+];
 
 /// Fields of `policies` that an update can change by themselves.
-const POLICIES: [&str; 6] = [
+const POLICIES: [&str; 12] = [
     "overlap_policy",
+    "overlap_limit",
     "misfire_policy",
+    "misfire_window",
+    "misfire_limit",
     "unknown_outcome_policy",
     "start_deadline",
     "attempt_timeout",
     "lease_duration",
+    "retry",
+    "pause_after_failures",
+    "cancel_grace",
 ];
+
+/// Fields that are one value to the core: who changes one of them keeps the others, as far as they still mean something.
+const OVERLAP: [&str; 2] = ["overlap_policy", "overlap_limit"];
+const MISFIRE: [&str; 3] = ["misfire_policy", "misfire_window", "misfire_limit"];
 
 /// The fields that an update means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,21 +92,42 @@ impl Mask {
         !self.policies.is_empty()
     }
 
-    /// The fields of `given` that the update means, the others unset: only those are checked.
-    pub(super) fn policies_of(&self, given: &pb::Policies) -> pb::Policies {
-        let mut masked = pb::Policies::default();
+    /// The fields of `given` that the update means, the others unset: only those are checked. Of fields that belong together
+    /// the ones that are not meant come from `current`.
+    pub(super) fn policies_of(&self, given: &pb::Policies, current: &pb::Policies) -> pb::Policies {
+        let has = |field| self.policies.contains(field);
+        let (mut masked, unset) = (pb::Policies::default(), pb::Policies::default());
+        if self.means_any(&OVERLAP) {
+            masked.overlap_policy = if has("overlap_policy") { given } else { current }.overlap_policy;
+            let kept = if masked.overlap_policy == current.overlap_policy { current } else { &unset };
+            masked.overlap_limit = if has("overlap_limit") { given } else { kept }.overlap_limit;
+        }
+        if self.means_any(&MISFIRE) {
+            masked.misfire_policy = if has("misfire_policy") { given } else { current }.misfire_policy;
+            // Another policy begins with its own window and limit.
+            let kept = if masked.misfire_policy == current.misfire_policy { current } else { &unset };
+            masked.misfire_window = if has("misfire_window") { given } else { kept }.misfire_window;
+            masked.misfire_limit = if has("misfire_limit") { given } else { kept }.misfire_limit;
+        }
         for policy in &self.policies {
             match *policy {
-                "overlap_policy" => masked.overlap_policy = given.overlap_policy,
-                "misfire_policy" => masked.misfire_policy = given.misfire_policy,
+                "overlap_policy" | "overlap_limit" => {}
+                "misfire_policy" | "misfire_window" | "misfire_limit" => {}
                 "unknown_outcome_policy" => masked.unknown_outcome_policy = given.unknown_outcome_policy,
                 "start_deadline" => masked.start_deadline = given.start_deadline,
                 "attempt_timeout" => masked.attempt_timeout = given.attempt_timeout,
                 "lease_duration" => masked.lease_duration = given.lease_duration,
+                "retry" => masked.retry.clone_from(&given.retry),
+                "pause_after_failures" => masked.pause_after_failures = given.pause_after_failures,
+                "cancel_grace" => masked.cancel_grace = given.cancel_grace,
                 other => unreachable!("{other} is not in the table"),
             }
         }
         masked
+    }
+
+    fn means_any(&self, fields: &[&str]) -> bool {
+        fields.iter().any(|field| self.policies.contains(field))
     }
 
     /// `current` with the fields that the update means taken from `read`.
@@ -91,12 +135,15 @@ impl Mask {
         let mut merged = current;
         for policy in &self.policies {
             match *policy {
-                "overlap_policy" => merged.overlap = read.overlap,
-                "misfire_policy" => merged.misfire = read.misfire,
+                "overlap_policy" | "overlap_limit" => merged.overlap = read.overlap,
+                "misfire_policy" | "misfire_window" | "misfire_limit" => merged.misfire = read.misfire,
                 "unknown_outcome_policy" => merged.unknown_outcome = read.unknown_outcome,
                 "start_deadline" => merged.start_deadline = read.start_deadline,
                 "attempt_timeout" => merged.attempt_timeout = read.attempt_timeout,
                 "lease_duration" => merged.lease_duration = read.lease_duration,
+                "retry" => merged.retry.clone_from(&read.retry),
+                "pause_after_failures" => merged.pause_after_failures = read.pause_after_failures,
+                "cancel_grace" => merged.cancel_grace = read.cancel_grace,
                 other => unreachable!("{other} is not in the table"),
             }
         }
@@ -136,20 +183,45 @@ mod tests {
     fn every_policy_can_be_changed_by_itself() {
         let duration = Some(prost_types::Duration { seconds: 5, nanos: 0 });
         let given = pb::Policies {
-            overlap_policy: 1,
-            misfire_policy: 1,
+            overlap_policy: 4,
+            misfire_policy: 3,
             unknown_outcome_policy: 1,
             start_deadline: duration,
             attempt_timeout: duration,
             lease_duration: duration,
+            overlap_limit: 3,
+            misfire_window: duration,
+            misfire_limit: 5,
+            retry: Some(pb::Retry::default()),
+            pause_after_failures: 7,
+            cancel_grace: duration,
         };
-        assert_eq!(read(&["policies"]).0.policies_of(&given), given);
+        let unset = pb::Policies::default();
+        assert_eq!(read(&["policies"]).0.policies_of(&given, &unset), given);
         let mut changed = BTreeSet::new();
         for policy in POLICIES {
-            let masked = read(&[&format!("policies.{policy}")]).0.policies_of(&given);
+            let masked = read(&[&format!("policies.{policy}")]).0.policies_of(&given, &unset);
             changed.insert(format!("{masked:?}"));
         }
         assert_eq!(changed.len(), POLICIES.len());
+    }
+
+    #[test]
+    fn what_belongs_to_a_policy_stays_with_it_and_goes_with_it() {
+        let current = pb::Policies { overlap_policy: 4, overlap_limit: 3, ..Default::default() };
+        let given = pb::Policies { overlap_policy: 4, overlap_limit: 9, ..Default::default() };
+        let of = |path: &str, given: &pb::Policies| {
+            let masked = read(&[path]).0.policies_of(given, &current);
+            (masked.overlap_policy, masked.overlap_limit)
+        };
+        assert_eq!(of("policies.overlap_limit", &given), (4, 9));
+        assert_eq!(of("policies.overlap_policy", &given), (4, 3));
+        let other = pb::Policies { overlap_policy: 1, ..Default::default() };
+        assert_eq!(
+            of("policies.overlap_policy", &other),
+            (1, 0),
+            "the limit meant nothing without its policy"
+        );
     }
 
     #[test]

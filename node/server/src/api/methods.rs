@@ -38,7 +38,7 @@ impl Method {
     }
 }
 
-const METHODS: [Method; 13] = [
+const METHODS: [Method; 15] = [
     Method::new("/belfry.v1.ScheduleService/CreateSchedule", "CreateSchedule", Place::Leader, Kind::Call),
     Method::new(
         "/belfry.v1.ScheduleService/GetSchedule",
@@ -59,6 +59,8 @@ const METHODS: [Method; 13] = [
     Method::new("/belfry.v1.ScheduleService/TriggerSchedule", "TriggerSchedule", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.RunService/GetRun", "GetRun", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/ListRuns", "ListRuns", Place::LeaderUnlessStale, Kind::Call),
+    Method::new("/belfry.v1.RunService/CancelRun", "CancelRun", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.RunService/ResolveRun", "ResolveRun", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.ExecutorService/Session", "Session", Place::Leader, Kind::Stream),
     Method::new("/belfry.v1.ClusterService/GetClusterStatus", "GetClusterStatus", Place::Here, Kind::Probe),
     Method::new(

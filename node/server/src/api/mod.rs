@@ -21,6 +21,7 @@ mod mask;
 mod methods;
 pub mod names;
 mod pages;
+mod policies;
 mod propose;
 mod runs;
 mod schedules;

@@ -1,12 +1,12 @@
 //! Resource names: `namespaces/{namespace}/schedules/{schedule}/runs/{run}`.
 //!
 //! A run's id is its nominal time in UTC, `20261123T020000Z` or `20261123T020000.123Z`, with `-manual` behind it where
-//! somebody triggered it.
+//! somebody triggered or resumed it, and `-backfill7` where the seventh backfill of the cluster made it.
 //!
 //! - NAME-1: each thing has exactly one name: a text that parses is the text that would be written.
 
-use belfry_core::run::Trigger;
-use belfry_core::{Run, Schedule, ScheduleKey, UnixMillis};
+use belfry_core::run::Series;
+use belfry_core::{BackfillId, Run, Schedule, ScheduleKey, UnixMillis};
 use jiff::{Timestamp, tz::Offset};
 use thiserror::Error;
 
@@ -14,6 +14,7 @@ use thiserror::Error;
 pub const WILDCARD: &str = "-";
 
 const MANUAL: &str = "-manual";
+const BACKFILL: &str = "-backfill";
 
 /// Why a text is no name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -48,7 +49,7 @@ pub enum NameError {
     },
     /// Not the id of a run.
     #[error(
-        "`{text}` is not the id of a run: write its nominal time in UTC, as in 20261123T020000Z, with -manual behind it if it was triggered"
+        "`{text}` is not the id of a run: write its nominal time in UTC, as in 20261123T020000Z, with -manual behind it if it was triggered, or -backfill7 if backfill 7 made it"
     )]
     Run {
         /// As given, cut if it is long.
@@ -61,8 +62,8 @@ pub enum NameError {
 pub struct RunKey {
     /// Its nominal time.
     pub nominal_at: UnixMillis,
-    /// Whether somebody triggered it.
-    pub manual: bool,
+    /// The part of the ledger that it is in.
+    pub series: Series,
 }
 
 /// The part of a name that is checked against `max` bytes.
@@ -137,27 +138,35 @@ pub fn idempotency_key(schedule: &Schedule, run: &Run) -> String {
 const SCHEDULE_FORM: &str = "namespaces/{namespace}/schedules/{schedule}";
 
 fn run_id(run: &Run) -> String {
-    format_run_id(RunKey { nominal_at: run.nominal_at, manual: matches!(run.trigger, Trigger::Manual) })
+    format_run_id(RunKey { nominal_at: run.nominal_at, series: run.series() })
 }
 
 fn format_run_id(key: RunKey) -> String {
-    let manual = if key.manual { MANUAL } else { "" };
+    let suffix = match key.series {
+        Series::Timing => String::new(),
+        Series::Manual => MANUAL.to_owned(),
+        Series::Backfill(id) => format!("{BACKFILL}{id}"),
+    };
     let Ok(instant) = Timestamp::from_millisecond(key.nominal_at.0) else {
         // Timings end with the year 2100; only a proposer with a broken clock comes here.
-        return format!("{}ms{manual}", key.nominal_at.0);
+        return format!("{}ms{suffix}", key.nominal_at.0);
     };
     let time = Offset::UTC.to_datetime(instant);
     let (year, month, day) = (time.year(), time.month(), time.day());
     let (hour, minute, second) = (time.hour(), time.minute(), time.second());
     let whole = format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}");
     match key.nominal_at.0.rem_euclid(1000) {
-        0 => format!("{whole}Z{manual}"),
-        millis => format!("{whole}.{millis:03}Z{manual}"),
+        0 => format!("{whole}Z{suffix}"),
+        millis => format!("{whole}.{millis:03}Z{suffix}"),
     }
 }
 
 fn parse_run_id(text: &str) -> Option<RunKey> {
-    let (time, manual) = text.strip_suffix(MANUAL).map_or((text, false), |time| (time, true));
+    let (time, series) = match (text.strip_suffix(MANUAL), text.split_once(BACKFILL)) {
+        (Some(time), _) => (time, Series::Manual),
+        (None, Some((time, id))) => (time, Series::Backfill(BackfillId(id.parse().ok()?))),
+        (None, None) => (text, Series::Timing),
+    };
     let (whole, millis) = match time.strip_suffix('Z')?.split_once('.') {
         Some((whole, millis)) => (whole, millis.parse::<u16>().ok()?),
         None => (time.strip_suffix('Z')?, 0),
@@ -165,7 +174,7 @@ fn parse_run_id(text: &str) -> Option<RunKey> {
     let instant = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S", whole).ok()?;
     let instant = Offset::UTC.to_timestamp(instant).ok()?;
     let nominal_at = UnixMillis(instant.as_second() * 1000 + i64::from(millis));
-    let key = RunKey { nominal_at, manual };
+    let key = RunKey { nominal_at, series };
     // NAME-1: `.000`, a sign or a leap second would be second names of the same run.
     (format_run_id(key) == text).then_some(key)
 }
@@ -217,17 +226,18 @@ mod tests {
 
     #[test]
     fn runs_are_named_by_their_instant() {
-        for (millis, manual, id) in [
-            (1_795_399_200_000, false, "20261123T020000Z"),
-            (1_795_399_200_123, false, "20261123T020000.123Z"),
-            (1_795_399_200_007, true, "20261123T020000.007Z-manual"),
-            (0, true, "19700101T000000Z-manual"),
+        for (millis, series, id) in [
+            (1_795_399_200_000, Series::Timing, "20261123T020000Z"),
+            (1_795_399_200_123, Series::Timing, "20261123T020000.123Z"),
+            (1_795_399_200_007, Series::Manual, "20261123T020000.007Z-manual"),
+            (0, Series::Manual, "19700101T000000Z-manual"),
+            (0, Series::Backfill(BackfillId(7)), "19700101T000000Z-backfill7"),
         ] {
-            let key = RunKey { nominal_at: UnixMillis(millis), manual };
+            let key = RunKey { nominal_at: UnixMillis(millis), series };
             assert_eq!(format_run_id(key), id);
             assert_eq!(parse_run_id(id), Some(key), "{id}");
         }
-        let broken = RunKey { nominal_at: UnixMillis(i64::MAX), manual: false };
+        let broken = RunKey { nominal_at: UnixMillis(i64::MAX), series: Series::Timing };
         assert_eq!(format_run_id(broken), "9223372036854775807ms");
     }
 
@@ -243,6 +253,9 @@ mod tests {
             "20261123T020060Z",
             "20261123T020000z",
             "20261123T020000Z-manual-manual",
+            "20261123T020000Z-backfill",
+            "20261123T020000Z-backfill07",
+            "20261123T020000Z-backfill7-manual",
             "2026-11-23T02:00:00Z",
             "+20261123T020000Z",
             "9223372036854775807ms",

@@ -5,7 +5,8 @@
 
 use std::fmt::Write as _;
 
-use belfry_core::{RunId, ScheduleId, ScheduleKey, UnixMillis};
+use belfry_core::run::Series;
+use belfry_core::{BackfillId, RunId, ScheduleId, ScheduleKey, UnixMillis};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::violations::{INVALID_PAGE_TOKEN, Violations};
@@ -16,7 +17,7 @@ pub(super) enum Place {
     /// At the schedule of this name, or the one after it.
     Schedule(ScheduleKey),
     /// Before this row of a schedule, by instant.
-    Row(ScheduleId, UnixMillis, bool),
+    Row(ScheduleId, UnixMillis, Series),
     /// Before this row, by creation.
     Run(RunId),
 }
@@ -43,7 +44,14 @@ pub(super) fn size(asked: i32, max: usize, found: &mut Violations) -> usize {
 pub(super) fn token(list: &str, place: &Place) -> String {
     let text = match place {
         Place::Schedule(key) => format!("s/{}/{}", key.namespace, key.name),
-        Place::Row(schedule, at, manual) => format!("r/{schedule}/{}/{}", at.0, u8::from(*manual)),
+        Place::Row(schedule, at, series) => {
+            let series = match series {
+                Series::Timing => "0".to_owned(),
+                Series::Manual => "1".to_owned(),
+                Series::Backfill(id) => format!("b{id}"),
+            };
+            format!("r/{schedule}/{}/{series}", at.0)
+        }
         Place::Run(run) => format!("c/{run}"),
     };
     let text = format!("{VERSION}/{:016x}/{text}", seal(list, &text));
@@ -79,9 +87,14 @@ fn read(list: &str, token: &str) -> Option<Place> {
     }
     match text.split('/').collect::<Vec<_>>().as_slice() {
         ["s", namespace, name] => Some(Place::Schedule(ScheduleKey::new(*namespace, *name))),
-        ["r", schedule, at, manual] => {
+        ["r", schedule, at, series] => {
             let (schedule, at) = (schedule.parse().ok()?, at.parse().ok()?);
-            Some(Place::Row(ScheduleId(schedule), UnixMillis(at), *manual == "1"))
+            let series = match *series {
+                "0" => Series::Timing,
+                "1" => Series::Manual,
+                backfill => Series::Backfill(BackfillId(backfill.strip_prefix('b')?.parse().ok()?)),
+            };
+            Some(Place::Row(ScheduleId(schedule), UnixMillis(at), series))
         }
         ["c", run] => Some(Place::Run(RunId(run.parse().ok()?))),
         _ => None,
@@ -97,11 +110,12 @@ fn seal(list: &str, text: &str) -> u64 {
 mod tests {
     use super::*;
 
-    fn places() -> [Place; 4] {
+    fn places() -> [Place; 5] {
         [
             Place::Schedule(ScheduleKey::new("a", "b-c.d")),
-            Place::Row(ScheduleId(7), UnixMillis(-5), true),
-            Place::Row(ScheduleId(7), UnixMillis(1_795_399_200_000), false),
+            Place::Row(ScheduleId(7), UnixMillis(-5), Series::Manual),
+            Place::Row(ScheduleId(7), UnixMillis(5), Series::Backfill(BackfillId(3))),
+            Place::Row(ScheduleId(7), UnixMillis(1_795_399_200_000), Series::Timing),
             Place::Run(RunId(u64::MAX)),
         ]
     }

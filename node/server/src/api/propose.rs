@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use belfry_core::command::RequestKey;
-use belfry_core::{Action, Command, LogPosition, Outcome, Rejection, Revision, Schedule, UnixMillis};
+use belfry_core::{
+    Action, Command, Definition, LogPosition, Outcome, Rejection, Revision, Schedule, UnixMillis,
+};
 use belfry_proto::v1 as pb;
 use prost::Message;
 use tokio::sync::watch;
@@ -38,7 +40,7 @@ macro_rules! mutations {
 
 mutations! {
     CreateScheduleRequest UpdateScheduleRequest DeleteScheduleRequest PauseScheduleRequest ResumeScheduleRequest
-    TriggerScheduleRequest
+    TriggerScheduleRequest CancelRunRequest ResolveRunRequest
 }
 
 /// The identity of a request; none if the client gave it no id.
@@ -88,6 +90,17 @@ impl Api {
     ) -> Result<Outcome, ApiError> {
         let (_, applied) = self.0.replica.propose(&Command { now, request, action }).await?;
         Ok(applied.outcome?)
+    }
+
+    /// Refuses what not every member of the cluster understands yet.
+    pub(super) fn require_level_2(&self, what: &'static str) -> Result<(), ApiError> {
+        let level = self.0.replica.read(belfry_core::State::feature_level);
+        if level >= 2 { Ok(()) } else { Err(ApiError::FeatureLevel { what, level, needed: 2 }) }
+    }
+
+    /// Likewise, of what a definition says.
+    pub(super) fn require_level_of(&self, definition: &Definition) -> Result<(), ApiError> {
+        if definition.feature_level() < 2 { Ok(()) } else { self.require_level_2("a field of this schedule") }
     }
 
     /// Proposes until the schedule has caught up with its instants: the ticker records them within milliseconds.

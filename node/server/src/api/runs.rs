@@ -1,16 +1,19 @@
-//! `RunService`: the ledger, read.
+//! `RunService`: the ledger, read; and what people decide about single runs.
 
 use std::collections::BTreeSet;
 
-use belfry_core::run::Trigger;
-use belfry_core::{Run, RunId, ScheduleId, ScheduleKey, State, UnixMillis};
+use belfry_core::command::RequestKey;
+use belfry_core::run::{Ending, Resolution, RunState, Series};
+use belfry_core::{Action, Outcome, Rejection, Run, RunId, ScheduleId, ScheduleKey, State, UnixMillis};
 use belfry_proto::v1 as pb;
 use belfry_proto::v1::run_service_server::RunService;
 use tonic::{Request, Response, Status};
 
 use super::encode::{self, Output, RunView};
 use super::errors::ApiError;
+use super::names::RunKey;
 use super::pages::{self, Place};
+use super::propose::request_key;
 use super::violations::Violations;
 use super::{Api, Freshness, names};
 
@@ -30,6 +33,17 @@ impl RunService for Api {
     ) -> Result<Response<pb::ListRunsResponse>, Status> {
         let freshness = Freshness::of(&request);
         Ok(Response::new(self.runs(request.into_inner(), freshness).await?))
+    }
+
+    async fn cancel_run(&self, request: Request<pb::CancelRunRequest>) -> Result<Response<pb::Run>, Status> {
+        Ok(Response::new(self.cancel(request.into_inner()).await?))
+    }
+
+    async fn resolve_run(
+        &self,
+        request: Request<pb::ResolveRunRequest>,
+    ) -> Result<Response<pb::Run>, Status> {
+        Ok(Response::new(self.resolve(request.into_inner()).await?))
     }
 }
 
@@ -74,14 +88,101 @@ impl Api {
         let name = found.take("name", names::parse_run(&request.name, self.name_max()));
         let (key, run) = found.or(name)?;
         self.barrier(freshness).await?;
-        let view = self.0.replica.read(|state| {
-            // The schedule of that name, then those that had it before: a run of a deleted schedule keeps its name.
-            let mut schedules = state.schedule_named(&key).into_iter().chain(state.deleted_named(&key));
-            let run = schedules.find_map(|schedule| state.run_at(schedule.id, run.nominal_at, run.manual))?;
-            RunView::of(state, run)
-        });
+        let view = self.0.replica.read(|state| RunView::of(state, find(state, &key, run)?));
         let view = view.ok_or(ApiError::RunNotFound { name: request.name })?;
         Ok(encode::run(view, Output::Included))
+    }
+
+    async fn cancel(&self, request: pb::CancelRunRequest) -> Result<pb::Run, ApiError> {
+        let mut found = Violations::default();
+        let request_key = request_key(&request, &mut found);
+        let (name, reason, actor) = (&request.name, &request.reason, &request.actor);
+        let decision = self.read_decision(name, reason, actor, &mut found);
+        let (key, run) = found.or(decision)?;
+        let (id, view) = self.find_run(&key, run, name).await?;
+        if request.validate_only {
+            return Ok(encode::run(view, Output::LeftOut));
+        }
+        self.require_level_2("CancelRun")?;
+        let action =
+            Action::CancelRun { run: id, actor: actor.as_str().into(), reason: reason.as_str().into() };
+        let before = view.run.state.ended_at();
+        let run = self.decide(request_key, action).await?;
+        if before.is_none() && run.state() == pb::run::State::Cancelled {
+            self.0.metrics.count_runs_ended("CANCELLED", 1);
+        }
+        Ok(run)
+    }
+
+    async fn resolve(&self, request: pb::ResolveRunRequest) -> Result<pb::Run, ApiError> {
+        use pb::resolve_run_request::Outcome as Wire;
+        let mut found = Violations::default();
+        let request_key = request_key(&request, &mut found);
+        let resolution = match request.outcome() {
+            Wire::Succeeded => Resolution::Succeeded,
+            Wire::Failed => Resolution::Failed,
+            Wire::DidNotRun => Resolution::DidNotRun,
+            Wire::Unspecified => {
+                found.add("outcome", "is required: SUCCEEDED, FAILED or DID_NOT_RUN");
+                Resolution::Failed
+            }
+        };
+        let (name, reason, actor) = (&request.name, &request.reason, &request.actor);
+        let decision = self.read_decision(name, reason, actor, &mut found);
+        let (key, run) = found.or(decision)?;
+        let (id, view) = self.find_run(&key, run, name).await?;
+        if request.validate_only {
+            return match view.run.state {
+                RunState::Ended { ending: Ending::Unknown(_), .. } => Ok(encode::run(view, Output::LeftOut)),
+                state => Err(Rejection::NotUnknown { state: state.name() }.into()),
+            };
+        }
+        self.require_level_2("ResolveRun")?;
+        let action = Action::ResolveRun {
+            run: id,
+            resolution,
+            actor: actor.as_str().into(),
+            reason: reason.as_str().into(),
+        };
+        self.decide(request_key, action).await
+    }
+
+    /// Reads what a decision about a run must have: its name, a reason, and who decides.
+    fn read_decision(
+        &self,
+        name: &str,
+        reason: &str,
+        actor: &str,
+        found: &mut Violations,
+    ) -> Option<(ScheduleKey, RunKey)> {
+        if reason.trim().is_empty() {
+            found.add("reason", "is required: the row keeps it for whoever asks later");
+        }
+        found.limit("reason", reason.len(), self.0.limits.description_bytes_max, "bytes");
+        found.limit("actor", actor.len(), self.name_max(), "bytes");
+        found.take("name", names::parse_run(name, self.name_max()))
+    }
+
+    async fn find_run(
+        &self,
+        key: &ScheduleKey,
+        run: RunKey,
+        name: &str,
+    ) -> Result<(RunId, RunView), ApiError> {
+        self.barrier(Freshness::Linearizable).await?;
+        let found = self.0.replica.read(|state| {
+            let run = find(state, key, run)?;
+            Some((run.id, RunView::of(state, run)?))
+        });
+        found.ok_or_else(|| ApiError::RunNotFound { name: name.to_owned() })
+    }
+
+    async fn decide(&self, request: Option<RequestKey>, action: Action) -> Result<pb::Run, ApiError> {
+        let Outcome::Run(run) = self.propose(self.0.clock.now(), request, action).await? else {
+            return Err(ApiError::WrongOutcome);
+        };
+        let view = self.0.replica.read(|state| RunView::of(state, &run));
+        Ok(encode::run(view.ok_or(ApiError::WrongOutcome)?, Output::LeftOut))
     }
 
     async fn runs(
@@ -107,6 +208,13 @@ impl Api {
             next_page_token: page.next.map_or_else(String::new, |place| pages::token(&list, &place)),
         })
     }
+}
+
+/// The run of a name: of the schedule that has it, else of those that had it before, for a run of a deleted schedule keeps
+/// its name.
+fn find<'a>(state: &'a State, key: &ScheduleKey, run: RunKey) -> Option<&'a Run> {
+    let mut schedules = state.schedule_named(key).into_iter().chain(state.deleted_named(key));
+    schedules.find_map(|schedule| state.run_at(schedule.id, run.nominal_at, run.series))
 }
 
 /// The states that a list is limited to; none: all.
@@ -138,13 +246,12 @@ fn page(
     };
     match scope {
         Scope::Schedule(key) => {
-            let end = (UnixMillis(i64::MAX), true);
+            let end = (UnixMillis(i64::MAX), Series::LAST);
             let (schedule, before) = match place {
-                Some(Place::Row(schedule, at, manual)) => (schedule, (at, manual)),
+                Some(Place::Row(schedule, at, series)) => (schedule, (at, series)),
                 Some(Place::Schedule(_) | Place::Run(_)) | None => (listed(state, key)?, end),
             };
-            let place =
-                |run: &Run| Place::Row(schedule, run.nominal_at, matches!(run.trigger, Trigger::Manual));
+            let place = |run: &Run| Place::Row(schedule, run.nominal_at, run.series());
             Some(fill(state, state.rows_before(schedule, before), size, wanted, place))
         }
         Scope::Namespace(_) | Scope::Everything => {

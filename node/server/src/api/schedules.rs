@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use belfry_core::command::{RequestKey, Retime};
+use belfry_core::command::{RequestKey, ResumeMissed, Retime, TriggerOverlap};
 use belfry_core::definition::{Definition, Rule, Timing};
 use belfry_core::run::{RunState, Trigger};
 use belfry_core::schedule::{Counters, Pause};
@@ -17,6 +17,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 use ulid::Ulid;
 
+use super::definition::instant;
 use super::encode::{self, NEXT_TIMES, NEXT_TIMES_IN_LIST, Output, RunView, ScheduleView};
 use super::errors::ApiError;
 use super::mask::Mask;
@@ -103,6 +104,10 @@ impl Api {
 
     async fn make(&self, creation: Creation) -> Result<pb::Schedule, ApiError> {
         let Creation { key, definition, pause, request, validate_only } = creation;
+        self.require_level_of(&definition)?;
+        if pause.as_ref().is_some_and(|pause| pause.until.is_some()) {
+            self.require_level_2("a pause that ends by itself")?;
+        }
         let now = self.0.clock.now();
         let next_fire_at = self.first_after(&definition.timing, now)?;
         let definition = Arc::new(definition);
@@ -243,7 +248,9 @@ impl Api {
             }
             Err(error) => return Err(error),
         };
-        let retime = if definition.timing == current.schedule.definition.timing {
+        self.require_level_of(&definition)?;
+        let old = &current.schedule.definition;
+        let retime = if definition.timing == old.timing && definition.max_runs == old.max_runs {
             Retime::Keep
         } else {
             // Not before the watermark: another leader's clock may have been ahead, and its instants have their rows.
@@ -304,7 +311,12 @@ impl Api {
         let mut found = Violations::default();
         let request_key = request_key(&request, &mut found);
         let expected = revision("etag", &request.etag, &mut found);
-        let asked = pb::Pause { reason: request.reason, actor: request.actor, pause_time: None };
+        let asked = pb::Pause {
+            reason: request.reason,
+            actor: request.actor,
+            until: request.until,
+            ..Default::default()
+        };
         let pause = self.read_pause("", &asked, &mut found);
         let key = found.take("name", names::parse_schedule(&request.name, self.name_max()));
         let key = found.or(key)?;
@@ -316,9 +328,14 @@ impl Api {
                 })
                 .await;
         }
-        let Pause { reason, actor, .. } = pause;
-        let action = Action::PauseSchedule { key, expected, reason, actor };
-        let outcome = self.propose(self.0.clock.now(), request_key, action).await?;
+        if pause.until.is_some() {
+            self.require_level_2("a pause that ends by itself")?;
+        }
+        let action = || {
+            let Pause { reason, actor, until, .. } = pause.clone();
+            Action::PauseSchedule { key: key.clone(), expected, reason, actor, until }
+        };
+        let outcome = self.propose_patiently(request_key, action).await?;
         self.encode_outcome(outcome)
     }
 
@@ -332,7 +349,18 @@ impl Api {
         if request.validate_only {
             return self.validated(&key, expected, |schedule, _| schedule.pause = None).await;
         }
-        let action = || Action::ResumeSchedule { key: key.clone(), expected };
+        let missed =
+            match request.missed() {
+                pb::resume_schedule_request::Missed::Unspecified
+                | pb::resume_schedule_request::Missed::Skip => ResumeMissed::Skip,
+                pb::resume_schedule_request::Missed::Coalesce
+                | pb::resume_schedule_request::Missed::FireAll => ResumeMissed::Coalesce,
+            };
+        if missed != ResumeMissed::Skip {
+            self.require_level_2("a resume that makes up for the pause")?;
+        }
+        let actor: Arc<str> = request.actor.into();
+        let action = || Action::ResumeSchedule { key: key.clone(), expected, missed, actor: actor.clone() };
         let outcome = self.propose_patiently(request_key, action).await?;
         self.encode_outcome(outcome)
     }
@@ -343,7 +371,7 @@ impl Api {
         found.limit("actor", request.actor.len(), self.name_max(), "bytes");
         let key = found.take("name", names::parse_schedule(&request.name, self.name_max()));
         let key = found.or(key)?;
-        let now = self.0.clock.now();
+        let (now, overlap) = (self.0.clock.now(), request.overlap());
         let actor: Arc<str> = request.actor.into();
         if request.validate_only {
             self.barrier(Freshness::Linearizable).await?;
@@ -351,10 +379,23 @@ impl Api {
             if view.due >= MANUAL_WAITING_MAX {
                 return Err(Rejection::TooManyWaiting { key, waiting: view.due }.into());
             }
+            let refuses = overlap == pb::trigger_schedule_request::Overlap::Refuse;
+            if refuses && view.due + view.running > 0 {
+                return Err(Rejection::Busy { key }.into());
+            }
             let run = manual_run(&view.schedule, actor, now);
             return Ok(encode::run(RunView::preview(run, view.schedule), Output::LeftOut));
         }
-        let action = Action::TriggerSchedule { key, actor };
+        use pb::trigger_schedule_request::Overlap as Wire;
+        let overlap = match overlap {
+            Wire::Unspecified | Wire::Wait => TriggerOverlap::Wait,
+            Wire::Allow => TriggerOverlap::Allow,
+            Wire::Refuse => TriggerOverlap::Refuse,
+        };
+        if overlap != TriggerOverlap::Wait {
+            self.require_level_2("a trigger that does not wait")?;
+        }
+        let action = Action::TriggerSchedule { key, actor, overlap };
         let Outcome::Run(run) = self.propose(now, request_key, action).await? else {
             return Err(ApiError::WrongOutcome);
         };
@@ -386,7 +427,21 @@ impl Api {
         let pool = rules.pool(&given.pool, found);
         let labels = rules.labels(&given.labels, found);
         let description = rules.description(&given.description, found);
-        Some(Definition { timing: timing?, target: target?, policies: policies?, pool, labels, description })
+        let definition = Definition {
+            pool,
+            executor_labels: rules.executor_labels(&given.executor_labels, found),
+            priority: rules.priority(given.priority, found),
+            max_runs: (given.max_runs > 0).then_some(given.max_runs),
+            completion: rules.completion(given.completion_action, found),
+            history: rules.history(given.history.as_ref(), found),
+            liveness: rules.liveness(given.liveness.as_ref(), found),
+            labels,
+            description,
+            ..Definition::new(timing?, target?)
+        };
+        let policies = policies?;
+        rules.check_policies(&policies, found);
+        Some(Definition { policies, ..definition })
     }
 
     /// `current` with the masked fields of `given`. Only those are checked: what is stored was checked when it came in,
@@ -409,10 +464,11 @@ impl Api {
             merged.target = rules.target(given.target.as_ref(), &mut found).unwrap_or(merged.target);
         }
         if mask.has_policies() {
-            let given = given.policies.unwrap_or_default();
-            let read = rules.policies(Some(&mask.policies_of(&given)), &mut found);
-            if let Some(read) = read {
+            let given = given.policies.clone().unwrap_or_default();
+            let given = mask.policies_of(&given, &encode::policies(&current.policies));
+            if let Some(read) = rules.policies(Some(&given), &mut found) {
                 merged.policies = mask.merge_policies(merged.policies, &read);
+                rules.check_policies(&merged.policies, &mut found);
             }
         }
         if mask.has("pool") {
@@ -423,6 +479,24 @@ impl Api {
         }
         if mask.has("description") {
             merged.description = rules.description(&given.description, &mut found);
+        }
+        if mask.has("priority") {
+            merged.priority = rules.priority(given.priority, &mut found);
+        }
+        if mask.has("max_runs") {
+            merged.max_runs = (given.max_runs > 0).then_some(given.max_runs);
+        }
+        if mask.has("completion_action") {
+            merged.completion = rules.completion(given.completion_action, &mut found);
+        }
+        if mask.has("executor_labels") {
+            merged.executor_labels = rules.executor_labels(&given.executor_labels, &mut found);
+        }
+        if mask.has("history") {
+            merged.history = rules.history(given.history.as_ref(), &mut found);
+        }
+        if mask.has("liveness") {
+            merged.liveness = rules.liveness(given.liveness.as_ref(), &mut found);
         }
         found.check()?;
         Ok(merged)
@@ -436,7 +510,15 @@ impl Api {
         }
         found.limit(&field("reason"), pause.reason.len(), self.0.limits.description_bytes_max, "bytes");
         found.limit(&field("actor"), pause.actor.len(), self.name_max(), "bytes");
-        Pause { reason: pause.reason.clone(), actor: pause.actor.clone(), paused_at: UnixMillis::default() }
+        let until = pause.until.as_ref().map(|until| match instant(until) {
+            Some(until) if until > self.0.clock.now() => until,
+            Some(_) | None => {
+                found.add(&field("until"), "must be a time in the future: the pause ends by itself then");
+                UnixMillis::default()
+            }
+        });
+        let (reason, actor) = (pause.reason.clone(), pause.actor.clone());
+        Pause { reason, actor, paused_at: UnixMillis::default(), until, skipped: 0 }
     }
 
     // ---- writing answers
@@ -460,7 +542,8 @@ impl Api {
             return Err(refusal);
         }
         // The state machine alone knows the answers. Revisions begin with 1, so that this cannot resume anything.
-        let action = Action::ResumeSchedule { key: key.clone(), expected: Some(Revision::default()) };
+        let (expected, missed) = (Some(Revision::default()), ResumeMissed::Skip);
+        let action = Action::ResumeSchedule { key: key.clone(), expected, missed, actor: "".into() };
         match self.propose(self.0.clock.now(), request, action).await {
             Ok(outcome) => self.encode_outcome(outcome),
             Err(ApiError::Rejected(
@@ -532,6 +615,9 @@ impl Update<'_> {
             Rejection::RequestIdReused { .. }
             | Rejection::NotCaughtUp { .. }
             | Rejection::TooManyWaiting { .. }
+            | Rejection::Busy { .. }
+            | Rejection::RunNotFound { .. }
+            | Rejection::NotUnknown { .. }
             | Rejection::Malformed { .. } => false,
         };
         lost && self.etag.is_none()
@@ -571,13 +657,17 @@ fn manual_run(schedule: &Schedule, actor: Arc<str>, now: UnixMillis) -> Run {
         schedule: schedule.id,
         generation: schedule.generation,
         nominal_at: now,
+        scheduled_at: now,
         trigger: Trigger::Manual,
         actor,
         created_at: now,
         window_start_at: now,
         merged_count: 0,
         attempt: AttemptNo(0),
-        state: RunState::Due { held: None },
+        beside: false,
+        cancel: None,
+        resolution: None,
+        state: RunState::Due { held: None, retry: None },
     }
 }
 

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use belfry_core::command::{Action, Command, LeaseLoss, Prune, RequestKey, Retime};
-use belfry_core::run::Reason;
-use belfry_core::{FencingToken, Revision, RunId, ScheduleKey, UnixMillis};
+use belfry_core::command::{
+    Action, Command, LeaseLoss, Prune, RequestKey, ResumeMissed, Retime, TriggerOverlap,
+};
+use belfry_core::run::{Reason, Resolution};
+use belfry_core::{FencingToken, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis};
 use belfry_proto::internal as pb;
 use belfry_proto::internal::command::Action as Wire;
 use bytes::Bytes;
 use prost::Message;
 
+use super::packed::FireBlob;
 use super::records::{decode_pause, encode_pause};
 use super::{CodecError, definition, packed, required};
 
@@ -65,20 +68,44 @@ fn encode_action(action: &Action) -> Wire {
             key: encode_key(key),
             expected_revision: expected.map(|revision| revision.0),
         }),
-        Action::PauseSchedule { key, expected, reason, actor } => Wire::PauseSchedule(pb::PauseSchedule {
-            key: encode_key(key),
-            expected_revision: expected.map(|revision| revision.0),
-            reason: reason.clone(),
-            actor: actor.clone(),
-        }),
-        Action::ResumeSchedule { key, expected } => Wire::ResumeSchedule(pb::ResumeSchedule {
-            key: encode_key(key),
-            expected_revision: expected.map(|revision| revision.0),
-        }),
-        Action::TriggerSchedule { key, actor } => {
-            Wire::TriggerSchedule(pb::TriggerSchedule { key: encode_key(key), actor: actor.to_string() })
+        Action::PauseSchedule { key, expected, reason, actor, until } => {
+            Wire::PauseSchedule(pb::PauseSchedule {
+                key: encode_key(key),
+                expected_revision: expected.map(|revision| revision.0),
+                reason: reason.clone(),
+                actor: actor.clone(),
+                until_unix_ms: until.map(|until| until.0),
+            })
         }
-        Action::Fire(groups) => Wire::Fire(packed::encode_fire(groups)),
+        Action::ResumeSchedule { key, expected, missed, actor } => Wire::ResumeSchedule(pb::ResumeSchedule {
+            key: encode_key(key),
+            expected_revision: expected.map(|revision| revision.0),
+            missed: *missed as u32,
+            actor: actor.to_string(),
+        }),
+        Action::EndPauses(schedules) => {
+            Wire::EndPauses(pb::EndPauses { schedules: schedules.iter().map(|id| id.0).collect() })
+        }
+        Action::TriggerSchedule { key, actor, overlap } => Wire::TriggerSchedule(pb::TriggerSchedule {
+            key: encode_key(key),
+            actor: actor.to_string(),
+            overlap: *overlap as u32,
+        }),
+        Action::CancelRun { run, actor, reason } => Wire::CancelRun(pb::CancelRun {
+            run: run.0,
+            actor: actor.to_string(),
+            reason: reason.to_string(),
+        }),
+        Action::ResolveRun { run, resolution, actor, reason } => Wire::ResolveRun(pb::ResolveRun {
+            run: run.0,
+            outcome: *resolution as u32,
+            actor: actor.to_string(),
+            reason: reason.to_string(),
+        }),
+        Action::Fire(groups) => match packed::encode_fire(groups) {
+            FireBlob::Plain(blob) => Wire::Fire(blob),
+            FireBlob::Detailed(blob) => Wire::FireWithDetails(blob),
+        },
         Action::Begin(groups) => Wire::Begin(packed::encode_begin(groups)),
         Action::Complete(completions) => Wire::Complete(packed::encode_complete(completions)),
         Action::ExpireLeases(losses) => Wire::ExpireLeases(pb::ExpireLeases {
@@ -130,15 +157,47 @@ fn decode_action(action: Wire) -> Result<Action, CodecError> {
             expected: pause.expected_revision.map(Revision),
             reason: pause.reason,
             actor: pause.actor,
+            until: pause.until_unix_ms.map(UnixMillis),
         },
         Wire::ResumeSchedule(resume) => Action::ResumeSchedule {
             key: decode_key(resume.key)?,
             expected: resume.expected_revision.map(Revision),
+            missed: match resume.missed {
+                0 | 1 => ResumeMissed::Skip,
+                2 => ResumeMissed::Coalesce,
+                other => return Err(unknown("missed", other)),
+            },
+            actor: resume.actor.into(),
         },
-        Wire::TriggerSchedule(trigger) => {
-            Action::TriggerSchedule { key: decode_key(trigger.key)?, actor: trigger.actor.into() }
-        }
-        Wire::Fire(blob) => Action::Fire(packed::decode_fire(&blob)?),
+        Wire::EndPauses(end) => Action::EndPauses(end.schedules.into_iter().map(ScheduleId).collect()),
+        Wire::TriggerSchedule(trigger) => Action::TriggerSchedule {
+            key: decode_key(trigger.key)?,
+            actor: trigger.actor.into(),
+            overlap: match trigger.overlap {
+                0 | 1 => TriggerOverlap::Wait,
+                2 => TriggerOverlap::Allow,
+                3 => TriggerOverlap::Refuse,
+                other => return Err(unknown("overlap", other)),
+            },
+        },
+        Wire::CancelRun(cancel) => Action::CancelRun {
+            run: RunId(cancel.run),
+            actor: cancel.actor.into(),
+            reason: cancel.reason.into(),
+        },
+        Wire::ResolveRun(resolve) => Action::ResolveRun {
+            run: RunId(resolve.run),
+            resolution: match resolve.outcome {
+                1 => Resolution::Succeeded,
+                2 => Resolution::Failed,
+                3 => Resolution::DidNotRun,
+                other => return Err(unknown("outcome", other)),
+            },
+            actor: resolve.actor.into(),
+            reason: resolve.reason.into(),
+        },
+        Wire::Fire(blob) => Action::Fire(packed::decode_fire(&FireBlob::Plain(blob))?),
+        Wire::FireWithDetails(blob) => Action::Fire(packed::decode_fire(&FireBlob::Detailed(blob))?),
         Wire::Begin(blob) => Action::Begin(packed::decode_begin(&blob)?),
         Wire::Complete(blob) => Action::Complete(packed::decode_complete(&blob)?),
         Wire::ExpireLeases(expire) => {
@@ -152,6 +211,10 @@ fn decode_action(action: Wire) -> Result<Action, CodecError> {
         }),
         Wire::RaiseFeatureLevel(raise) => Action::RaiseFeatureLevel(raise.level),
     })
+}
+
+fn unknown(field: &'static str, value: u32) -> CodecError {
+    CodecError::Unknown { field, value: value.into() }
 }
 
 fn encode_key(key: &ScheduleKey) -> Option<pb::ScheduleKey> {

@@ -57,10 +57,14 @@ mod tests {
     use std::time::Duration;
 
     use belfry_core::command::{
-        Action, Begin, BeginGroup, Command, Completion, Fire, FireGroup, LeaseLoss, Prune, RequestKey, Retime,
+        Action, Begin, BeginGroup, Command, Completion, Fire, FireGroup, Freeze, LeaseLoss, Prune,
+        RequestKey, ResumeMissed, Retime, Retryable, TriggerOverlap,
     };
-    use belfry_core::definition::{Definition, Policies, Rule, Target, Timing};
-    use belfry_core::run::{AttemptResult, Reason, Report};
+    use belfry_core::definition::{
+        CalendarMode, CalendarRule, CalendarUse, CompletionAction, Definition, History, Liveness,
+        MisfirePolicy, OverlapPolicy, Policies, Priority, Retry, Rule, Target, Timing, UnknownOutcomePolicy,
+    };
+    use belfry_core::run::{AttemptResult, Reason, Report, Resolution};
     use belfry_core::schedule::Pause;
     use belfry_core::{
         AttemptNo, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId, ScheduleKey, State,
@@ -70,13 +74,70 @@ mod tests {
     use super::*;
 
     fn definition(rule: Rule) -> Arc<Definition> {
+        let payload = b"\x00\xff payload".as_slice().into();
         Arc::new(Definition {
-            timing: Timing { include: vec![rule], time_zone: "Europe/Berlin".into() },
-            target: Target { handler: "command".into(), payload: b"\x00\xff payload".as_slice().into() },
             policies: Policies { start_deadline: Some(Duration::from_secs(90)), ..Policies::default() },
-            pool: "default".into(),
             labels: [("team".into(), "billing".into())].into(),
             description: "nightly".into(),
+            ..Definition::new(
+                Timing::of(vec![rule], "Europe/Berlin"),
+                Target { handler: "command".into(), payload },
+            )
+        })
+    }
+
+    /// Everything that feature level 2 brought, each with a value that is not its default.
+    fn full_definition() -> Arc<Definition> {
+        let second = Duration::from_secs(1);
+        let rules = vec![
+            cron(),
+            Rule::AtLocal("2026-12-24T18:00".into()),
+            Rule::Calendar(CalendarRule {
+                years: vec![2027],
+                months: vec![1, 7],
+                month_days: vec![1, -1],
+                weekdays: vec![(1, Some(-1)), (7, None)],
+                times: vec![32_400],
+            }),
+            Rule::FixedDelay(second),
+        ];
+        let calendars = [CalendarMode::Include, CalendarMode::Exclude, CalendarMode::Freeze];
+        let timing = Timing {
+            include: rules.clone(),
+            exclude: rules,
+            calendars: calendars.map(|mode| CalendarUse { calendar: "holidays".into(), mode }).into(),
+            time_zone: "UTC".into(),
+            start_at: Some(UnixMillis(1)),
+            end_at: Some(UnixMillis(2)),
+            spread: Some(second),
+        };
+        let target = Target { handler: "h".into(), payload: Default::default() };
+        Arc::new(Definition {
+            policies: Policies {
+                overlap: OverlapPolicy::Allow { running_max: 3 },
+                misfire: MisfirePolicy::FireAll { window: second, count_max: 7 },
+                unknown_outcome: UnknownOutcomePolicy::Retry,
+                retry: Retry {
+                    max_attempts: 3,
+                    initial_backoff: second,
+                    max_backoff: 2 * second,
+                    non_retryable_codes: vec![-2],
+                },
+                pause_after_failures: Some(4),
+                cancel_grace: 5 * second,
+                ..Policies::default()
+            },
+            executor_labels: [("gpu".into(), "yes".into())].into(),
+            priority: Priority::new(9).unwrap(),
+            max_runs: Some(12),
+            completion: CompletionAction::Delete,
+            history: History { keep_for: Some(second), keep_count: Some(8) },
+            liveness: Liveness {
+                start_grace: Some(second),
+                success_within: Some(2 * second),
+                disabled: true,
+            },
+            ..Definition::new(timing, target)
         })
     }
 
@@ -97,19 +158,93 @@ mod tests {
     fn fire(schedule: u64, nominal: i64, next: Option<i64>) -> FireGroup {
         FireGroup {
             nominal_at: UnixMillis(nominal),
-            fires: vec![Fire {
-                schedule: ScheduleId(schedule),
-                generation: Generation(1),
-                next_fire_at: next.map(UnixMillis),
-            }],
+            fires: vec![Fire::new(ScheduleId(schedule), Generation(1), next.map(UnixMillis))],
         }
+    }
+
+    fn trigger(key: ScheduleKey, overlap: TriggerOverlap) -> Action {
+        Action::TriggerSchedule { key, actor: "ops".into(), overlap }
+    }
+
+    fn resume(key: ScheduleKey, missed: ResumeMissed) -> Action {
+        Action::ResumeSchedule { key, expected: None, missed, actor: "ops".into() }
+    }
+
+    /// One command of every kind that feature level 2 brought, and rows in every shape.
+    fn second_story() -> Vec<(i64, Action)> {
+        let key = || ScheduleKey::new("default", "full");
+        let detailed = |nominal, freeze| FireGroup {
+            nominal_at: UnixMillis(nominal),
+            fires: vec![Fire {
+                spread_for: Duration::from_secs(2),
+                freeze,
+                ..Fire::new(ScheduleId(1), Generation(1), Some(UnixMillis(nominal + 10_000)))
+            }],
+        };
+        let begin = |run, attempt| {
+            let begins = vec![Begin { run: RunId(run), attempt: AttemptNo(attempt) }];
+            Action::Begin(vec![BeginGroup { executor: "A".into(), begins }])
+        };
+        let failed = |run, token| {
+            Action::Complete(vec![Completion {
+                run: RunId(run),
+                token: FencingToken(token),
+                result: AttemptResult::Failed,
+                retryable: Retryable::Perhaps,
+                report: Report::default(),
+            }])
+        };
+        let (actor, reason): (Arc<str>, Arc<str>) = ("ops".into(), "why".into());
+        let lost = LeaseLoss { run: RunId(4), token: FencingToken(3), reason: Reason::LeaseLost };
+        vec![
+            (0, Action::RaiseFeatureLevel(2)),
+            (
+                0,
+                Action::CreateSchedule {
+                    key: key(),
+                    uid: "full".into(),
+                    definition: full_definition(),
+                    next_fire_at: Some(UnixMillis(10_000)),
+                    pause: None,
+                },
+            ),
+            (10_000, Action::Fire(vec![detailed(10_000, Freeze::Open)])),
+            (12_000, begin(1, 1)),
+            (13_000, failed(1, 1)),
+            (20_000, Action::Fire(vec![detailed(20_000, Freeze::Frozen)])),
+            (
+                21_000,
+                Action::PauseSchedule {
+                    key: key(),
+                    expected: None,
+                    reason: "why".into(),
+                    actor: "me".into(),
+                    until: Some(UnixMillis(45_000)),
+                },
+            ),
+            (30_000, Action::Fire(vec![detailed(30_000, Freeze::Open)])),
+            (31_000, resume(key(), ResumeMissed::Coalesce)),
+            (31_000, trigger(key(), TriggerOverlap::Allow)),
+            (32_000, begin(5, 1)),
+            (33_000, Action::CancelRun { run: RunId(5), actor: actor.clone(), reason: reason.clone() }),
+            (34_000, begin(4, 1)),
+            (80_000, Action::ExpireLeases(vec![lost])),
+            (81_000, Action::ResolveRun { run: RunId(4), resolution: Resolution::Failed, actor, reason }),
+            (82_000, Action::EndPauses(vec![ScheduleId(1)])),
+        ]
     }
 
     /// One command of every kind, and rows in every state that the first release can make.
     fn story() -> Vec<(i64, Action)> {
         let key = || ScheduleKey::new("default", "a");
         let every = Duration::from_secs(10);
-        let pause = Pause { reason: "imported".into(), actor: "ops".into(), paused_at: UnixMillis(0) };
+        let pause = Pause {
+            reason: "imported".into(),
+            actor: "ops".into(),
+            paused_at: UnixMillis(0),
+            until: None,
+            skipped: 0,
+        };
         let begin = |run, executor: &str| {
             Action::Begin(vec![BeginGroup {
                 executor: executor.into(),
@@ -117,7 +252,8 @@ mod tests {
             }])
         };
         let complete = |run, token, result, report| {
-            Action::Complete(vec![Completion { run: RunId(run), token: FencingToken(token), result, report }])
+            let (run, token, retryable) = (RunId(run), FencingToken(token), Retryable::Perhaps);
+            Action::Complete(vec![Completion { run, token, result, retryable, report }])
         };
         let report =
             Report { exit_code: Some(-2), message: "no".into(), output_tail: b"\xfe".as_slice().into() };
@@ -141,7 +277,7 @@ mod tests {
                 }]),
             ),
             (31_000, begin(5, "B")),
-            (32_000, Action::TriggerSchedule { key: key(), actor: "ops".into() }),
+            (32_000, trigger(key(), TriggerOverlap::Wait)),
             (
                 33_000,
                 Action::UpdateSchedule {
@@ -158,9 +294,10 @@ mod tests {
                     expected: None,
                     reason: "why".into(),
                     actor: "me".into(),
+                    until: None,
                 },
             ),
-            (35_000, Action::ResumeSchedule { key: key(), expected: None }),
+            (35_000, resume(key(), ResumeMissed::Skip)),
             (200_000, Action::ExpireStarts(vec![RunId(6)])),
             (200_000, Action::DeleteSchedule { key: ScheduleKey::new("default", "c"), expected: None }),
             (200_000, Action::RaiseFeatureLevel(1)),
@@ -189,6 +326,36 @@ mod tests {
         let states: Vec<_> =
             state.census().iter().filter(|(_, count)| **count > 0).map(|(state, _)| *state).collect();
         assert_eq!(states, ["EXPIRED", "FAILED", "MERGED", "RUNNING", "UNKNOWN"], "the story covers these");
+    }
+
+    #[test]
+    fn codec_1_what_feature_level_2_brought_survives() {
+        let mut state = State::default();
+        for (index, (now, action)) in second_story().into_iter().enumerate() {
+            let command = Command { now: UnixMillis(now), request: None, action };
+            assert_eq!(decode_command(&encode_command(&command)).unwrap(), command);
+            let applied = state.apply(LogPosition { term: 1, index: index as u64 + 1 }, command);
+            if let Err(rejection) = applied.outcome {
+                assert_eq!(rejection, belfry_core::Rejection::NotUnknown { state: "DUE" }, "at {now}");
+            }
+            for block in state.blocks() {
+                let records = state.block(block);
+                assert_eq!(decode_block(&encode_block(&records)).unwrap(), records);
+            }
+        }
+        let shapes: Vec<_> = state.runs_from(RunId(0)).map(|run| (run.state.name(), run.reason())).collect();
+        assert_eq!(
+            shapes,
+            [
+                ("DUE", Some(Reason::RetryBackoff)),
+                ("SKIPPED", Some(Reason::Blackout)),
+                ("SKIPPED", Some(Reason::Paused)),
+                ("DUE", Some(Reason::LeaseLost)),
+                ("RUNNING", None),
+            ]
+        );
+        assert_eq!(full_definition().feature_level(), 2);
+        assert_eq!(definition(cron()).feature_level(), 1);
     }
 
     #[test]

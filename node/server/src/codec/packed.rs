@@ -6,14 +6,16 @@
 //! All numbers are LEB128 varints. Ids are written as zigzag differences from the one before, because batches are nearly
 //! sorted. Layouts (version 1 in front of each blob):
 //! ```text
-//! fire      = 1 count { nominal count { schedule~ generation next-nominal (0: never again) } }
+//! fire      = 1 count { nominal count { schedule~ generation next-nominal (0: never again) [details] } }
+//! details   = spread-ms flags (1: frozen)                       only in `fire_with_details`, feature level 2
 //! begin     = 1 count { executor-text count { run~ attempt } }
 //! complete  = 1 count { run~ token~ result|flags [exit-code] [message-text] [output-text] }
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use belfry_core::command::{Begin, BeginGroup, Completion, Fire, FireGroup};
+use belfry_core::command::{Begin, BeginGroup, Completion, Fire, FireGroup, Freeze, Retryable};
 use belfry_core::run::{AttemptResult, Report};
 use belfry_core::{AttemptNo, FencingToken, Generation, RunId, ScheduleId, UnixMillis};
 use bytes::Bytes;
@@ -26,11 +28,25 @@ const VERSION: u64 = 1;
 const HAS_EXIT_CODE: u64 = 8;
 const HAS_MESSAGE: u64 = 16;
 const HAS_OUTPUT: u64 = 32;
+/// Feature level 2.
+const NEVER_AGAIN: u64 = 64;
 /// Bits beyond these are of a release that this build does not know (CODEC-3).
-const KNOWN_BITS: u64 = 7 | HAS_EXIT_CODE | HAS_MESSAGE | HAS_OUTPUT;
+const KNOWN_BITS: u64 = 7 | HAS_EXIT_CODE | HAS_MESSAGE | HAS_OUTPUT | NEVER_AGAIN;
+
+/// A packed fire: one with details has a field of its own in a command, which older builds refuse rather than misread.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FireBlob {
+    /// Every run is scheduled at its nominal time.
+    Plain(Bytes),
+    /// Some are spread or frozen.
+    Detailed(Bytes),
+}
+
+const FROZEN: u64 = 1;
 
 /// Packs a fire.
-pub fn encode_fire(groups: &[FireGroup]) -> Bytes {
+pub fn encode_fire(groups: &[FireGroup]) -> FireBlob {
+    let detailed = groups.iter().any(|group| group.fires.iter().any(|fire| !fire.is_plain()));
     let mut out = Writer::new(groups.iter().map(|group| group.fires.len() * 8 + 12).sum());
     out.number(groups.len() as u64);
     for group in groups {
@@ -42,13 +58,25 @@ pub fn encode_fire(groups: &[FireGroup]) -> Bytes {
             out.number(fire.generation.0);
             let gap = fire.next_fire_at.map_or(0, |next| next.0.wrapping_sub(group.nominal_at.0));
             out.number(gap.cast_unsigned());
+            if detailed {
+                out.number(u64::try_from(fire.spread_for.as_millis()).unwrap_or(u64::MAX));
+                out.number(match fire.freeze {
+                    Freeze::Open => 0,
+                    Freeze::Frozen => FROZEN,
+                });
+            }
         }
     }
-    out.finish()
+    let blob = out.finish();
+    if detailed { FireBlob::Detailed(blob) } else { FireBlob::Plain(blob) }
 }
 
 /// Unpacks a fire.
-pub fn decode_fire(blob: &Bytes) -> Result<Vec<FireGroup>, CodecError> {
+pub fn decode_fire(blob: &FireBlob) -> Result<Vec<FireGroup>, CodecError> {
+    let (blob, detailed) = match blob {
+        FireBlob::Plain(blob) => (blob, false),
+        FireBlob::Detailed(blob) => (blob, true),
+    };
     let mut input = Reader::new("fire", blob)?;
     let groups = input.many(|input| {
         let nominal_at = UnixMillis(input.signed()?);
@@ -58,7 +86,16 @@ pub fn decode_fire(blob: &Bytes) -> Result<Vec<FireGroup>, CodecError> {
             let generation = Generation(input.number()?);
             let gap = input.number()?.cast_signed();
             let next_fire_at = (gap != 0).then_some(UnixMillis(nominal_at.0.wrapping_add(gap)));
-            Ok(Fire { schedule, generation, next_fire_at })
+            let mut fire = Fire::new(schedule, generation, next_fire_at);
+            if detailed {
+                fire.spread_for = Duration::from_millis(input.number()?);
+                fire.freeze = match input.number()? {
+                    0 => Freeze::Open,
+                    FROZEN => Freeze::Frozen,
+                    value => return Err(CodecError::Unknown { field: "fire flags", value }),
+                };
+            }
+            Ok(fire)
         })?;
         Ok(FireGroup { nominal_at, fires })
     })?;
@@ -107,7 +144,8 @@ pub fn encode_complete(completions: &[Completion]) -> Bytes {
         let report = &completion.report;
         let flags = if report.exit_code.is_some() { HAS_EXIT_CODE } else { 0 }
             | if report.message.is_empty() { 0 } else { HAS_MESSAGE }
-            | if report.output_tail.is_empty() { 0 } else { HAS_OUTPUT };
+            | if report.output_tail.is_empty() { 0 } else { HAS_OUTPUT }
+            | if completion.retryable == Retryable::Never { NEVER_AGAIN } else { 0 };
         out.number(result_number(completion.result) | flags);
         if let Some(code) = report.exit_code {
             out.signed(code.into());
@@ -134,6 +172,7 @@ pub fn decode_complete(blob: &Bytes) -> Result<Vec<Completion>, CodecError> {
             return Err(CodecError::Unknown { field: "completion flags", value: word });
         }
         let result = result_of(word & 7).ok_or_else(|| input.malformed())?;
+        let retryable = if word & NEVER_AGAIN == 0 { Retryable::Perhaps } else { Retryable::Never };
         let mut report = Report::default();
         if word & HAS_EXIT_CODE != 0 {
             report.exit_code = Some(i32::try_from(input.signed()?).map_err(|_| input.malformed())?);
@@ -144,7 +183,7 @@ pub fn decode_complete(blob: &Bytes) -> Result<Vec<Completion>, CodecError> {
         if word & HAS_OUTPUT != 0 {
             report.output_tail = input.bytes()?;
         }
-        Ok(Completion { run, token, result, report })
+        Ok(Completion { run, token, result, retryable, report })
     })?;
     input.end(completions)
 }
@@ -155,6 +194,7 @@ fn result_number(result: AttemptResult) -> u64 {
         AttemptResult::Failed => 2,
         AttemptResult::TimedOut => 3,
         AttemptResult::NotStarted => 4,
+        AttemptResult::Cancelled => 5,
     }
 }
 
@@ -164,6 +204,7 @@ fn result_of(number: u64) -> Option<AttemptResult> {
         2 => Some(AttemptResult::Failed),
         3 => Some(AttemptResult::TimedOut),
         4 => Some(AttemptResult::NotStarted),
+        5 => Some(AttemptResult::Cancelled),
         _ => None,
     }
 }
@@ -284,10 +325,9 @@ mod tests {
             .map(|group| FireGroup {
                 nominal_at: UnixMillis(1_800_000_000_000 + group * 1000),
                 fires: (0..1000)
-                    .map(|n| Fire {
-                        schedule: ScheduleId(5000 + n),
-                        generation: Generation(1 + n % 3),
-                        next_fire_at: (n != 7).then_some(UnixMillis(1_800_000_060_000 + group * 1000)),
+                    .map(|n| {
+                        let next = (n != 7).then_some(UnixMillis(1_800_000_060_000 + group * 1000));
+                        Fire::new(ScheduleId(5000 + n), Generation(1 + n % 3), next)
                     })
                     .collect(),
             })
@@ -298,7 +338,18 @@ mod tests {
     fn fires_survive_and_stay_small() {
         let blob = encode_fire(&fires());
         assert_eq!(decode_fire(&blob).unwrap(), fires());
+        let FireBlob::Plain(blob) = blob else { panic!("none of them has details") };
         assert!(blob.len() < 3000 * 7, "{} bytes for 3000 fires", blob.len());
+    }
+
+    #[test]
+    fn fires_with_details_survive_as_a_kind_of_their_own() {
+        let mut fires = fires();
+        fires[1].fires[2].spread_for = Duration::from_millis(1500);
+        fires[2].fires[0].freeze = Freeze::Frozen;
+        let blob = encode_fire(&fires);
+        assert!(matches!(blob, FireBlob::Detailed(_)));
+        assert_eq!(decode_fire(&blob).unwrap(), fires);
     }
 
     #[test]
@@ -328,6 +379,7 @@ mod tests {
             AttemptResult::Failed,
             AttemptResult::TimedOut,
             AttemptResult::NotStarted,
+            AttemptResult::Cancelled,
         ];
         let completions: Vec<_> = results
             .into_iter()
@@ -337,6 +389,7 @@ mod tests {
                 run: RunId(n * 7),
                 token: FencingToken(n),
                 result,
+                retryable: if n % 3 == 0 { Retryable::Never } else { Retryable::Perhaps },
                 report,
             })
             .collect();
@@ -346,8 +399,8 @@ mod tests {
     #[test]
     fn codec_3_an_unknown_flag_is_an_error() {
         // One completion of run 1 by token 1, succeeded, with a flag of a future release.
-        let blob = Bytes::from_static(&[1, 1, 2, 2, 64 | 1]);
-        assert!(matches!(decode_complete(&blob), Err(CodecError::Unknown { value: 65, .. })));
+        let blob = Bytes::from_static(&[1, 1, 2, 2, 0x81, 1]);
+        assert!(matches!(decode_complete(&blob), Err(CodecError::Unknown { value: 129, .. })));
     }
 
     proptest! {
@@ -357,15 +410,17 @@ mod tests {
             let mut blob = vec![1];
             blob.extend(bytes);
             let blob = Bytes::from(blob);
-            let _ = decode_fire(&blob);
+            let _ = decode_fire(&FireBlob::Plain(blob.clone()));
+            let _ = decode_fire(&FireBlob::Detailed(blob.clone()));
             let _ = decode_begin(&blob);
             let _ = decode_complete(&blob);
         }
 
         #[test]
         fn a_cut_blob_is_refused(cut in 1..6000usize) {
-            let blob = encode_fire(&fires());
-            prop_assert!(decode_fire(&blob.slice(..blob.len().saturating_sub(cut))).is_err());
+            let FireBlob::Plain(blob) = encode_fire(&fires()) else { panic!("none of them has details") };
+            let cut = blob.slice(..blob.len().saturating_sub(cut));
+            prop_assert!(decode_fire(&FireBlob::Plain(cut)).is_err());
         }
     }
 }

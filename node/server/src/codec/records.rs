@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use belfry_core::run::{Ending, Lease, Reason, Report, Run, RunState, Trigger};
+use belfry_core::run::{
+    Cancellation, Ending, Lease, Reason, Report, Retrying, Run, RunState, Trigger, Verdict,
+};
 use belfry_core::schedule::{Counters, Pause, Schedule};
 use belfry_core::state::{Answer, Record, Subject, Totals};
 use belfry_core::{
-    AttemptNo, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
+    AttemptNo, BackfillId, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
 };
 use belfry_proto::internal as pb;
 use bytes::Bytes;
@@ -100,6 +102,8 @@ fn encode_schedule(schedule: &Schedule) -> pb::Schedule {
             not_started: schedule.counters.not_started,
             last_success: last(schedule.counters.last_success),
             last_failure: last(schedule.counters.last_failure),
+            consecutive_failures: schedule.counters.consecutive_failures,
+            begun: schedule.counters.begun,
         }),
         deleted_unix_ms: schedule.deleted_at.map(|at| at.0),
     }
@@ -133,17 +137,31 @@ fn decode_schedule(schedule: pb::Schedule) -> Result<Schedule, CodecError> {
             not_started: counters.not_started,
             last_success: last(counters.last_success),
             last_failure: last(counters.last_failure),
+            consecutive_failures: counters.consecutive_failures,
+            begun: counters.begun,
         },
         deleted_at: schedule.deleted_unix_ms.map(UnixMillis),
     })
 }
 
 pub(super) fn encode_pause(pause: &Pause) -> pb::Pause {
-    pb::Pause { reason: pause.reason.clone(), actor: pause.actor.clone(), paused_unix_ms: pause.paused_at.0 }
+    pb::Pause {
+        reason: pause.reason.clone(),
+        actor: pause.actor.clone(),
+        paused_unix_ms: pause.paused_at.0,
+        until_unix_ms: pause.until.map(|until| until.0),
+        skipped: pause.skipped,
+    }
 }
 
 pub(super) fn decode_pause(pause: pb::Pause) -> Pause {
-    Pause { reason: pause.reason, actor: pause.actor, paused_at: UnixMillis(pause.paused_unix_ms) }
+    Pause {
+        reason: pause.reason,
+        actor: pause.actor,
+        paused_at: UnixMillis(pause.paused_unix_ms),
+        until: pause.until_unix_ms.map(UnixMillis),
+        skipped: pause.skipped,
+    }
 }
 
 const DUE: u32 = 1;
@@ -163,7 +181,7 @@ fn encode_run(run: &Run) -> pb::Run {
         RunState::Running(_) => RUNNING,
         RunState::Ended { ending, .. } => match ending {
             Ending::Succeeded => SUCCEEDED,
-            Ending::Failed => FAILED,
+            Ending::Failed(_) => FAILED,
             Ending::TimedOut => TIMED_OUT,
             Ending::Unknown(_) => UNKNOWN,
             Ending::Skipped(_) => SKIPPED,
@@ -176,6 +194,10 @@ fn encode_run(run: &Run) -> pb::Run {
         RunState::Ended { ending: Ending::Merged { into, .. }, .. } => into.0,
         RunState::Due { .. } | RunState::Running(_) | RunState::Ended { .. } => 0,
     };
+    let retry = match &run.state {
+        RunState::Due { retry, .. } => retry.as_ref(),
+        RunState::Running(_) | RunState::Ended { .. } => None,
+    };
     pb::Run {
         id: run.id.0,
         schedule: run.schedule.0,
@@ -185,6 +207,8 @@ fn encode_run(run: &Run) -> pb::Run {
             Trigger::Timer => 1,
             Trigger::CatchUp => 2,
             Trigger::Manual => 3,
+            Trigger::Backfill(_) => 4,
+            Trigger::Resume => 5,
         },
         created_unix_ms: run.created_at.0,
         window_start_unix_ms: run.window_start_at.0,
@@ -201,33 +225,67 @@ fn encode_run(run: &Run) -> pb::Run {
             late_reason: lease.late.map_or(0, |reason| reason as u32),
         }),
         ended_unix_ms: run.state.ended_at().map_or(0, |at| at.0),
+        scheduled_unix_ms: (run.scheduled_at != run.nominal_at).then_some(run.scheduled_at.0),
+        retry_unix_ms: retry.map(|retry| retry.not_before.0),
+        retry_cause: retry.map_or(0, |retry| retry.cause as u32),
+        cancel: run.cancel.as_ref().map(|cancel| encode_verdict(&cancel.verdict)),
+        cancel_cause: run.cancel.as_ref().map_or(0, |cancel| cancel.cause as u32),
+        resolution: run.resolution.as_deref().map(encode_verdict),
+        backfill: match run.trigger {
+            Trigger::Backfill(id) => id.0,
+            Trigger::Timer | Trigger::CatchUp | Trigger::Manual | Trigger::Resume => 0,
+        },
+        beside: run.beside,
     }
+}
+
+fn encode_verdict(verdict: &Verdict) -> pb::Verdict {
+    pb::Verdict {
+        actor: verdict.actor.to_string(),
+        reason: verdict.reason.to_string(),
+        at_unix_ms: verdict.at.0,
+    }
+}
+
+fn decode_verdict(verdict: pb::Verdict) -> Verdict {
+    Verdict { actor: verdict.actor.into(), reason: verdict.reason.into(), at: UnixMillis(verdict.at_unix_ms) }
 }
 
 /// The reason that belongs to the state itself; why a lease began late is stored with the lease.
 fn own_reason(state: &RunState) -> Option<Reason> {
     match state {
-        RunState::Due { held } => *held,
+        RunState::Due { held, .. } => *held,
         RunState::Running(_) => None,
         RunState::Ended { ending, .. } => match ending {
             Ending::Unknown(reason) | Ending::Skipped(reason) | Ending::Cancelled(reason) => Some(*reason),
             Ending::Merged { reason, .. } => Some(*reason),
-            Ending::Succeeded | Ending::Failed | Ending::TimedOut | Ending::Expired => None,
+            Ending::Failed(reason) => *reason,
+            Ending::Succeeded | Ending::TimedOut | Ending::Expired => None,
         },
     }
 }
 
 fn decode_run(run: pb::Run) -> Result<Run, CodecError> {
     let state = decode_state(&run)?;
+    let cancel = match run.cancel {
+        Some(verdict) => {
+            let cause = required(decode_reason(run.cancel_cause)?, "Run", "cancel_cause")?;
+            Some(Box::new(Cancellation { cause, verdict: decode_verdict(verdict) }))
+        }
+        None => None,
+    };
     Ok(Run {
         id: RunId(run.id),
         schedule: ScheduleId(run.schedule),
         generation: Generation(run.generation),
         nominal_at: UnixMillis(run.nominal_unix_ms),
+        scheduled_at: UnixMillis(run.scheduled_unix_ms.unwrap_or(run.nominal_unix_ms)),
         trigger: match run.trigger {
             1 => Trigger::Timer,
             2 => Trigger::CatchUp,
             3 => Trigger::Manual,
+            4 => Trigger::Backfill(BackfillId(run.backfill)),
+            5 => Trigger::Resume,
             other => return Err(CodecError::Unknown { field: "trigger", value: other.into() }),
         },
         actor: run.actor.into(),
@@ -235,6 +293,9 @@ fn decode_run(run: pb::Run) -> Result<Run, CodecError> {
         window_start_at: UnixMillis(run.window_start_unix_ms),
         merged_count: run.merged_count,
         attempt: AttemptNo(run.attempt),
+        beside: run.beside,
+        cancel,
+        resolution: run.resolution.map(decode_verdict).map(Box::new),
         state,
     })
 }
@@ -244,10 +305,20 @@ fn decode_state(run: &pb::Run) -> Result<RunState, CodecError> {
     let given = || required(reason, "Run", "reason");
     let lease = run.lease.as_ref().map(decode_lease).transpose()?;
     let ending = match run.state {
-        DUE => return Ok(RunState::Due { held: reason }),
+        DUE => {
+            let retry = match (run.retry_unix_ms, lease) {
+                (Some(at), Some(lease)) => {
+                    let cause = required(decode_reason(run.retry_cause)?, "Run", "retry_cause")?;
+                    Some(Retrying { not_before: UnixMillis(at), lease, cause })
+                }
+                (Some(_), None) => return Err(CodecError::Missing { message: "Run", field: "lease" }),
+                (None, _) => None,
+            };
+            return Ok(RunState::Due { held: reason, retry });
+        }
         RUNNING => return Ok(RunState::Running(required(lease, "Run", "lease")?)),
         SUCCEEDED => Ending::Succeeded,
-        FAILED => Ending::Failed,
+        FAILED => Ending::Failed(reason),
         TIMED_OUT => Ending::TimedOut,
         UNKNOWN => Ending::Unknown(given()?),
         SKIPPED => Ending::Skipped(given()?),

@@ -1,5 +1,5 @@
 //! What nobody will report any more: leases of executors that fell silent, attempts that overran, starts that came too
-//! late. Decided here, judged once more inside the log entry.
+//! late; and pauses whose time is up. Decided here, judged once more inside the log entry.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use belfry_core::command::{Action, Command, LeaseLoss, Outcome};
 use belfry_core::run::Reason;
-use belfry_core::{RunId, State, UnixMillis};
+use belfry_core::{RunId, ScheduleId, State, UnixMillis};
 
 use super::Shared;
 
@@ -88,9 +88,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
             tracing::warn!("this process stood still: silence of executors counts from now on");
             shared.liveness.listen_anew(instant);
         }
-        let (losses, starts) = shared.replica.read(|state| {
+        let (losses, starts, pauses) = shared.replica.read(|state| {
             let silent = |executor: &str| shared.liveness.silent_for(executor, instant);
-            (lost_leases(state, now, silent), passed_starts(state, now))
+            (lost_leases(state, now, silent), passed_starts(state, now), passed_pauses(state, now))
         });
         if !losses.is_empty() {
             for loss in &losses {
@@ -100,6 +100,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         if !starts.is_empty() {
             expire(&shared, now, Action::ExpireStarts(starts), "EXPIRED").await;
+        }
+        if !pauses.is_empty() {
+            let action = Action::EndPauses(pauses);
+            shared.propose("end pauses", &Command { now, request: None, action }).await;
         }
         if instant.saturating_duration_since(forgotten_at) >= FORGET_EVERY {
             forgotten_at = instant;
@@ -145,6 +149,11 @@ fn lost_leases(state: &State, now: UnixMillis, silent_for: impl Fn(&str) -> Dura
 /// Due runs whose start deadline has passed.
 fn passed_starts(state: &State, now: UnixMillis) -> Vec<RunId> {
     state.start_deadlines().take_while(|(at, _)| *at < now).take(BATCH_MAX).map(|(_, id)| id).collect()
+}
+
+/// Schedules whose pause should have ended by now.
+fn passed_pauses(state: &State, now: UnixMillis) -> Vec<ScheduleId> {
+    state.pause_ends().take_while(|(at, _)| *at <= now).take(BATCH_MAX).map(|(_, id)| id).collect()
 }
 
 #[cfg(test)]

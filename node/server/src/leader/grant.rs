@@ -19,12 +19,14 @@ pub(super) fn grant(state: &State, id: RunId) -> Option<pb::Grant> {
         handler: definition.target.handler.clone(),
         payload: definition.target.payload.clone(),
         nominal_unix_ms: run.nominal_at.0,
-        scheduled_unix_ms: run.scheduled_at().0,
+        scheduled_unix_ms: run.scheduled_at.0,
         window_start_unix_ms: run.window_start_at.0,
         merged_count: run.merged_count,
         manual: matches!(run.trigger, Trigger::Manual),
         attempt_timeout_ms: millis(definition.policies.attempt_timeout),
         lease_duration_ms: millis(definition.policies.lease_duration),
+        backfill: matches!(run.trigger, Trigger::Backfill(_) | Trigger::Resume),
+        max_attempts: definition.policies.retry.max_attempts,
     })
 }
 

@@ -18,16 +18,19 @@ mod dispatch;
 mod expiry;
 mod grant;
 mod housekeeping;
+mod progress;
 mod pump;
 mod reconcile;
 mod session;
 mod ticker;
+mod upgrade;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use belfry_core::command::{Command, Outcome};
 use belfry_core::retention::Retention;
+use belfry_core::{FencingToken, RunId};
 use belfry_proto::v1 as pb;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -97,6 +100,7 @@ struct Shared {
     metrics: Metrics,
     limits: LeaderLimits,
     liveness: expiry::Liveness,
+    progress: progress::Progress,
 }
 
 impl Shared {
@@ -178,7 +182,7 @@ impl Leader {
         }
         *self.reign.lock().unwrap_or_else(PoisonError::into_inner) = None;
         reign.ended.cancel();
-        self.replica.offers().stop();
+        self.replica.effects().stop();
         tasks.shutdown().await;
         self.metrics.clear_leader_gauges();
     }
@@ -191,6 +195,7 @@ impl Leader {
             metrics: self.metrics.clone(),
             limits: self.limits.clone(),
             liveness: expiry::Liveness::new(Instant::now()),
+            progress: progress::Progress::default(),
         });
         let (events, events_in) = mpsc::channel(EVENTS_MAX);
         let (begins, begins_in) = mpsc::channel(BATCHES_MAX);
@@ -198,13 +203,14 @@ impl Leader {
         let executors = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
         // Collecting starts before the dispatch loop scans what is ready: nothing falls in between.
-        self.replica.offers().start();
+        self.replica.effects().start();
         tasks.spawn(pump::run(shared.clone(), events_in, executors.clone()));
         tasks.spawn(commit::run_begins(shared.clone(), begins_in, events.clone()));
         tasks.spawn(commit::run_completions(shared.clone(), completions_in));
         tasks.spawn(ticker::run(shared.clone()));
         tasks.spawn(expiry::run(shared.clone()));
         tasks.spawn(housekeeping::run(shared.clone()));
+        tasks.spawn(upgrade::run(shared.clone()));
         let ended = CancellationToken::new();
         (Arc::new(Reign { term, shared, events, begins, completions, executors, ended }), tasks)
     }
@@ -212,6 +218,11 @@ impl Leader {
     /// The reign of now, if this node leads.
     pub(crate) fn current(&self) -> Option<Arc<Reign>> {
         self.reign.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a running run last said of its progress; nothing unless this node leads.
+    pub fn progress(&self, run: RunId, token: FencingToken) -> Option<String> {
+        self.current()?.shared.progress.of(run, token)
     }
 
     /// The executors connected to this node; none unless it leads.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use belfry_core::run::Trigger;
-use belfry_core::{RunId, State};
+use belfry_core::run::{RunState, Trigger};
+use belfry_core::{Effect, RunId, State};
 use belfry_proto::v1 as pb;
 use tokio::sync::mpsc;
 
@@ -40,6 +40,8 @@ pub(super) enum Event {
     Declined { session: SessionId, runs: Vec<RunId> },
     /// It wants no more.
     Draining { session: SessionId },
+    /// An operator wants it to take no more.
+    DrainAsked { session: SessionId },
 }
 
 struct Pump {
@@ -55,7 +57,7 @@ pub(super) async fn run(
     mut events: mpsc::Receiver<Event>,
     report: Arc<Mutex<Vec<pb::ExecutorStatus>>>,
 ) {
-    let offers = shared.replica.offers();
+    let effects = shared.replica.effects();
     let reconcile = Reconcile::new(Instant::now());
     let mut pump = Pump { shared, dispatch: Dispatch::default(), outboxes: HashMap::new(), reconcile };
     let ready: Vec<_> = pump.shared.replica.read(|state| state.ready().iter().copied().collect());
@@ -74,7 +76,7 @@ pub(super) async fn run(
                 }
                 taken.drain(..).for_each(|event| pump.handle(event));
             }
-            runs = offers.take() => pump.offer(&runs),
+            effects = effects.take() => pump.carry_out(effects),
             () = sleep_until(wake) => {
                 let now = Instant::now();
                 let expired = pump.dispatch.expire_offers(now, offer_timeout);
@@ -102,8 +104,18 @@ impl Pump {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Joined { session, executor, outbox } => {
+                // What it was told to end on a former stream may not have reached it.
+                let id = executor.executor_id.clone();
                 self.dispatch.join(session, *executor);
                 self.outboxes.insert(session, outbox);
+                let runs: Vec<_> =
+                    self.shared.replica.read(|state| state.cancelling().iter().copied().collect());
+                self.cancel(&runs, Some(&id));
+            }
+            Event::DrainAsked { session } => {
+                if let Some(outbox) = self.outboxes.get(&session) {
+                    outbox.send(pb::executor_reply::Message::DrainRequest(pb::DrainRequest {}));
+                }
             }
             Event::Left { session } => {
                 self.dispatch.leave(session);
@@ -122,6 +134,41 @@ impl Pump {
                 self.dispatch.decline(session, runs, Instant::now());
             }
             Event::Draining { session } => self.dispatch.drain(session),
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        let mut cancelled = Vec::new();
+        let offered: Vec<_> = effects
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::Offer(run) => Some(run),
+                Effect::Cancel(run) => {
+                    cancelled.push(run);
+                    None
+                }
+            })
+            .collect();
+        self.offer(&offered);
+        self.cancel(&cancelled, None);
+    }
+
+    /// Tells executors to end runs: all of them, or one that just came back.
+    fn cancel(&self, runs: &[RunId], only: Option<&Arc<str>>) {
+        if runs.is_empty() {
+            return;
+        }
+        let told: Vec<_> = self.shared.replica.read(|state| {
+            let cancels = runs.iter().filter_map(|id| cancel(state, *id));
+            cancels.filter(|(executor, _)| only.is_none_or(|only| only == executor)).collect()
+        });
+        for (executor, cancel) in told {
+            let of_executor = |(_, connected): &(SessionId, &Executor)| connected.executor_id == executor;
+            let session = self.dispatch.executors().find(of_executor).map(|(session, _)| session);
+            if let Some(outbox) = session.and_then(|session| self.outboxes.get(&session)) {
+                let cancels = pb::Cancels { cancels: vec![cancel] };
+                outbox.send(pb::executor_reply::Message::Cancels(cancels));
+            }
         }
     }
 
@@ -218,6 +265,7 @@ impl Pump {
                 running: u32::try_from(running).unwrap_or(u32::MAX),
                 version: executor.version.clone(),
                 draining: executor.draining,
+                ..Default::default()
             })
             .collect();
         let mut pools = BTreeMap::<&str, (u64, u64)>::new();
@@ -229,6 +277,21 @@ impl Pump {
         self.shared.metrics.set_dispatch_gauges(waiting, &pools);
         *report.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
+}
+
+/// Whom to tell that a run shall end, and what; none if it is not running.
+fn cancel(state: &State, id: RunId) -> Option<(Arc<str>, pb::Cancel)> {
+    let run = state.run(id)?;
+    let RunState::Running(lease) = &run.state else { return None };
+    let asked = run.cancel.as_ref()?;
+    let policies = &state.schedule(run.schedule)?.definition_of(run.generation).policies;
+    let told = pb::Cancel {
+        run_id: id.0,
+        fencing_token: lease.token.0,
+        grace_ms: u64::try_from(policies.cancel_grace.as_millis()).unwrap_or(u64::MAX),
+        reason: format!("{}: {}", asked.verdict.actor, asked.verdict.reason),
+    };
+    Some((lease.executor.clone(), told))
 }
 
 /// Names of pools and handlers, each allocated once per batch.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use belfry_core::command::{Begin, Completion};
+use belfry_core::command::{Begin, Completion, Retryable};
 use belfry_core::run::{AttemptResult, Report};
 use belfry_core::{AttemptNo, FencingToken, RunId};
 use belfry_proto::v1 as pb;
@@ -36,6 +36,13 @@ const OUTPUT_TAIL_BYTES_MAX: usize = 64 * 1024;
 
 /// Length of a message kept with a run.
 const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Length of a note of progress: one line.
+const PROGRESS_BYTES_MAX: usize = 256;
+
+/// Labels of one executor, and length of each key and value.
+const LABELS_MAX: usize = 64;
+const LABEL_BYTES_MAX: usize = 128;
 
 /// Handlers offered by one executor.
 const HANDLERS_MAX: usize = 1024;
@@ -131,6 +138,18 @@ async fn hello(reign: &Reign, messages: &mut Streaming<pb::ExecutorMessage>) -> 
     if hello.slots == 0 || hello.slots > limits.slots_max {
         return refuse("hello.slots", format!("must be 1 to {} (limits.slots_max)", limits.slots_max));
     }
+    let short = |text: &String| text.len() <= LABEL_BYTES_MAX;
+    if hello.labels.len() > LABELS_MAX || !hello.labels.iter().all(|(key, value)| short(key) && short(value))
+    {
+        let why = format!("may be {LABELS_MAX} with keys and values of {LABEL_BYTES_MAX} bytes at most");
+        return refuse("hello.labels", why);
+    }
+    if let Some(handler) = hello.handler_slots.keys().find(|handler| !hello.handlers.contains(handler)) {
+        return refuse(
+            "hello.handler_slots",
+            format!("`{}` is not one of the handlers", clipped(handler.clone(), 80)),
+        );
+    }
     let connected = reign.executors.lock().unwrap_or_else(PoisonError::into_inner).len();
     if connected >= limits.executors_max {
         return Err(ApiError::TooManyExecutors { max: limits.executors_max }.status());
@@ -222,6 +241,13 @@ async fn handle(
         Message::Credits(credits) => {
             reign.events.send(Event::Credits { session, count: credits.count }).await.ok()
         }
+        Message::Progress(progress) => {
+            for note in progress.notes.into_iter().take(RUNS_PER_MESSAGE_MAX) {
+                let text = clipped(note.text, PROGRESS_BYTES_MAX);
+                reign.shared.progress.note(RunId(note.run_id), FencingToken(note.fencing_token), text);
+            }
+            Some(())
+        }
         Message::Drain(_) => reign.events.send(Event::Draining { session }).await.ok(),
         Message::Declines(declines) => {
             let runs = declines.run_ids.into_iter().take(RUNS_PER_MESSAGE_MAX).map(RunId).collect();
@@ -245,8 +271,12 @@ async fn handle(
             if completions.completions.len() > RUNS_PER_MESSAGE_MAX {
                 return None;
             }
-            let completions =
+            let mut completions =
                 completions.completions.into_iter().map(completion).collect::<Option<Vec<_>>>()?;
+            reign.shared.progress.forget(completions.iter().map(|completion| completion.run));
+            if reign.shared.replica.read(belfry_core::State::feature_level) < 2 {
+                completions.iter_mut().for_each(as_of_level_1);
+            }
             for completions in in_parts(completions) {
                 let batch = CompletionBatch { completions, outbox: outbox.clone() };
                 reign.completions.send(batch).await.ok()?;
@@ -285,6 +315,8 @@ fn completion(completion: pb::Completion) -> Option<Completion> {
         Wire::Failed => AttemptResult::Failed,
         Wire::TimedOut => AttemptResult::TimedOut,
         Wire::NotStarted => AttemptResult::NotStarted,
+        // The cluster told it to, so every member knows what that is.
+        Wire::Cancelled => AttemptResult::Cancelled,
         Wire::Unspecified => return None,
     };
     let output = completion.output_tail;
@@ -293,12 +325,22 @@ fn completion(completion: pb::Completion) -> Option<Completion> {
         run: RunId(completion.run_id),
         token: FencingToken(completion.fencing_token),
         result,
+        retryable: if completion.non_retryable { Retryable::Never } else { Retryable::Perhaps },
         report: Report {
             exit_code: completion.exit_code,
             message: clipped(completion.message, MESSAGE_BYTES_MAX),
             output_tail: output.slice(tail_from..),
         },
     })
+}
+
+/// Says it as members of the first release understand it: there, trying again was never thought of, and nobody was told to
+/// end.
+fn as_of_level_1(completion: &mut Completion) {
+    completion.retryable = Retryable::Perhaps;
+    if completion.result == AttemptResult::Cancelled {
+        completion.result = AttemptResult::Failed;
+    }
 }
 
 /// A text cut to at most `max` bytes, at a character.
@@ -320,6 +362,7 @@ mod tests {
             run: RunId(run),
             token: FencingToken(run),
             result: AttemptResult::Failed,
+            retryable: Retryable::Perhaps,
             report: Report { output_tail: vec![b'x'; bytes].into(), ..Report::default() },
         };
         let half = ENTRY_BYTES_MAX / 2;

@@ -121,7 +121,7 @@ fn compute(
                     }
                 },
             };
-            let fire = Fire { schedule: schedule.id, generation: schedule.generation, next_fire_at };
+            let fire = Fire::new(schedule.id, schedule.generation, next_fire_at);
             groups.entry(nominal_at).or_default().push(fire);
             match next_fire_at {
                 Some(next) if next <= now => nominal_at = next,
@@ -147,23 +147,15 @@ async fn propose(shared: &Shared, now: UnixMillis, groups: Vec<FireGroup>) -> bo
 
 #[cfg(test)]
 mod tests {
-    use belfry_core::definition::{Policies, Rule, Target};
+    use belfry_core::definition::{Rule, Target};
 
     use super::*;
 
     fn every_second() -> Arc<Definition> {
         let every = Duration::from_secs(1);
-        Arc::new(Definition {
-            timing: Timing {
-                include: vec![Rule::Interval { every, phase: Duration::ZERO }],
-                time_zone: "UTC".into(),
-            },
-            target: Target { handler: "command".into(), payload: Default::default() },
-            policies: Policies::default(),
-            pool: "default".into(),
-            labels: Default::default(),
-            description: String::new(),
-        })
+        let target = Target { handler: "command".into(), payload: Default::default() };
+        let rule = Rule::Interval { every, phase: Duration::ZERO };
+        Arc::new(Definition::new(Timing::of(vec![rule], "UTC"), target))
     }
 
     fn due(id: u64, nominal_ms: i64) -> DueSchedule {

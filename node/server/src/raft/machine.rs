@@ -17,8 +17,8 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::{Notify, watch};
 
 use super::checkpoint::{Checkpoints, Head, corrupt};
+use super::effects::Effects;
 use super::fault::Faults;
-use super::offers::Offers;
 use super::snapshot::SnapshotData;
 use super::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::codec;
@@ -48,7 +48,7 @@ const CUT_ROUNDS_MAX: usize = 5;
 pub(super) struct Shared {
     replicated: RwLock<Replicated>,
     applied: watch::Sender<LogPosition>,
-    offers: Arc<Offers>,
+    effects: Arc<Effects>,
     dirty_blocks_max: usize,
     /// Told when more blocks than that are dirty.
     pub(super) many_dirty: Notify,
@@ -60,7 +60,7 @@ impl Shared {
         Arc::new(Self {
             replicated: RwLock::new(replicated),
             applied,
-            offers: Arc::default(),
+            effects: Arc::default(),
             dirty_blocks_max,
             many_dirty: Notify::new(),
         })
@@ -85,8 +85,8 @@ impl Shared {
         self.applied.subscribe()
     }
 
-    pub(super) fn offers(&self) -> Arc<Offers> {
-        self.offers.clone()
+    pub(super) fn effects(&self) -> Arc<Effects> {
+        self.effects.clone()
     }
 
     pub(super) fn replace(&self, replicated: Replicated) {
@@ -163,7 +163,7 @@ impl Shared {
         replicated.applied = Some(log_id);
         let many = replicated.state.dirty_count() > self.dirty_blocks_max;
         drop(replicated);
-        self.offers.push(&applied.effects);
+        self.effects.push(&applied.effects);
         if many {
             self.many_dirty.notify_one();
         }
@@ -313,6 +313,7 @@ mod tests {
                         expected: None,
                         reason: index.to_string(),
                         actor: "test".to_owned(),
+                        until: None,
                     };
                     apply(&shared, index, &command(pause));
                 }

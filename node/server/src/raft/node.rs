@@ -99,6 +99,7 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
         shared: shared.clone(),
         checkpoints: checkpoints.clone(),
         log: log.clone(),
+        network: network.clone(),
         leadership,
         faults: faults.clone(),
         barriers,

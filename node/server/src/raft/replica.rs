@@ -1,8 +1,10 @@
 //! The handle that the rest of the server builds on: propose, read, watch leadership.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use belfry_core::{Applied, Command, LogPosition, State};
+use futures_util::future::join_all;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::{ReadPolicy, metrics::WaitError};
@@ -12,17 +14,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::Checkpoints;
 use super::config::RaftConfig;
+use super::effects::Effects;
 use super::fault::{Fault, Faults};
 use super::identity::Identity;
 use super::leadership::{Leadership, best_successor};
 use super::log::RaftLog;
 use super::machine::Shared;
-use super::offers::Offers;
+use super::network::Network;
 use super::status::{self, RaftStatus};
 use super::types::{Proposal, Raft, TypeConfig};
 use super::{Member, NodeId};
 use crate::codec;
 
+/// How long a member may take to say which release it runs.
+const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Tries of one handover.
 const TRANSFER_TRIES: u32 = 3;
 /// Read barriers that may wait; beyond it callers queue.
@@ -41,6 +46,7 @@ pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     pub(super) checkpoints: Arc<Checkpoints>,
     pub(super) log: RaftLog,
+    pub(super) network: Network,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) faults: Faults,
     pub(super) barriers: mpsc::Sender<oneshot::Sender<Result<(), ProposeError>>>,
@@ -194,9 +200,9 @@ impl Replica {
         self.inner.shared.watch_applied()
     }
 
-    /// Runs to be offered, as the log makes them ready.
-    pub fn offers(&self) -> Arc<Offers> {
-        self.inner.shared.offers()
+    /// What the state machine wants done, as the log is applied.
+    pub fn effects(&self) -> Arc<Effects> {
+        self.inner.shared.effects()
     }
 
     /// This node.
@@ -255,6 +261,27 @@ impl Replica {
             }
         }
         Err(last.map_or(TransferError::NoSuccessor, |to| TransferError::TimedOut { to }))
+    }
+
+    /// The feature level that every member of the cluster understands; none unless all of them answer.
+    pub async fn common_feature_level(&self) -> Option<u32> {
+        let inner = &self.inner;
+        let me = inner.config.node_id.0;
+        let others: Vec<_> = {
+            let metrics = inner.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let members = metrics.membership_config.membership().nodes();
+            members
+                .filter(|(id, _)| **id != me)
+                .map(|(id, member)| inner.config.peer_address(*id, member).to_owned())
+                .collect()
+        };
+        let asked = others.iter().map(|address| inner.network.identify(address, IDENTIFY_TIMEOUT));
+        let mut common = belfry_core::FEATURE_LEVEL;
+        for answer in join_all(asked).await {
+            common = common.min(answer.ok()?.feature_level);
+        }
+        Some(common)
     }
 
     /// Waits until this node cannot go on, and says why: the daemon then exits.

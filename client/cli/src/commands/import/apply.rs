@@ -82,7 +82,7 @@ async fn import(
 
 /// IMPORT-2: it starts paused.
 fn creation(planned: &pb::Schedule, actor: String) -> pb::CreateScheduleRequest {
-    let pause = pb::Pause { reason: PAUSE_REASON.to_owned(), actor, pause_time: None };
+    let pause = pb::Pause { reason: PAUSE_REASON.to_owned(), actor, ..Default::default() };
     pb::CreateScheduleRequest {
         parent: format!("namespaces/{}", text::namespace_of(&planned.name)),
         schedule_id: text::short_name(&planned.name).to_owned(),
@@ -134,6 +134,7 @@ mod tests {
             timing: Some(pb::Timing {
                 include: vec![pb::Rule { rule: Some(pb::rule::Rule::Cron(cron)) }],
                 time_zone: zone.into(),
+                ..Default::default()
             }),
             ..Default::default()
         }

@@ -176,6 +176,7 @@ fn definition(
         timing: Some(pb::Timing {
             include: vec![pb::Rule { rule: Some(pb::rule::Rule::Cron(cron)) }],
             time_zone: zone.to_owned(),
+            ..Default::default()
         }),
         target: Some(pb::Target { target: Some(pb::target::Target::Command(command)) }),
         pool: args.pool.clone(),

@@ -259,6 +259,7 @@ mod tests {
                     })),
                 }],
                 time_zone: "Europe/Berlin".into(),
+                ..Default::default()
             }),
             target: Some(pb::Target {
                 target: Some(pb::target::Target::Command(pb::CommandTarget {
@@ -325,7 +326,7 @@ mod tests {
     fn the_screen_says_it_in_words() {
         let mut paused = schedule(pb::schedule::State::Paused);
         paused.pause =
-            Some(pb::Pause { reason: "disk is full".into(), actor: "anna".into(), pause_time: None });
+            Some(pb::Pause { reason: "disk is full".into(), actor: "anna".into(), ..Default::default() });
         let description = Description {
             schedule: paused.into(),
             runs: vec![run_of(pb::run::State::Skipped)],

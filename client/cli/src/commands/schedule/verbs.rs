@@ -145,7 +145,7 @@ pub(crate) async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Fai
         actor: args.actor.name(),
         etag: args.etag.clone(),
         request_id: args.request.id(),
-        validate_only: false,
+        ..Default::default()
     };
     show_changed(context, context.client()?.pause_schedule(request).await?)
 }
@@ -156,7 +156,7 @@ pub(crate) async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), F
         actor: args.actor.name(),
         etag: args.etag.clone(),
         request_id: args.request.id(),
-        validate_only: false,
+        ..Default::default()
     };
     show_changed(context, context.client()?.resume_schedule(request).await?)
 }
@@ -166,7 +166,7 @@ pub(crate) async fn trigger(context: &Context, args: &TriggerArgs) -> Result<(),
         name: context.schedule(&args.name)?,
         actor: args.actor.name(),
         request_id: args.request.id(),
-        validate_only: false,
+        ..Default::default()
     };
     let client = context.client()?;
     let run = RunView::from(client.trigger_schedule(request).await?);

@@ -270,6 +270,15 @@ fn reason_in_words(reason: i32) -> Option<&'static str> {
         Ok(Reason::AttemptTimeout) => Some("its executor did not end it within the attempt timeout"),
         Ok(Reason::StartDeadline) => Some("its start deadline passed before an executor began it"),
         Ok(Reason::ScheduleDeleted) => Some("the schedule was deleted"),
+        Ok(Reason::Blackout) => Some("a freeze calendar covered its instant"),
+        Ok(Reason::Misfire) => Some("it was missed, and its misfire policy does not make up for it"),
+        Ok(Reason::BufferFull) => Some("as many runs waited already as BUFFER_ALL keeps"),
+        Ok(Reason::CancelRequested) => Some("somebody cancelled it"),
+        Ok(Reason::Replaced) => Some("a newer instant took its place (CANCEL_RUNNING)"),
+        Ok(Reason::RetryBackoff) => Some("the attempt before failed, and this one waited for its back-off"),
+        Ok(Reason::MaxRuns) => Some("the schedule had begun as many runs as max_runs allows"),
+        Ok(Reason::Resolved) => Some("an operator said what became of it"),
+        Ok(Reason::BackfillCancelled) => Some("its backfill was cancelled"),
         Err(_) => Some("a reason that this release of belfry does not know: use the release of the cluster"),
     }
 }

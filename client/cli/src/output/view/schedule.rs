@@ -166,7 +166,7 @@ impl RuleView {
             Some(Rule::AtTime(time)) => {
                 Self { at_time: Some(Instant(text::millis(time))), ..Self::default() }
             }
-            None => Self::default(),
+            Some(Rule::AtLocalTime(_) | Rule::Calendar(_) | Rule::FixedDelay(_)) | None => Self::default(),
         }
     }
 
@@ -188,7 +188,7 @@ impl RuleView {
 
 impl PoliciesView {
     fn of(policies: Option<&pb::Policies>) -> Self {
-        let policies = policies.copied().unwrap_or_default();
+        let policies = policies.cloned().unwrap_or_default();
         let written = |part: Option<prost_types::Duration>| part.as_ref().map(text::duration);
         Self {
             overlap_policy: enum_name(policies.overlap_policy, pb::OverlapPolicy::as_str_name),
@@ -307,6 +307,7 @@ mod tests {
             timing: Some(pb::Timing {
                 include: vec![pb::Rule { rule: Some(pb::rule::Rule::Cron(cron)) }],
                 time_zone: "Europe/Berlin".into(),
+                ..Default::default()
             }),
             target: Some(pb::Target { target: Some(pb::target::Target::Command(command)) }),
             policies: Some(pb::Policies {
@@ -319,6 +320,7 @@ mod tests {
                 reason: "disk".into(),
                 actor: "anna".into(),
                 pause_time: Some(text::timestamp(0)),
+                ..Default::default()
             }),
             status: Some(pb::ScheduleStatus {
                 next_times: vec![text::timestamp(3_600_000)],

@@ -56,6 +56,14 @@ impl RunService for StandIn {
     ) -> Result<Response<pb::ListRunsResponse>, Status> {
         Err(Status::unimplemented("not needed"))
     }
+
+    async fn cancel_run(&self, _: Request<pb::CancelRunRequest>) -> Result<Response<pb::Run>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn resolve_run(&self, _: Request<pb::ResolveRunRequest>) -> Result<Response<pb::Run>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
 }
 
 #[tonic::async_trait]

@@ -96,6 +96,7 @@ fn yearly() -> pb::Timing {
     pb::Timing {
         include: vec![pb::Rule { rule: Some(pb::rule::Rule::Cron(cron)) }],
         time_zone: String::new(),
+        ..Default::default()
     }
 }
 

@@ -66,6 +66,7 @@ async fn api_2_a_repeated_request_does_not_come_too_late() {
     let once = pb::Timing {
         include: vec![pb::Rule { rule: Some(pb::rule::Rule::AtTime(soon.into())) }],
         time_zone: String::new(),
+        ..Default::default()
     };
     let once = pb::Schedule { timing: Some(once), ..schedule() };
     let request = pb::CreateScheduleRequest {
@@ -163,6 +164,7 @@ async fn everything_wrong_is_said_at_once() {
     let timing = pb::Timing {
         include: vec![pb::Rule { rule: Some(pb::rule::Rule::Cron(cron)) }],
         time_zone: "UTC".into(),
+        ..Default::default()
     };
     let request = pb::CreateScheduleRequest {
         parent: "namespaces/-".into(),
@@ -256,7 +258,7 @@ async fn a_schedule_is_paused_and_resumed() {
     assert_eq!((resumed.state(), resumed.pause), (pb::schedule::State::Active, None));
 
     let mut asleep = creation("team", "asleep");
-    let pause = pb::Pause { reason: "not yet".into(), actor: "bob".into(), pause_time: None };
+    let pause = pb::Pause { reason: "not yet".into(), actor: "bob".into(), ..Default::default() };
     asleep.schedule.as_mut().unwrap().pause = Some(pause);
     let created = alone.schedules().create_schedule(asleep).await.unwrap().into_inner();
     assert_eq!(created.state(), pb::schedule::State::Paused);
@@ -313,7 +315,11 @@ async fn a_change_waits_for_instants_that_are_just_being_recorded() {
     let every = |seconds| {
         let every = Some(prost_types::Duration { seconds, nanos: 0 });
         let rule = pb::rule::Rule::Interval(pb::Interval { every, phase: None });
-        pb::Timing { include: vec![pb::Rule { rule: Some(rule) }], time_zone: String::new() }
+        pb::Timing {
+            include: vec![pb::Rule { rule: Some(rule) }],
+            time_zone: String::new(),
+            ..Default::default()
+        }
     };
     let mut request = creation("team", "invoices");
     request.schedule.as_mut().unwrap().timing = Some(every(3600));
@@ -401,7 +407,11 @@ async fn an_accepted_instant_has_its_row() {
     for number in 0..60_u64 {
         let at = std::time::SystemTime::now() + std::time::Duration::from_micros(300 + number % 6 * 300);
         let rule = pb::rule::Rule::AtTime(at.into());
-        let once = pb::Timing { include: vec![pb::Rule { rule: Some(rule) }], time_zone: String::new() };
+        let once = pb::Timing {
+            include: vec![pb::Rule { rule: Some(rule) }],
+            time_zone: String::new(),
+            ..Default::default()
+        };
         let request = pb::CreateScheduleRequest {
             schedule: Some(pb::Schedule { timing: Some(once), ..schedule() }),
             ..creation("team", &format!("once-{number}"))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_core::command::RequestKey;
-use belfry_core::definition::{Definition, Policies, Rule, Target, Timing};
+use belfry_core::definition::{Definition, Rule, Target, Timing};
 use belfry_core::{Action, Command, ScheduleKey, UnixMillis};
 
 /// A bound for hangs only: every wait is for a condition.
@@ -44,17 +44,9 @@ pub(super) fn command(action: Action) -> Command {
 
 /// Creates a schedule; proposed again, it is the same request.
 pub(super) fn create(name: &str) -> Command {
-    let definition = Definition {
-        timing: Timing {
-            include: vec![Rule::Interval { every: Duration::from_secs(60), phase: Duration::ZERO }],
-            time_zone: "UTC".to_owned(),
-        },
-        target: Target { handler: "http".to_owned(), payload: vec![7; 300].into() },
-        policies: Policies::default(),
-        pool: "default".to_owned(),
-        labels: Default::default(),
-        description: String::new(),
-    };
+    let rule = Rule::Interval { every: Duration::from_secs(60), phase: Duration::ZERO };
+    let target = Target { handler: "http".to_owned(), payload: vec![7; 300].into() };
+    let definition = Definition::new(Timing::of(vec![rule], "UTC"), target);
     let action = Action::CreateSchedule {
         key: key(name),
         uid: Arc::from(format!("uid-{name}")),

@@ -1,6 +1,6 @@
 //! Writes, reads, restarts, snapshots.
 
-use belfry_core::{Action, LogPosition};
+use belfry_core::{Action, Effect, LogPosition};
 
 use super::super::{Leadership, ProposeError, Role};
 use super::cluster::{Cluster, has, reached};
@@ -167,17 +167,21 @@ async fn a_command_that_is_too_large_is_not_proposed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_leader_collects_offers() {
+async fn the_leader_collects_effects() {
     let cluster = Cluster::start([Disk::twin()]).await;
     let (_, leader) = cluster.leader().await;
     cluster.write(&create("x")).await;
-    leader.offers().start();
-    let trigger = command(Action::TriggerSchedule { key: key("x"), actor: "test".into() });
+    leader.effects().start();
+    let trigger =
+        command(Action::TriggerSchedule { key: key("x"), actor: "test".into(), overlap: Default::default() });
     let (at, applied) = leader.propose(&trigger).await.unwrap();
     applied.outcome.unwrap();
     assert!(at > LogPosition::default());
-    let offered = eventually("an offer", leader.offers().take()).await;
-    assert_eq!(offered, leader.read(|state| state.ready().iter().copied().collect::<Vec<_>>()));
+    let offered = eventually("an offer", leader.effects().take()).await;
+    assert_eq!(
+        offered,
+        leader.read(|state| state.ready().iter().copied().map(Effect::Offer).collect::<Vec<_>>())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

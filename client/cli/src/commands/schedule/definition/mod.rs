@@ -168,7 +168,7 @@ mod tests {
 
         let paths = args(&["--start-deadline", "none", "--pool", "gpu"]).apply(&mut schedule).unwrap();
         assert_eq!(paths, ["pool", "policies.start_deadline"]);
-        assert_eq!(schedule.policies.unwrap().start_deadline, None);
+        assert_eq!(schedule.policies.as_ref().unwrap().start_deadline, None);
 
         assert!(args(&[]).is_empty() && args(&[]).apply(&mut schedule).unwrap().is_empty());
         assert_eq!(command_of(&schedule).shell, "backup");

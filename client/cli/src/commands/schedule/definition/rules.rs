@@ -59,8 +59,7 @@ impl RuleArgs {
         if replace(&mut schedule.description, self.description.as_ref()) {
             paths.push("description");
         }
-        let mut policies = schedule.policies.unwrap_or_default();
-        let before = paths.len();
+        let mut policies = schedule.policies.take().unwrap_or_default();
         for (limit, field, path) in [
             (self.start_deadline, &mut policies.start_deadline, "policies.start_deadline"),
             (self.attempt_timeout, &mut policies.attempt_timeout, "policies.attempt_timeout"),
@@ -71,9 +70,7 @@ impl RuleArgs {
                 paths.push(path);
             }
         }
-        if paths.len() > before {
-            schedule.policies = Some(policies);
-        }
+        schedule.policies = Some(policies);
         paths
     }
 }

@@ -1,0 +1,245 @@
+//! The lanes in which the runs of one schedule wait, and which of them may begin.
+//!
+//! ```text
+//!   manual ───► triggers and resumes, in order
+//!   waiting ──► rows of the timing, as the overlap policy keeps them       ──► ready ──► (begin) ──► open
+//!   backlog ──► missed instants that FIRE_ALL makes up for, one at a time
+//!   backfill ─► the row that a backfill is at
+//! ```
+//!
+//! A run is *open* from its first begin to its end, between two attempts too: that is what "running" means to the overlap
+//! policy. Lanes follow from the rows alone, so that a restart finds every run in its place (APPLY-1).
+
+use std::collections::BTreeSet;
+
+use crate::command::Effect;
+use crate::definition::MisfirePolicy;
+use crate::ids::{RunId, ScheduleId, UnixMillis};
+use crate::run::{Reason, Run, RunEvent, RunState, Series, Trigger};
+use crate::schedule::Schedule;
+use crate::state::{BlockId, State};
+
+/// A schedule with what is derived from its runs.
+#[derive(Clone)]
+pub(super) struct Slot {
+    pub(super) schedule: Schedule,
+    /// Rows of the timing that wait to begin, oldest first.
+    pub(super) waiting: BTreeSet<RunId>,
+    /// Missed instants that FIRE_ALL makes up for, oldest first.
+    pub(super) backlog: BTreeSet<RunId>,
+    /// The row that a backfill waits for.
+    pub(super) backfill: Option<RunId>,
+    /// Triggered rows that wait to begin, in order.
+    pub(super) manual: BTreeSet<RunId>,
+    /// Begun and not over.
+    pub(super) open: BTreeSet<RunId>,
+    /// The one of them that came from the backlog or a backfill.
+    pub(super) recovering: Option<RunId>,
+    /// May begin now.
+    pub(super) ready: Vec<RunId>,
+    pub(super) rows: u64,
+}
+
+/// Where a run waits before its first begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lane {
+    Waiting,
+    Backlog,
+    Backfill,
+    Manual,
+}
+
+impl Lane {
+    /// Whether its runs make up for something, one at a time.
+    fn is_recovery(self) -> bool {
+        match self {
+            Lane::Backlog | Lane::Backfill => true,
+            Lane::Waiting | Lane::Manual => false,
+        }
+    }
+}
+
+impl Slot {
+    pub(super) fn new(schedule: Schedule) -> Self {
+        Self {
+            schedule,
+            waiting: BTreeSet::new(),
+            backlog: BTreeSet::new(),
+            backfill: None,
+            manual: BTreeSet::new(),
+            open: BTreeSet::new(),
+            recovering: None,
+            ready: Vec::new(),
+            rows: 0,
+        }
+    }
+
+    /// The lane of a run, by what it was made from.
+    pub(super) fn lane_of(&self, run: &Run) -> Lane {
+        match run.trigger {
+            Trigger::Manual | Trigger::Resume => Lane::Manual,
+            Trigger::Backfill(_) => Lane::Backfill,
+            Trigger::Timer => Lane::Waiting,
+            Trigger::CatchUp => match self.schedule.definition_of(run.generation).policies.misfire {
+                MisfirePolicy::FireAll { .. } => Lane::Backlog,
+                MisfirePolicy::Coalesce | MisfirePolicy::Skip { .. } => Lane::Waiting,
+            },
+        }
+    }
+
+    /// Runs that have not begun.
+    pub(super) fn not_begun(&self) -> impl Iterator<Item = RunId> + '_ {
+        self.waiting.iter().chain(&self.backlog).chain(&self.backfill).chain(&self.manual).copied()
+    }
+
+    pub(super) fn waiting_count(&self) -> usize {
+        self.waiting.len() + self.backlog.len() + usize::from(self.backfill.is_some()) + self.manual.len()
+    }
+
+    /// Whether a run of the timing is not over. Others stand beside the timing.
+    pub(super) fn has_timing_runs(&self) -> bool {
+        !self.open.is_empty() || !self.waiting.is_empty() || !self.backlog.is_empty()
+    }
+
+    /// Whether any of its runs is not over.
+    pub(super) fn is_active(&self) -> bool {
+        !self.open.is_empty() || self.waiting_count() > 0
+    }
+}
+
+impl State {
+    /// Puts a run that is not over where it belongs.
+    pub(super) fn take_place(&mut self, id: RunId) {
+        let run = &self.runs[&id];
+        let slot = self.slots.get_mut(&run.schedule).expect("every row has its schedule");
+        let lane = slot.lane_of(run);
+        if run.attempt.0 > 0 {
+            slot.open.insert(id);
+            if lane.is_recovery() {
+                slot.recovering = Some(id);
+            }
+            return;
+        }
+        match lane {
+            Lane::Waiting => {
+                slot.waiting.insert(id);
+            }
+            Lane::Backlog => {
+                slot.backlog.insert(id);
+            }
+            Lane::Backfill => slot.backfill = Some(id),
+            Lane::Manual => {
+                slot.manual.insert(id);
+            }
+        }
+    }
+
+    /// Takes a run out of every lane.
+    pub(super) fn leave_place(&mut self, id: RunId) {
+        let slot = self.slot_mut(self.runs[&id].schedule);
+        slot.waiting.remove(&id);
+        slot.backlog.remove(&id);
+        slot.manual.remove(&id);
+        slot.open.remove(&id);
+        slot.backfill.take_if(|backfill| *backfill == id);
+        slot.recovering.take_if(|recovering| *recovering == id);
+    }
+
+    /// What follows from a change of a schedule's runs: who may begin, the next instant of a fixed delay, the end of a schedule
+    /// that is over.
+    pub(super) fn settle(&mut self, schedule: ScheduleId, now: UnixMillis, effects: &mut Vec<Effect>) {
+        self.offer_ready(schedule, now, effects);
+        self.forget_retired(schedule);
+        let slot = &self.slots[&schedule];
+        if slot.schedule.next_fire_at.is_none() && slot.schedule.deleted_at.is_none() && !slot.is_active() {
+            self.after_last_run(schedule, now);
+        }
+    }
+
+    /// Decides which runs of a schedule may begin now, and says of each once that it should be offered.
+    ///
+    /// Triggers go first and do not care about a pause, because somebody asked for them; then rows of the timing; what makes
+    /// up for missed instants goes last and one at a time.
+    pub(super) fn offer_ready(&mut self, schedule: ScheduleId, now: UnixMillis, effects: &mut Vec<Effect>) {
+        let slot = &self.slots[&schedule];
+        let paused = slot.schedule.pause.is_some();
+        let mut ready = Vec::new();
+        let is_due = |id: &&RunId| matches!(self.runs[id].state, RunState::Due { .. });
+        let may_retry = |id: &&RunId| !paused || !matches!(self.runs[id].series(), Series::Timing);
+        ready.extend(slot.open.iter().filter(is_due).filter(may_retry).copied());
+
+        let running_max = slot.schedule.definition.policies.overlap.running_max();
+        let mut free = running_max.saturating_sub(slot.open.len());
+        for id in &slot.manual {
+            if self.runs[id].beside {
+                ready.push(*id);
+            } else if free > 0 {
+                free -= 1;
+                ready.push(*id);
+            }
+        }
+        let held = if free == 0 {
+            Some(Reason::Overlap)
+        } else if paused {
+            Some(Reason::Paused)
+        } else if slot.schedule.catching_up {
+            Some(Reason::CatchUp)
+        } else {
+            None
+        };
+        let begin = if held.is_none() { free.min(slot.waiting.len()) } else { 0 };
+        ready.extend(slot.waiting.iter().take(begin));
+        if begin < free && slot.recovering.is_none() {
+            let backlog = slot.backlog.first().filter(|_| held.is_none());
+            ready.extend(backlog.or(slot.backfill.as_ref()));
+        }
+        // The first and the newest of those that have to wait: each row is one of them when it comes.
+        let mut behind = slot.waiting.iter().skip(begin);
+        let behind = [behind.next().copied(), behind.next_back().copied()];
+        for id in behind.into_iter().flatten() {
+            self.hold(id, held.unwrap_or(Reason::Overlap), now);
+        }
+        if let (Some(first), Some(reason)) = (self.slots[&schedule].backlog.first().copied(), held) {
+            self.hold(first, reason, now);
+        }
+        self.announce(schedule, ready, effects);
+    }
+
+    fn hold(&mut self, id: RunId, reason: Reason, now: UnixMillis) {
+        if matches!(self.runs[&id].state, RunState::Due { held: None, .. }) {
+            self.step(id, &RunEvent::Hold(reason), now).expect("a waiting row is DUE");
+        }
+    }
+
+    fn announce(&mut self, schedule: ScheduleId, ready: Vec<RunId>, effects: &mut Vec<Effect>) {
+        let slot = self.slots.get_mut(&schedule).expect("callers name schedules that exist");
+        if slot.ready == ready {
+            return;
+        }
+        let former = std::mem::replace(&mut slot.ready, ready);
+        for id in former.iter().filter(|id| !slot.ready.contains(id)) {
+            self.ready.remove(id);
+        }
+        for id in &slot.ready {
+            if self.ready.insert(*id) {
+                effects.push(Effect::Offer(*id));
+            }
+        }
+    }
+
+    /// An older definition stays for as long as a row that has not ended was made from it.
+    pub(super) fn forget_retired(&mut self, schedule: ScheduleId) {
+        let slot = &self.slots[&schedule];
+        if slot.schedule.retired.is_empty() {
+            return;
+        }
+        let active = slot.not_begun().chain(slot.open.iter().copied());
+        let wanted: BTreeSet<_> = active.map(|id| self.runs[&id].generation).collect();
+        let slot = self.slot_mut(schedule);
+        let former = slot.schedule.retired.len();
+        slot.schedule.retired.retain(|generation, _| wanted.contains(generation));
+        if slot.schedule.retired.len() != former {
+            self.touch(BlockId::of_schedule(schedule));
+        }
+    }
+}
