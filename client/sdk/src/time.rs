@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// What "for ever" comes to where an instant or a header must express it: callers mean it by [`Duration::MAX`].
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
@@ -11,6 +11,14 @@ const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 /// The instant this much later. However long that is, it does not overflow.
 pub(crate) fn after(instant: Instant, by: Duration) -> Instant {
     instant + by.min(FOR_EVER)
+}
+
+/// Waits until an instant; for ever where there is none.
+pub(crate) async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// An instant in milliseconds since 1970-01-01T00:00:00Z. Displays as RFC 3339 in UTC.

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::Instant;
 
 use super::context::RunContext;
 use super::handler::{AnyHandler, Outcome};
 use super::leases::{Lease, Offer};
 use super::output::OutputTail;
+use super::stop::{Cancellation, Stop};
 use crate::pb;
-use crate::time::UnixMillis;
+use crate::time::{UnixMillis, after, at};
 
 /// How long a cancelled handler may take to stop: twice the 5 s between SIGTERM and SIGKILL of the command handler.
 pub(super) const ABORT_AFTER: Duration = Duration::from_secs(10);
@@ -24,73 +25,100 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Carries a lease out and says what came of it. Dropping the future drops the user code.
 pub(super) async fn carry_out(lease: Lease, abort_after: Duration) -> pb::Completion {
-    let Lease { offer, fencing_token, cancel } = lease;
+    let Lease { offer, fencing_token, stop } = lease;
     let Offer { run, handler, mut grant } = offer;
     let run_id = grant.run_id;
+    // EXEC-6: leased and cancelled in one breath.
+    if let Some(cancellation @ Cancellation::Requested { .. }) = stop.cancellation() {
+        let outcome = Outcome::cancelled(format!("{cancellation}, before it began"));
+        return completion(run_id, fencing_token, outcome, &OutputTail::new());
+    }
     if grant.attempt_timeout_ms == 0 {
         grant.attempt_timeout_ms = u64::try_from(ATTEMPT_TIMEOUT.as_millis()).expect("an hour fits");
     }
-    let attempt_timeout = Duration::from_millis(grant.attempt_timeout_ms);
-    let context = RunContext::of(run, grant, fencing_token, cancel, UnixMillis::now());
+    let limits = Limits { attempt_timeout: Duration::from_millis(grant.attempt_timeout_ms), abort_after };
+    let context = RunContext::of(run, grant, fencing_token, stop.clone(), UnixMillis::now());
     let output = context.output.clone();
     // Around everything: a future may panic when it is dropped, too.
-    let attempt = AssertUnwindSafe(within_its_time(handler, context, attempt_timeout, abort_after));
+    let attempt = AssertUnwindSafe(within_its_time(handler, context, &stop, limits));
     let outcome = attempt.catch_unwind().await.unwrap_or_else(panicked);
     completion(run_id, fencing_token, outcome, &output)
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    attempt_timeout: Duration,
+    abort_after: Duration,
 }
 
 async fn within_its_time(
     handler: Arc<dyn AnyHandler>,
     context: RunContext,
-    attempt_timeout: Duration,
-    abort_after: Duration,
+    stop: &Stop,
+    limits: Limits,
 ) -> Outcome {
-    let cancel = context.cancelled.clone();
+    let timeout = limits.attempt_timeout;
+    let mut timeout_at = Some(after(Instant::now(), timeout));
     let mut user_code = handler.run_boxed(context);
-    let stop = tokio::select! {
-        biased;
-        outcome = &mut user_code => return outcome,
-        () = cancel.cancelled() => Stop::Shutdown,
-        () = sleep(attempt_timeout) => Stop::AttemptTimeout(attempt_timeout),
-    };
-    tracing::warn!(cause = %stop.words(), "the run is being stopped");
-    cancel.cancel();
-    stopped(&stop, timeout(abort_after, user_code).await.ok())
-}
-
-/// Why a run was stopped from outside.
-enum Stop {
-    AttemptTimeout(Duration),
-    Shutdown,
-}
-
-impl Stop {
-    fn words(&self) -> String {
-        match self {
-            Self::AttemptTimeout(timeout) => format!("attempt timeout of {timeout:?} passed"),
-            Self::Shutdown => "the executor shut down and the grace period passed".to_owned(),
+    let ended = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut user_code => break Some(outcome),
+            () = stop.overdue() => break None,
+            // However long the grace of a cancellation is, the attempt gets no more time by it.
+            () = at(timeout_at) => {
+                timeout_at = None;
+                tracing::warn!(?timeout, "the attempt timeout passed");
+                let drop_at = after(Instant::now(), limits.abort_after);
+                stop.ask(Cancellation::AttemptTimeout { timeout }, drop_at);
+            }
         }
+    };
+    reported(stop.cancellation().as_ref(), ended)
+}
+
+/// What is reported of a run, given why it was told to end; `ended` is none when it did not end by itself and was dropped.
+fn reported(cancellation: Option<&Cancellation>, ended: Option<Outcome>) -> Outcome {
+    let ended = ended.unwrap_or_else(|| Outcome::cancelled("it did not stop when cancelled and was dropped"));
+    let Some(cancellation) = cancellation else { return unasked(ended) };
+    let (exit_code, last_words) = last_words(&ended);
+    let separator = if last_words.is_empty() { "" } else { ": " };
+    let message = format!("{cancellation}{separator}{last_words}");
+    match (cancellation, ended) {
+        (Cancellation::AttemptTimeout { .. }, _) => Outcome::TimedOut { message },
+        // Nothing has happened and nothing shall: it must not be offered again.
+        (Cancellation::Requested { .. }, Outcome::Cancelled { .. } | Outcome::NotStarted { .. }) => {
+            Outcome::Cancelled { exit_code, message }
+        }
+        (
+            Cancellation::Draining,
+            Outcome::Failed { .. } | Outcome::TimedOut { .. } | Outcome::Cancelled { .. },
+        ) => Outcome::Failed { exit_code, message },
+        // The handler knows best: it may have come to its end after all.
+        (Cancellation::Requested { .. } | Cancellation::Draining, ended) => ended,
     }
 }
 
-/// The outcome of a run that was stopped; `ended` is none when it did not stop by itself and was dropped.
-fn stopped(stop: &Stop, ended: Option<Outcome>) -> Outcome {
-    let (exit_code, last_words) = match &ended {
-        Some(Outcome::Succeeded) => (None, ""),
-        Some(Outcome::SucceededWith { exit_code, message }) => (Some(*exit_code), message.as_str()),
-        Some(Outcome::Failed { exit_code, message }) => (*exit_code, message.as_str()),
-        Some(Outcome::TimedOut { message } | Outcome::NotStarted { message }) => (None, message.as_str()),
-        None => (None, "it did not stop when cancelled and was dropped"),
-    };
-    let separator = if last_words.is_empty() { "" } else { ": " };
-    let message = format!("{}{separator}{last_words}", stop.words());
-    match (stop, ended) {
-        (Stop::AttemptTimeout(_), _) => Outcome::TimedOut { message },
-        // At a shutdown the handler knows best: it may have come to its end after all.
-        (Stop::Shutdown, Some(Outcome::Failed { .. } | Outcome::TimedOut { .. }) | None) => {
-            Outcome::Failed { exit_code, message }
+/// The outcome of a run that nobody told to end: that it was cancelled is then its own decision, and a failure.
+fn unasked(ended: Outcome) -> Outcome {
+    match ended {
+        Outcome::Cancelled { exit_code, message } => Outcome::Failed { exit_code, message },
+        Outcome::Succeeded
+        | Outcome::SucceededWith { .. }
+        | Outcome::Failed { .. }
+        | Outcome::TimedOut { .. }
+        | Outcome::NotStarted { .. } => ended,
+    }
+}
+
+fn last_words(ended: &Outcome) -> (Option<i32>, &str) {
+    match ended {
+        Outcome::Succeeded => (None, ""),
+        Outcome::SucceededWith { exit_code, message } => (Some(*exit_code), message),
+        Outcome::Failed { exit_code, message } | Outcome::Cancelled { exit_code, message } => {
+            (*exit_code, message)
         }
-        (Stop::Shutdown, Some(outcome)) => outcome,
+        Outcome::TimedOut { message } | Outcome::NotStarted { message } => (None, message),
     }
 }
 
@@ -109,6 +137,7 @@ fn completion(run_id: u64, fencing_token: u64, outcome: Outcome, output: &Output
         Outcome::Succeeded => (Result::Succeeded, None, String::new()),
         Outcome::SucceededWith { exit_code, message } => (Result::Succeeded, Some(exit_code), message),
         Outcome::Failed { exit_code, message } => (Result::Failed, exit_code, message),
+        Outcome::Cancelled { exit_code, message } => (Result::Cancelled, exit_code, message),
         Outcome::TimedOut { message } => (Result::TimedOut, None, message),
         Outcome::NotStarted { message } => (Result::NotStarted, None, message),
     };
@@ -131,6 +160,7 @@ fn shortened(mut message: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::context::RunName;
     use super::*;
 
     #[test]
@@ -140,14 +170,59 @@ mod tests {
         assert_eq!(shortened("short".into()), "short");
     }
 
+    fn requested() -> Cancellation {
+        Cancellation::Requested { reason: "by ann: wrong data".to_owned(), grace: Duration::from_secs(5) }
+    }
+
     #[test]
     fn a_run_that_was_stopped_says_why_and_what_it_said_last() {
-        let timeout = Stop::AttemptTimeout(Duration::from_secs(2));
+        let timeout = Cancellation::AttemptTimeout { timeout: Duration::from_secs(2) };
         let ended = Some(Outcome::failed("killed by signal 15 (SIGTERM)"));
         let message = "attempt timeout of 2s passed: killed by signal 15 (SIGTERM)".to_owned();
-        assert_eq!(stopped(&timeout, ended), Outcome::TimedOut { message });
-        assert!(matches!(stopped(&timeout, Some(Outcome::Succeeded)), Outcome::TimedOut { .. }));
-        assert_eq!(stopped(&Stop::Shutdown, Some(Outcome::Succeeded)), Outcome::Succeeded);
-        assert!(matches!(stopped(&Stop::Shutdown, None), Outcome::Failed { exit_code: None, .. }));
+        assert_eq!(reported(Some(&timeout), ended), Outcome::TimedOut { message });
+        assert!(matches!(reported(Some(&timeout), Some(Outcome::Succeeded)), Outcome::TimedOut { .. }));
+        let draining = Cancellation::Draining;
+        assert_eq!(reported(Some(&draining), Some(Outcome::Succeeded)), Outcome::Succeeded);
+        for ended in [None, Some(Outcome::cancelled("at row 7"))] {
+            assert!(matches!(reported(Some(&draining), ended), Outcome::Failed { exit_code: None, .. }));
+        }
+    }
+
+    #[test]
+    fn a_cancelled_run_is_reported_so_unless_it_came_to_an_end_of_its_own() {
+        let of = |ended| reported(Some(&requested()), ended);
+        let cancelled = |words: &str| Outcome::cancelled(format!("cancelled: by ann: wrong data{words}"));
+        assert_eq!(of(Some(Outcome::Succeeded)), Outcome::Succeeded);
+        assert_eq!(of(Some(Outcome::failed("disk full"))), Outcome::failed("disk full"));
+        assert_eq!(of(Some(Outcome::cancelled(""))), cancelled(""));
+        assert_eq!(of(Some(Outcome::cancelled("at row 7"))), cancelled(": at row 7"));
+        assert_eq!(of(Some(Outcome::NotStarted { message: "no".to_owned() })), cancelled(": no"));
+        assert_eq!(of(None), cancelled(": it did not stop when cancelled and was dropped"));
+        let exit_code = Some(143);
+        let Outcome::Cancelled { exit_code: kept, .. } =
+            of(Some(Outcome::Cancelled { exit_code, message: String::new() }))
+        else {
+            panic!("it was cancelled")
+        };
+        assert_eq!(kept, exit_code);
+    }
+
+    #[test]
+    fn a_run_that_nobody_cancelled_has_failed_when_it_says_so() {
+        assert_eq!(reported(None, Some(Outcome::cancelled("no more"))), Outcome::failed("no more"));
+    }
+
+    #[tokio::test]
+    async fn exec_6_what_is_cancelled_before_it_begins_is_not_begun() {
+        let stop = Stop::new();
+        stop.ask(requested(), Instant::now());
+        let run = RunName::parse("namespaces/n/schedules/s/runs/r".to_owned()).unwrap();
+        let handler = Arc::new(|_: RunContext| async { panic!("it has begun") });
+        let grant = pb::Grant { run_id: 7, attempt: 1, ..Default::default() };
+        let lease = Lease { offer: Offer { run, handler, grant }, fencing_token: 70, stop };
+        let completion = carry_out(lease, ABORT_AFTER).await;
+        assert_eq!((completion.run_id, completion.fencing_token), (7, 70));
+        assert_eq!(completion.result(), pb::completion::Result::Cancelled);
+        assert_eq!(completion.message, "cancelled: by ann: wrong data, before it began");
     }
 }

@@ -4,11 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::output::OutputTail;
+use super::stop::{Cancellation, Stop};
 use crate::pb;
-use crate::time::UnixMillis;
+use crate::time::{UnixMillis, after};
 
 /// The resource name of a run: `namespaces/{namespace}/schedules/{schedule}/runs/{run}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,8 +93,10 @@ pub struct RunContext {
     pub payload: Bytes,
     /// Where to write what people shall see.
     pub output: OutputTail,
-    /// Cancelled at the attempt timeout and at the end of the executor's grace period.
+    /// Fires when the run is to end: it was cancelled, its attempt timeout passed, or the executor's grace period did.
+    /// [`RunContext::cancellation`] says which.
     pub cancelled: CancellationToken,
+    stop: Stop,
 }
 
 impl RunContext {
@@ -100,6 +104,7 @@ impl RunContext {
     #[must_use]
     pub fn for_trial(run: RunName, payload: impl Into<Bytes>) -> Self {
         let now = UnixMillis::now();
+        let stop = Stop::new();
         Self {
             idempotency_key: run.as_str().to_owned(),
             run,
@@ -113,7 +118,8 @@ impl RunContext {
             manual: true,
             payload: payload.into(),
             output: OutputTail::new(),
-            cancelled: CancellationToken::new(),
+            cancelled: stop.token(),
+            stop,
         }
     }
 
@@ -122,7 +128,7 @@ impl RunContext {
         run: RunName,
         grant: pb::Grant,
         fencing_token: u64,
-        cancelled: CancellationToken,
+        stop: Stop,
         now: UnixMillis,
     ) -> Self {
         Self {
@@ -138,8 +144,36 @@ impl RunContext {
             manual: grant.manual,
             payload: grant.payload,
             output: OutputTail::new(),
-            cancelled,
+            cancelled: stop.token(),
+            stop,
         }
+    }
+
+    /// Why the run is to end; none until [`RunContext::cancelled`] fires.
+    ///
+    /// ```
+    /// # use belfry_sdk::executor::{Cancellation, Outcome, RunContext};
+    /// # async fn work() -> Outcome { Outcome::Succeeded }
+    /// async fn handler(run: RunContext) -> Outcome {
+    ///     tokio::select! {
+    ///         outcome = work() => outcome,
+    ///         () = run.cancelled.cancelled() => {
+    ///             if let Some(Cancellation::Requested { reason, grace }) = run.cancellation() {
+    ///                 run.output.line(&format!("to end within {grace:?}: {reason}"));
+    ///             }
+    ///             Outcome::cancelled("stopped between two batches")
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn cancellation(&self) -> Option<Cancellation> {
+        self.stop.cancellation()
+    }
+
+    /// Tells the handler of a trial to end, as the runtime does with one that runs. Nobody drops its future.
+    pub fn cancel_trial(&self, cancellation: Cancellation) {
+        self.stop.ask(cancellation, after(Instant::now(), Duration::MAX));
     }
 
     /// The same as variables for a process. Instants are RFC 3339 in UTC; `BELFRY_TRIGGER` is `timer` or `manual`.
@@ -194,7 +228,7 @@ mod tests {
             attempt_timeout_ms: 60_000,
             ..Default::default()
         };
-        let run = RunContext::of(name, grant, 77, CancellationToken::new(), UnixMillis(7_200_000));
+        let run = RunContext::of(name, grant, 77, Stop::new(), UnixMillis(7_200_000));
         let written: Vec<String> =
             run.environment().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         let expected = "BELFRY_RUN=namespaces/n/schedules/s/runs/r BELFRY_NAMESPACE=n BELFRY_SCHEDULE=s \

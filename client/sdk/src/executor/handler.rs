@@ -13,8 +13,9 @@ use super::context::RunContext;
 pub trait Handler: Send + Sync + 'static {
     /// Runs one attempt to its end.
     ///
-    /// When `run.cancelled` is cancelled (attempt timeout or shutdown) it has [`super::ExecutorBuilder::abort_after`] to
-    /// stop what it does; then its future is dropped. A panic is a failed run, not a dead executor.
+    /// When `run.cancelled` fires it is to stop what it does, and then its future is dropped: when the run was cancelled
+    /// some 2 s after the grace that came with it, at the attempt timeout and at a shutdown
+    /// [`super::ExecutorBuilder::abort_after`] later. A panic is a failed run, not a dead executor.
     fn run(&self, run: RunContext) -> impl Future<Output = Outcome> + Send;
 }
 
@@ -47,6 +48,14 @@ pub enum Outcome {
         /// One line: what went wrong.
         message: String,
     },
+    /// It ended because [`RunContext::cancelled`] fired, whatever the reason: the runtime reports CANCELLED, the attempt
+    /// timeout, or a failure by shutdown. Without that it is a failure.
+    Cancelled {
+        /// Exit or status code, where there is one.
+        exit_code: Option<i32>,
+        /// One line: how far it came.
+        message: String,
+    },
     /// It gave up for want of time. The runtime reports the attempt timeout by itself.
     TimedOut {
         /// One line: what it was waiting for.
@@ -63,6 +72,11 @@ impl Outcome {
     /// A failure without an exit code.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed { exit_code: None, message: message.into() }
+    }
+
+    /// An end because of [`RunContext::cancelled`], without an exit code.
+    pub fn cancelled(message: impl Into<String>) -> Self {
+        Self::Cancelled { exit_code: None, message: message.into() }
     }
 }
 

@@ -3,26 +3,30 @@
 //! ```text
 //!   grant ──► OFFERED ──Begin──► ASKED ──token──► RUNNING ──ended──► ENDED ──ack──► (forgotten)
 //!                │                 └──refused──► (forgotten)           ▲
-//!                └──drain──► declined        token while draining ─────┘ NOT_STARTED
+//!                └──drain──► declined        token while draining ─────┤ NOT_STARTED
+//!                                     token that was cancelled before ─┘ CANCELLED
 //! ```
 //!
 //! - EXEC-1: only the step from ASKED to RUNNING hands out a [`Lease`], once per (run, attempt).
 //! - EXEC-2: `reconnected` makes every question and every completion due again; nothing but an answer removes them.
 //! - EXEC-4: offered + asked + running ≤ slots: an offer beyond them is declined.
 //! - EXEC-5: a lease whose answer took longer than the lease itself is handed back, not carried out.
+//! - EXEC-6: a cancel reaches the lease whose token it names and no other; one that overtakes its lease waits for it.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use prost::Message as _;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::context::RunName;
 use super::handler::AnyHandler;
+use super::line::one_line;
 use super::recent::{Attempt, Recent};
+use super::stop::{Cancellation, Stop};
 use crate::pb;
 use crate::pb::executor_message::Message;
+use crate::time::after;
 
 /// Most items of one message: beyond a thousand, batches no longer become cheaper.
 const BATCH_MAX: usize = 1024;
@@ -33,6 +37,11 @@ const ENDED_MIN: usize = 4096;
 const ENDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Declines waiting to be said. More than this are left to the leader's offer timeout.
 const DECLINES_MAX: usize = 65_536;
+/// Limit of the reason of a cancel: with the handler's own words behind it, it fits into the message of a completion.
+const REASON_BYTES_MAX: usize = 512;
+/// How long a handler has after the grace of its cancellation to say how it ended: a command that was killed then may leave
+/// output for a second.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// An offer that this executor can carry out.
 pub(super) struct Offer {
@@ -51,7 +60,13 @@ impl Offer {
 pub(super) struct Lease {
     pub(super) offer: Offer,
     pub(super) fencing_token: u64,
-    pub(super) cancel: CancellationToken,
+    pub(super) stop: Stop,
+}
+
+/// A cancel that came before the lease that it names.
+struct Forestalled {
+    fencing_token: u64,
+    cancellation: Cancellation,
 }
 
 enum Phase {
@@ -59,9 +74,14 @@ enum Phase {
     Offered(Offer),
     /// Asked for, so a lease may have been committed. `asked_at` is none while the question waits to be put again;
     /// `first_asked_at` is when it was first put in this session: no answer can be older.
-    Asked { offer: Offer, first_asked_at: Option<Instant>, asked_at: Option<Instant> },
+    Asked {
+        offer: Offer,
+        first_asked_at: Option<Instant>,
+        asked_at: Option<Instant>,
+        forestalled: Option<Forestalled>,
+    },
     /// User code runs.
-    Running { attempt: Attempt, fencing_token: u64, cancel: CancellationToken },
+    Running { attempt: Attempt, fencing_token: u64, stop: Stop },
     /// Over, and not acknowledged. `sent_at` is none while the completion waits to be sent (again).
     Ended { completion: pb::Completion, sent_at: Option<Instant> },
 }
@@ -84,6 +104,7 @@ pub(super) struct Leases {
     keep_alive_due: bool,
     declined: u64,
     handed_back: u64,
+    cancelled_unstarted: u64,
 }
 
 impl Leases {
@@ -104,6 +125,7 @@ impl Leases {
             keep_alive_due: false,
             declined: 0,
             handed_back: 0,
+            cancelled_unstarted: 0,
         }
     }
 
@@ -179,6 +201,13 @@ impl Leases {
                 self.unanswered -= 1;
                 self.leased(offer, fencing_token, Duration::ZERO)
             }
+            Some(Phase::Asked { forestalled: Some(forestalled), .. })
+                if forestalled.fencing_token == fencing_token =>
+            {
+                self.unanswered -= 1;
+                self.cancel_unstarted(run_id, &forestalled);
+                None
+            }
             Some(Phase::Asked { offer, first_asked_at, .. }) => {
                 self.unanswered -= 1;
                 let age = first_asked_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
@@ -223,10 +252,21 @@ impl Leases {
         }
         let attempt = offer.attempt();
         assert!(self.started.insert(attempt), "EXEC-1: an attempt is started once");
-        let cancel = CancellationToken::new();
+        let stop = Stop::new();
         self.running += 1;
-        self.held.insert(run_id, Phase::Running { attempt, fencing_token, cancel: cancel.clone() });
-        Some(Lease { offer, fencing_token, cancel })
+        self.held.insert(run_id, Phase::Running { attempt, fencing_token, stop: stop.clone() });
+        Some(Lease { offer, fencing_token, stop })
+    }
+
+    fn cancel_unstarted(&mut self, run_id: u64, forestalled: &Forestalled) {
+        self.cancelled_unstarted += 1;
+        self.keep(pb::Completion {
+            run_id,
+            fencing_token: forestalled.fencing_token,
+            result: pb::completion::Result::Cancelled.into(),
+            message: format!("{}, before it began", forestalled.cancellation),
+            ..Default::default()
+        });
     }
 
     fn hand_back(&mut self, run_id: u64, fencing_token: u64, message: &str) {
@@ -292,11 +332,34 @@ impl Leases {
         }
     }
 
-    /// Cancels all that runs.
-    pub(super) fn cancel_running(&self) {
+    /// Tells one attempt to end, or does not begin it (EXEC-6). `abort_after` is the patience at other ends.
+    pub(super) fn cancel(&mut self, cancel: &pb::Cancel, now: Instant, abort_after: Duration) {
+        let &pb::Cancel { run_id, fencing_token, grace_ms, .. } = cancel;
+        let grace = Duration::from_millis(grace_ms);
+        let cancellation =
+            || Cancellation::Requested { reason: one_line(&cancel.reason, REASON_BYTES_MAX), grace };
+        match self.held.get_mut(&run_id) {
+            Some(Phase::Running { fencing_token: held, stop, .. }) if *held == fencing_token => {
+                tracing::info!(run_id, fencing_token, reason = cancel.reason, ?grace, "the run is to end");
+                let last_words = LAST_WORDS.min(abort_after);
+                stop.ask(cancellation(), after(now, grace.saturating_add(last_words)));
+            }
+            // The lease may be committed and its answer under way: only that tells whether the token is ours.
+            Some(Phase::Asked { forestalled, .. }) => {
+                *forestalled = Some(Forestalled { fencing_token, cancellation: cancellation() });
+            }
+            // Another lease than ours, or one that is over: its completion says what it came to.
+            Some(Phase::Offered(_) | Phase::Running { .. } | Phase::Ended { .. }) | None => {
+                tracing::debug!(run_id, fencing_token, "nothing of this lease runs here");
+            }
+        }
+    }
+
+    /// Tells all that runs to end by then, because this executor does.
+    pub(super) fn cancel_running(&self, drop_at: Instant) {
         for phase in self.held.values() {
-            if let Phase::Running { cancel, .. } = phase {
-                cancel.cancel();
+            if let Phase::Running { stop, .. } = phase {
+                stop.ask(Cancellation::Draining, drop_at);
             }
         }
     }
@@ -350,10 +413,10 @@ impl Leases {
         while begins.len() < BATCH_MAX
             && let Some(run_id) = self.to_ask.pop_front()
         {
-            let (offer, first_asked_at) = match self.held.remove(&run_id) {
-                Some(Phase::Offered(offer)) => (offer, now),
-                Some(Phase::Asked { offer, first_asked_at, asked_at: None }) => {
-                    (offer, first_asked_at.unwrap_or(now))
+            let (offer, first_asked_at, forestalled) = match self.held.remove(&run_id) {
+                Some(Phase::Offered(offer)) => (offer, now, None),
+                Some(Phase::Asked { offer, first_asked_at, asked_at: None, forestalled }) => {
+                    (offer, first_asked_at.unwrap_or(now), forestalled)
                 }
                 Some(phase) => {
                     self.held.insert(run_id, phase);
@@ -362,8 +425,8 @@ impl Leases {
                 None => continue,
             };
             begins.push(pb::Begin { run_id, attempt: offer.grant.attempt });
-            let phase = Phase::Asked { offer, first_asked_at: Some(first_asked_at), asked_at: Some(now) };
-            self.held.insert(run_id, phase);
+            let (first_asked_at, asked_at) = (Some(first_asked_at), Some(now));
+            self.held.insert(run_id, Phase::Asked { offer, first_asked_at, asked_at, forestalled });
         }
         (!begins.is_empty()).then_some(Message::Begins(pb::Begins { begins }))
     }
@@ -424,6 +487,11 @@ impl Leases {
     /// Leases handed back so far without a start.
     pub(super) fn handed_back(&self) -> u64 {
         self.handed_back
+    }
+
+    /// Leases reported as cancelled so far without a start.
+    pub(super) fn cancelled_unstarted(&self) -> u64 {
+        self.cancelled_unstarted
     }
 }
 

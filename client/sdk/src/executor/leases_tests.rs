@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::context::{RunContext, RunName};
 use super::handler::Outcome;
 use super::leases::{Leases, Offer};
+use super::stop::Cancellation;
 use crate::pb;
 use crate::pb::executor_message::Message;
 
@@ -345,4 +346,87 @@ fn completions_that_are_not_acknowledged_hold_back_credit() {
     assert_eq!(runs, 4096);
     leases.acknowledged(&ack(1, 1));
     assert_eq!(said(&mut leases), ["credits 1"]);
+}
+
+fn cancel(run_id: u64, fencing_token: u64) -> pb::Cancel {
+    pb::Cancel { run_id, fencing_token, grace_ms: 5_000, reason: "by ann: wrong data".into() }
+}
+
+fn heard_cancel(leases: &mut Leases, cancel: &pb::Cancel) {
+    leases.cancel(cancel, Instant::now(), Duration::from_secs(10));
+}
+
+#[test]
+fn exec_6_a_cancel_reaches_the_lease_that_it_names_and_no_other() {
+    let mut leases = two_slots();
+    for run_id in [7, 8] {
+        leases.offer(offer(run_id, 1));
+    }
+    said(&mut leases);
+    let seven = leases.answer(answer(7, 70), Instant::now()).unwrap();
+    let eight = leases.answer(answer(8, 80), Instant::now()).unwrap();
+    for other in [cancel(7, 69), cancel(7, 71), cancel(9, 70)] {
+        heard_cancel(&mut leases, &other);
+    }
+    assert!(seven.stop.cancellation().is_none());
+    for _ in 0..2 {
+        heard_cancel(&mut leases, &cancel(7, 70));
+        let (reason, grace) = ("by ann: wrong data".to_owned(), Duration::from_secs(5));
+        assert_eq!(seven.stop.cancellation(), Some(Cancellation::Requested { reason, grace }));
+    }
+    assert!(eight.stop.cancellation().is_none());
+    assert!(said(&mut leases).is_empty(), "its completion is the answer");
+}
+
+#[test]
+fn exec_6_a_cancel_that_overtakes_its_lease_waits_for_it() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    said(&mut leases);
+    heard_cancel(&mut leases, &cancel(7, 70));
+    leases.reconnected();
+    assert_eq!(said(&mut leases), ["begin 7/1", "credits 1"]);
+    assert!(leases.answer(answer(7, 70), Instant::now()).is_none());
+    assert_eq!(said(&mut leases), ["credits 1", "end 7:70 CANCELLED"]);
+    assert_eq!((leases.cancelled_unstarted(), leases.handed_back()), (1, 0));
+    leases.acknowledged(&ack(7, 70));
+    assert_eq!(leases.len(), 0);
+}
+
+#[test]
+fn exec_6_a_cancel_of_an_earlier_lease_leaves_the_later_one_alone() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 2));
+    said(&mut leases);
+    heard_cancel(&mut leases, &cancel(7, 70));
+    let lease = leases.answer(answer(7, 71), Instant::now()).unwrap();
+    assert!(lease.stop.cancellation().is_none());
+}
+
+#[test]
+fn a_cancelled_lease_is_reported_so_while_draining_too() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    said(&mut leases);
+    heard_cancel(&mut leases, &cancel(7, 70));
+    leases.drain();
+    assert!(leases.answer(answer(7, 70), Instant::now()).is_none());
+    assert_eq!(said(&mut leases), ["drain", "end 7:70 CANCELLED"]);
+}
+
+#[test]
+fn a_late_cancel_changes_nothing() {
+    let mut leases = two_slots();
+    leases.offer(offer(7, 1));
+    // Not asked for: no token of it can be ours.
+    heard_cancel(&mut leases, &cancel(7, 70));
+    said(&mut leases);
+    leases.answer(answer(7, 70), Instant::now()).unwrap();
+    leases.ended(success(7, 70));
+    heard_cancel(&mut leases, &cancel(7, 70));
+    assert_eq!(said(&mut leases), ["credits 1", "end 7:70 SUCCEEDED"]);
+    leases.acknowledged(&ack(7, 70));
+    heard_cancel(&mut leases, &cancel(7, 70));
+    assert!(said(&mut leases).is_empty());
+    assert_eq!(leases.len(), 0);
 }

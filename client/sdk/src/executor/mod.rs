@@ -13,6 +13,7 @@
 //! - EXEC-3: losing the connection stops no run: what runs goes on and is reported later.
 //! - EXEC-4: everything held is bounded by the slots; completions that are not acknowledged hold back credit.
 //! - EXEC-5: a lease that may be lost by the time its answer is read (this process stood still) is handed back unstarted.
+//! - EXEC-6: a cancel reaches the lease whose token it names and no other; a run that is cancelled before it begins is not begun.
 
 mod attempt;
 mod context;
@@ -20,10 +21,12 @@ mod handler;
 mod leases;
 #[cfg(test)]
 mod leases_tests;
+mod line;
 mod link;
 mod output;
 mod recent;
 mod runtime;
+mod stop;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,6 +40,7 @@ use crate::address::{BadAddress, Directory, parse_all};
 pub use context::{RunContext, RunName};
 pub use handler::{Handler, Outcome};
 pub use output::{OUTPUT_TAIL_BYTES, OutputTail};
+pub use stop::Cancellation;
 
 use handler::AnyHandler;
 
@@ -226,6 +230,8 @@ pub struct Summary {
     pub failed: u64,
     /// Of those, the ones that ran into their attempt timeout.
     pub timed_out: u64,
+    /// Runs that were cancelled and ended for it. Those of them that had not begun are not among the started ones.
+    pub cancelled: u64,
     /// Leases handed back because user code did not begin.
     pub not_started: u64,
     /// Offers declined.

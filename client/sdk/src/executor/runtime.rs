@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 use super::attempt::carry_out;
@@ -24,7 +24,7 @@ use crate::address::Directory;
 use crate::pb;
 use crate::pb::completion::Result as RunResult;
 use crate::pb::executor_reply::Message as Reply;
-use crate::time::after;
+use crate::time::{after, at};
 
 /// How long the last completions may wait for an acknowledgement once nothing runs any more: a leader is elected within
 /// about a second.
@@ -128,7 +128,7 @@ impl Runtime {
             Stage::Serving => {}
             Stage::Draining { .. } => {
                 tracing::warn!(running = self.running.len(), "the grace period passed: cancelling what runs");
-                self.leases.cancel_running();
+                self.leases.cancel_running(after(now, self.config.abort_after));
                 let stop = if self.running.is_empty() { Duration::ZERO } else { self.config.abort_after };
                 self.stage = Stage::Stopping { give_up_at: after(after(now, stop), DELIVERY) };
             }
@@ -165,8 +165,13 @@ impl Runtime {
             Reply::CompletionAcks(acks) => acks.acks.iter().for_each(|ack| self.leases.acknowledged(ack)),
             // Their arrival is all there is to them.
             Reply::Welcome(_) | Reply::KeepAlive(_) => {}
-            // What a later release may say; nothing of it is understood here yet.
-            Reply::Cancels(_) | Reply::DrainRequest(_) => {}
+            Reply::Cancels(cancels) => {
+                let now = Instant::now();
+                let abort_after = self.config.abort_after;
+                cancels.cancels.iter().for_each(|cancel| self.leases.cancel(cancel, now, abort_after));
+            }
+            // Not understood here yet.
+            Reply::DrainRequest(_) => {}
         }
     }
 
@@ -205,7 +210,8 @@ impl Runtime {
         let completion = ended.expect("an attempt ends with a completion");
         match completion.result() {
             RunResult::Succeeded => self.summary.succeeded += 1,
-            RunResult::Failed | RunResult::Cancelled | RunResult::Unspecified => self.summary.failed += 1,
+            RunResult::Failed | RunResult::Unspecified => self.summary.failed += 1,
+            RunResult::Cancelled => self.summary.cancelled += 1,
             RunResult::TimedOut => self.summary.timed_out += 1,
             RunResult::NotStarted => self.summary.not_started += 1,
         }
@@ -233,6 +239,7 @@ impl Runtime {
         }
         Summary {
             declined: self.leases.declined(),
+            cancelled: self.summary.cancelled + self.leases.cancelled_unstarted(),
             not_started: self.summary.not_started + self.leases.handed_back(),
             undelivered: u64::try_from(undelivered).unwrap_or(u64::MAX),
             ..self.summary
@@ -248,13 +255,6 @@ impl Stage {
             Self::Draining { cancel_at } => Some(cancel_at),
             Self::Stopping { give_up_at } => Some(give_up_at),
         }
-    }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
     }
 }
 

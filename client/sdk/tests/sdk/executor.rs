@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use belfry_sdk::executor::{Executor, ExecutorBuilder, ExecutorError, Outcome, RunContext, Summary};
+use belfry_sdk::executor::{
+    Cancellation, Executor, ExecutorBuilder, ExecutorError, Outcome, RunContext, Summary,
+};
 use belfry_sdk::pb;
 use belfry_sdk::pb::completion::Result as RunResult;
 use belfry_sdk::pb::executor_message::Message;
@@ -253,6 +255,141 @@ async fn a_run_that_ignores_its_cancellation_is_dropped() {
         "{}",
         completion.message
     );
+}
+
+#[tokio::test]
+async fn a_cancelled_run_learns_who_wants_it_and_ends_within_its_grace() {
+    let mut leader = FakeLeader::start().await;
+    let mut subject = Subject::start(&leader);
+    let mut session = leader.welcomed().await;
+    session.lease(grant(7, "played"), 70).await;
+    let (run, decide) = subject.next_start().await;
+    for _ in 0..2 {
+        session.cancel(7, 70, 3_600_000).await;
+    }
+    run.cancelled.cancelled().await;
+    let (reason, grace) = ("by ann: wrong data".to_owned(), Duration::from_secs(3600));
+    assert_eq!(run.cancellation(), Some(Cancellation::Requested { reason, grace }));
+    decide.send(Outcome::cancelled("at row 7")).unwrap();
+    let completion = session.completion().await;
+    assert_eq!((completion.fencing_token, completion.result()), (70, RunResult::Cancelled));
+    assert_eq!(completion.message, "cancelled: by ann: wrong data: at row 7");
+    // One that comes too late changes nothing.
+    session.cancel(7, 70, 0).await;
+    session.acknowledge(&completion).await;
+    let summary = subject.stop().await;
+    assert_eq!((summary.started, summary.cancelled, summary.failed, summary.undelivered), (1, 1, 0, 0));
+}
+
+#[tokio::test]
+async fn a_cancelled_run_that_comes_to_its_end_is_reported_as_it_ended() {
+    for (outcome, result) in [
+        (Outcome::Succeeded, RunResult::Succeeded),
+        (Outcome::failed("disk full"), RunResult::Failed),
+        (Outcome::NotStarted { message: "had not begun".into() }, RunResult::Cancelled),
+    ] {
+        let mut leader = FakeLeader::start().await;
+        let mut subject = Subject::start(&leader);
+        let mut session = leader.welcomed().await;
+        session.lease(grant(7, "played"), 70).await;
+        let (run, decide) = subject.next_start().await;
+        session.cancel(7, 70, 3_600_000).await;
+        run.cancelled.cancelled().await;
+        decide.send(outcome).unwrap();
+        assert_eq!(session.completion().await.result(), result);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_run_that_does_not_end_is_dropped_after_its_grace() {
+    let mut leader = FakeLeader::start().await;
+    let mut subject = Subject::start_with(&leader, |builder| builder.abort_after(Duration::from_millis(20)));
+    let mut session = leader.welcomed().await;
+    session.lease(grant(7, "played"), 70).await;
+    let (_run, _never) = subject.next_start().await;
+    session.cancel(7, 70, 20).await;
+    let completion = session.completion().await;
+    assert_eq!(completion.result(), RunResult::Cancelled);
+    let expected = "cancelled: by ann: wrong data: it did not stop when cancelled and was dropped";
+    assert_eq!(completion.message, expected);
+}
+
+#[tokio::test]
+async fn a_cancel_with_less_grace_shortens_the_rest() {
+    let mut leader = FakeLeader::start().await;
+    let mut subject = Subject::start_with(&leader, |builder| builder.abort_after(Duration::from_millis(20)));
+    let mut session = leader.welcomed().await;
+    session.lease(grant(7, "played"), 70).await;
+    let (_run, _never) = subject.next_start().await;
+    session.cancel(7, 70, u64::MAX).await;
+    session.cancel(7, 70, 0).await;
+    assert_eq!(session.completion().await.result(), RunResult::Cancelled);
+}
+
+#[tokio::test]
+async fn a_cancel_gives_no_time_beyond_the_attempt_timeout() {
+    let mut leader = FakeLeader::start().await;
+    let mut subject = Subject::start_with(&leader, |builder| builder.abort_after(Duration::from_millis(20)));
+    let mut session = leader.welcomed().await;
+    session.lease(pb::Grant { attempt_timeout_ms: 200, ..grant(7, "played") }, 70).await;
+    let (_run, _never) = subject.next_start().await;
+    session.cancel(7, 70, u64::MAX).await;
+    // Whichever came first gives it its name.
+    let result = session.completion().await.result();
+    assert!(matches!(result, RunResult::Cancelled | RunResult::TimedOut), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_is_cancelled_before_its_lease_is_answered_does_not_start() {
+    let mut leader = FakeLeader::start().await;
+    let subject = Subject::start(&leader);
+    let mut session = leader.welcomed().await;
+    session.grant([grant(7, "panics")]).await;
+    assert_eq!(session.begins().await.len(), 1);
+    session.cancel(7, 70, 0).await;
+    session.answer(7, 70).await;
+    let completion = session.completion().await;
+    assert_eq!((completion.fencing_token, completion.result()), (70, RunResult::Cancelled));
+    assert_eq!(completion.message, "cancelled: by ann: wrong data, before it began");
+    session.acknowledge(&completion).await;
+    let summary = subject.stop().await;
+    assert_eq!((summary.started, summary.cancelled, summary.not_started), (0, 1, 0));
+}
+
+#[tokio::test]
+async fn a_cancel_with_another_token_is_ignored() {
+    let mut leader = FakeLeader::start().await;
+    let mut subject = Subject::start(&leader);
+    let mut session = leader.welcomed().await;
+    session.lease(grant(7, "played"), 70).await;
+    let (run, decide) = subject.next_start().await;
+    session.cancel(7, 69, 0).await;
+    // Whatever follows the cancel in the stream has been read after it.
+    session.lease(grant(8, "played"), 80).await;
+    subject.next_start().await;
+    assert!(!run.cancelled.is_cancelled() && run.cancellation().is_none());
+    decide.send(Outcome::Succeeded).unwrap();
+    let completions = session.completions(2).await;
+    assert!(completions.iter().any(|end| end.run_id == 7 && end.result() == RunResult::Succeeded));
+}
+
+#[tokio::test]
+async fn a_cancel_comes_through_after_a_reconnect() {
+    let mut leader = FakeLeader::start().await;
+    let mut subject = Subject::start(&leader);
+    let mut session = leader.welcomed().await;
+    session.lease(grant(7, "played"), 70).await;
+    let (run, decide) = subject.next_start().await;
+    session.fail(Status::unavailable("leadership moved")).await;
+    let mut session = leader.welcomed().await;
+    assert_eq!(session.hello.held, [pb::Held { run_id: 7, fencing_token: 70 }]);
+    session.cancel(7, 70, 3_600_000).await;
+    run.cancelled.cancelled().await;
+    drop(session);
+    session = leader.welcomed().await;
+    session.cancel(7, 70, 3_600_000).await;
+    decide.send(Outcome::cancelled("")).unwrap();
+    assert_eq!(session.completion().await.result(), RunResult::Cancelled);
 }
 
 #[tokio::test]

@@ -91,6 +91,12 @@ impl FakeSession {
         self.say(Reply::BeginReplies(pb::BeginReplies { replies })).await;
     }
 
+    pub(crate) async fn cancel(&self, run_id: u64, fencing_token: u64, grace_ms: u64) {
+        let reason = "by ann: wrong data".to_owned();
+        let cancels = vec![pb::Cancel { run_id, fencing_token, grace_ms, reason }];
+        self.say(Reply::Cancels(pb::Cancels { cancels })).await;
+    }
+
     pub(crate) async fn acknowledge(&self, completion: &pb::Completion) {
         let pb::Completion { run_id, fencing_token, .. } = *completion;
         let acks = vec![pb::CompletionAck { run_id, fencing_token, accepted: true }];
