@@ -62,11 +62,14 @@ impl Default for HttpHandler {
 
 impl Handler for HttpHandler {
     async fn run(&self, run: RunContext) -> Outcome {
-        let outcome = tokio::select! {
-            outcome = self.try_run(&run) => outcome,
-            () = run.cancelled.cancelled() => Err(HttpError::Cancelled),
-        };
-        outcome.unwrap_or_else(|error| Outcome::failed(error.to_string()))
+        tokio::select! {
+            outcome = self.try_run(&run) => {
+                outcome.unwrap_or_else(|error| Outcome::failed(error.to_string()))
+            }
+            () = run.cancelled.cancelled() => {
+                Outcome::cancelled("no answer yet, the request may have been carried out")
+            }
+        }
     }
 }
 
@@ -103,8 +106,6 @@ enum HttpError {
     NotConnected { host: String, cause: String },
     #[error("no answer from {host}, the request may have been carried out: {cause}")]
     NoAnswer { host: String, cause: String },
-    #[error("cancelled before the answer, the request may have been carried out")]
-    Cancelled,
 }
 
 impl HttpError {

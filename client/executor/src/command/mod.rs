@@ -7,6 +7,9 @@
 //! - a process group of its own, so that a cancelled run ends with its children and grandchildren (STOCK-1);
 //! - one pipe for both of its outputs, so that the tail shows them in the order in which they were written.
 //!
+//! A run that is to end has SIGTERM sent to the group; SIGKILL follows after the grace of the cancel, at an attempt timeout or
+//! a shutdown after 5 s.
+//!
 //! With a `user` it gets that user's uid, gid, HOME, USER, LOGNAME and SHELL. It gets **no** supplementary groups then:
 //! a privileged executor drops its own, and granting those of the user needs calls that this crate does not make.
 
@@ -25,7 +28,7 @@ use tokio::process::Command;
 
 use identity::{Identity, IdentityError};
 
-/// Time between SIGTERM and SIGKILL: enough to flush and unlock, and well within the runtime's own patience of 10 s.
+/// Time between SIGTERM and SIGKILL where no cancel brings its own: enough to flush and unlock, and well within the runtime's own patience of 10 s.
 const KILL_AFTER: Duration = Duration::from_secs(5);
 
 /// Exit codes of shells for what cannot be started.
@@ -39,7 +42,7 @@ pub struct CommandHandler {
 }
 
 impl CommandHandler {
-    /// A handler that gives a cancelled process 5 s between SIGTERM and SIGKILL.
+    /// A handler that gives a process 5 s between SIGTERM and SIGKILL. A cancel brings a time of its own.
     #[must_use]
     pub fn new() -> Self {
         Self { kill_after: KILL_AFTER }

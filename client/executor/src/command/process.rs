@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!  start ──► running ──exit──────────────────────────► the rest of its output (bounded) ──► outcome
-//!               └─cancelled─► SIGTERM ─exit or 5 s─► SIGKILL to the group ─┘
+//!               └─cancelled─► SIGTERM ─exit or grace─► SIGKILL to the group ─┘
 //! ```
+//!
+//! The grace is that of the cancel, where there is one, else that of the handler.
 
 use std::future::pending;
 use std::io;
@@ -13,7 +15,7 @@ use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use belfry_sdk::executor::{Outcome, OutputTail, RunContext};
+use belfry_sdk::executor::{Cancellation, Outcome, OutputTail, RunContext};
 use bytes::Bytes;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -59,9 +61,10 @@ pub(super) async fn supervise(
             () = &mut copy, if !copied => copied = true,
             () = run.cancelled.cancelled(), if matches!(stop, Stop::NotAsked) => {
                 group.signal(Signal::SIGTERM);
-                stop = Stop::Asked { asked_at: Instant::now() };
+                // A sum beyond the end of time is never reached.
+                stop = Stop::Asked { kill_at: Instant::now().checked_add(grace(run, kill_after)) };
             }
-            () = stop.overdue(kill_after) => {
+            () = stop.overdue() => {
                 group.signal(Signal::SIGKILL);
                 stop = Stop::Forced;
             }
@@ -83,21 +86,25 @@ pub(super) async fn supervise(
 /// How far a cancelled process has been asked to stop.
 enum Stop {
     NotAsked,
-    Asked { asked_at: Instant },
+    Asked { kill_at: Option<Instant> },
     Forced,
 }
 
 impl Stop {
     /// Completes when asking has not helped in time.
-    async fn overdue(&self, kill_after: Duration) {
+    async fn overdue(&self) {
         match self {
-            // A sum beyond the end of time is never reached.
-            Self::Asked { asked_at } => match asked_at.checked_add(kill_after) {
-                Some(kill_at) => sleep_until(kill_at).await,
-                None => pending().await,
-            },
-            Self::NotAsked | Self::Forced => pending().await,
+            Self::Asked { kill_at: Some(kill_at) } => sleep_until(*kill_at).await,
+            Self::Asked { kill_at: None } | Self::NotAsked | Self::Forced => pending().await,
         }
+    }
+}
+
+/// The time between SIGTERM and SIGKILL.
+fn grace(run: &RunContext, kill_after: Duration) -> Duration {
+    match run.cancellation() {
+        Some(Cancellation::Requested { grace, .. }) => grace,
+        _ => kill_after,
     }
 }
 
@@ -154,15 +161,17 @@ async fn copy(mut output: Receiver, tail: OutputTail) {
     }
 }
 
-/// What the end of the process means. One that was cancelled has failed, even if it left with 0: its work was cut short.
+/// What the end of the process means. One that was told to end has not succeeded, even if it left with 0: its work was cut
+/// short.
 fn outcome(status: ExitStatus, cancelled: bool) -> Outcome {
-    match status.code() {
-        Some(0) if !cancelled => Outcome::SucceededWith { exit_code: 0, message: String::new() },
-        Some(code) => Outcome::Failed { exit_code: Some(code), message: format!("exit code {code}") },
+    let (exit_code, message) = match status.code() {
+        Some(0) if !cancelled => return Outcome::SucceededWith { exit_code: 0, message: String::new() },
+        Some(code) => (Some(code), format!("exit code {code}")),
         None => {
             let signal = status.signal().unwrap_or_default();
             let name = Signal::try_from(signal).map_or("unknown", Signal::as_str);
-            Outcome::failed(format!("killed by signal {signal} ({name})"))
+            (None, format!("killed by signal {signal} ({name})"))
         }
-    }
+    };
+    if cancelled { Outcome::Cancelled { exit_code, message } } else { Outcome::Failed { exit_code, message } }
 }

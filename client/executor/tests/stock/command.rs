@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use belfry_executor::CommandHandler;
 use belfry_sdk::UnixMillis;
-use belfry_sdk::executor::{Handler as _, Outcome, RunContext};
+use belfry_sdk::executor::{Cancellation, Handler as _, Outcome, RunContext};
 use belfry_sdk::pb;
 use nix::unistd::{Uid, User};
 use tokio::sync::oneshot;
@@ -192,7 +192,7 @@ async fn a_cancelled_run_ends_with_its_grandchildren() {
     let ended = tokio::spawn(CommandHandler::new().run_owned(run));
     alive.started.await.unwrap();
     cancel.cancel();
-    assert_eq!(ended.await.unwrap(), Outcome::failed("killed by signal 15 (SIGTERM)"));
+    assert_eq!(ended.await.unwrap(), Outcome::cancelled("killed by signal 15 (SIGTERM)"));
     alive.gone.await.unwrap();
 }
 
@@ -209,7 +209,7 @@ async fn who_ignores_sigterm_is_killed() {
     let ended = tokio::spawn(CommandHandler::new().kill_after(Duration::from_millis(50)).run_owned(run));
     alive.started.await.unwrap();
     cancel.cancel();
-    assert_eq!(ended.await.unwrap(), Outcome::failed("killed by signal 9 (SIGKILL)"));
+    assert_eq!(ended.await.unwrap(), Outcome::cancelled("killed by signal 9 (SIGKILL)"));
     alive.gone.await.unwrap();
 }
 
@@ -226,7 +226,8 @@ async fn a_process_that_leaves_with_0_when_cancelled_has_not_succeeded() {
     let ended = tokio::spawn(CommandHandler::new().run_owned(run));
     alive.started.await.unwrap();
     cancel.cancel();
-    assert_eq!(ended.await.unwrap(), failed(0));
+    let message = "exit code 0".to_owned();
+    assert_eq!(ended.await.unwrap(), Outcome::Cancelled { exit_code: Some(0), message });
     alive.gone.await.unwrap();
 }
 
@@ -251,8 +252,36 @@ async fn a_process_may_be_given_for_ever_to_stop() {
     let ended = tokio::spawn(CommandHandler::new().kill_after(Duration::MAX).run_owned(run));
     alive.started.await.unwrap();
     cancel.cancel();
-    assert_eq!(ended.await.unwrap(), Outcome::failed("killed by signal 15 (SIGTERM)"));
+    assert_eq!(ended.await.unwrap(), Outcome::cancelled("killed by signal 15 (SIGTERM)"));
     alive.gone.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cancel_brings_its_own_grace() {
+    // However patient or impatient the handler is with others.
+    for (text, kill_after, grace, end) in [
+        ("exec 3>alive; echo up >&3; exec sleep 600", Duration::ZERO, Duration::MAX, "15 (SIGTERM)"),
+        (
+            "trap '' TERM; exec 3>alive; echo up >&3; sleep 600",
+            Duration::MAX,
+            Duration::from_millis(20),
+            "9 (SIGKILL)",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let alive = Alive::watch(&folder.path().join("alive"));
+        let target = pb::CommandTarget {
+            working_directory: folder.path().to_str().unwrap().to_owned(),
+            ..shell(text)
+        };
+        let run = run(&target);
+        let trial = run.clone();
+        let ended = tokio::spawn(CommandHandler::new().kill_after(kill_after).run_owned(run));
+        alive.started.await.unwrap();
+        trial.cancel_trial(Cancellation::Requested { reason: String::new(), grace });
+        assert_eq!(ended.await.unwrap(), Outcome::cancelled(format!("killed by signal {end}")));
+        alive.gone.await.unwrap();
+    }
 }
 
 #[tokio::test]
