@@ -9,7 +9,7 @@
 //!
 //! - EXEC-1: only the step from ASKED to RUNNING hands out a [`Lease`], once per (run, attempt).
 //! - EXEC-2: `reconnected` makes every question and every completion due again; nothing but an answer removes them.
-//! - EXEC-4: offered + asked + running ≤ slots: an offer beyond them is declined.
+//! - EXEC-4: offered + asked + running ≤ slots, of all handlers and of each that has its own: an offer beyond is declined.
 //! - EXEC-5: a lease whose answer took longer than the lease itself is handed back, not carried out.
 //! - EXEC-6: a cancel reaches the lease whose token it names and no other; one that overtakes its lease waits for it.
 
@@ -23,6 +23,7 @@ use super::context::RunName;
 use super::handler::AnyHandler;
 use super::line::one_line;
 use super::recent::{Attempt, Recent};
+use super::slots::HandlerSlots;
 use super::stop::{Cancellation, Stop};
 use crate::pb;
 use crate::pb::executor_message::Message;
@@ -81,7 +82,7 @@ enum Phase {
         forestalled: Option<Forestalled>,
     },
     /// User code runs.
-    Running { attempt: Attempt, fencing_token: u64, stop: Stop },
+    Running { attempt: Attempt, handler: String, fencing_token: u64, stop: Stop },
     /// Over, and not acknowledged. `sent_at` is none while the completion waits to be sent (again).
     Ended { completion: pb::Completion, sent_at: Option<Instant> },
 }
@@ -89,6 +90,7 @@ enum Phase {
 /// Everything held, and everything to be said.
 pub(super) struct Leases {
     slots: u32,
+    handler_slots: HandlerSlots,
     held: HashMap<u64, Phase>,
     started: Recent,
     unanswered: usize,
@@ -108,9 +110,10 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    pub(super) fn new(slots: u32) -> Self {
+    pub(super) fn new(slots: u32, handler_slots: HandlerSlots) -> Self {
         Self {
             slots,
+            handler_slots,
             held: HashMap::new(),
             started: Recent::default(),
             unanswered: 0,
@@ -170,7 +173,7 @@ impl Leases {
             }
             // Answers name the run only, so one run is asked for one attempt at a time.
             Some(_) => self.decline(run_id),
-            None if self.draining || self.is_full() => self.decline(run_id),
+            None if self.draining || self.is_full(&offer.grant.handler) => self.decline(run_id),
             None if self.started.contains(&offer.attempt()) => {
                 tracing::warn!(run = %offer.run, attempt, "declined an attempt that was already started here");
                 self.decline(run_id);
@@ -178,6 +181,7 @@ impl Leases {
             None => {
                 self.outstanding = self.outstanding.saturating_sub(1);
                 self.unanswered += 1;
+                self.handler_slots.take(&offer.grant.handler);
                 self.held.insert(run_id, Phase::Offered(offer));
                 self.to_ask.push_back(run_id);
             }
@@ -201,10 +205,11 @@ impl Leases {
                 self.unanswered -= 1;
                 self.leased(offer, fencing_token, Duration::ZERO)
             }
-            Some(Phase::Asked { forestalled: Some(forestalled), .. })
+            Some(Phase::Asked { offer, forestalled: Some(forestalled), .. })
                 if forestalled.fencing_token == fencing_token =>
             {
                 self.unanswered -= 1;
+                self.handler_slots.free(&offer.grant.handler);
                 self.cancel_unstarted(run_id, &forestalled);
                 None
             }
@@ -235,27 +240,37 @@ impl Leases {
     }
 
     fn leased(&mut self, offer: Offer, fencing_token: u64, age: Duration) -> Option<Lease> {
+        if !self.may_begin(&offer, fencing_token, age) {
+            self.handler_slots.free(&offer.grant.handler);
+            return None;
+        }
+        let attempt = offer.attempt();
+        assert!(self.started.insert(attempt), "EXEC-1: an attempt is started once");
+        let (handler, stop) = (offer.grant.handler.clone(), Stop::new());
+        self.running += 1;
+        let phase = Phase::Running { attempt, handler, fencing_token, stop: stop.clone() };
+        self.held.insert(offer.grant.run_id, phase);
+        Some(Lease { offer, fencing_token, stop })
+    }
+
+    /// Whether an answer lets its run begin. A lease that does not is handed back.
+    fn may_begin(&mut self, offer: &Offer, fencing_token: u64, age: Duration) -> bool {
         let run_id = offer.grant.run_id;
         if fencing_token == 0 {
-            return None;
+            return false;
         }
         if self.draining {
             self.hand_back(run_id, fencing_token, "the executor is draining");
-            return None;
+            return false;
         }
         // This process stood still, or the leader did: the lease may be lost, and the run called UNKNOWN, already.
         let lease_for = offer.grant.lease_duration_ms;
         if lease_for > 0 && age >= Duration::from_millis(lease_for) {
             tracing::warn!(run = %offer.run, ?age, "handing a lease back: its answer took longer than the lease");
             self.hand_back(run_id, fencing_token, "the answer to the begin took longer than the lease");
-            return None;
+            return false;
         }
-        let attempt = offer.attempt();
-        assert!(self.started.insert(attempt), "EXEC-1: an attempt is started once");
-        let stop = Stop::new();
-        self.running += 1;
-        self.held.insert(run_id, Phase::Running { attempt, fencing_token, stop: stop.clone() });
-        Some(Lease { offer, fencing_token, stop })
+        true
     }
 
     fn cancel_unstarted(&mut self, run_id: u64, forestalled: &Forestalled) {
@@ -282,8 +297,9 @@ impl Leases {
 
     /// Takes what a started run came to.
     pub(super) fn ended(&mut self, completion: pb::Completion) {
-        if let Some(Phase::Running { attempt, .. }) = self.held.remove(&completion.run_id) {
+        if let Some(Phase::Running { attempt, handler, .. }) = self.held.remove(&completion.run_id) {
             self.running -= 1;
+            self.handler_slots.free(&handler);
             if completion.result() == pb::completion::Result::NotStarted {
                 // The handler says that nothing happened, and the ledger will offer the same attempt again.
                 self.started.remove(&attempt);
@@ -320,11 +336,10 @@ impl Leases {
         self.drain_due = true;
         let mut unasked = Vec::new();
         self.held.retain(|&run_id, phase| {
-            let keep = !matches!(phase, Phase::Offered(_));
-            if !keep {
-                unasked.push(run_id);
-            }
-            keep
+            let Phase::Offered(offer) = phase else { return true };
+            self.handler_slots.free(&offer.grant.handler);
+            unasked.push(run_id);
+            false
         });
         self.unanswered -= unasked.len();
         for run_id in unasked {
@@ -470,8 +485,8 @@ impl Leases {
         self.slots.saturating_sub(busy).saturating_sub(self.outstanding)
     }
 
-    fn is_full(&self) -> bool {
-        self.unanswered + self.running >= self.slots as usize
+    fn is_full(&self, handler: &str) -> bool {
+        self.unanswered + self.running >= self.slots as usize || self.handler_slots.is_full(handler)
     }
 
     /// How many runs are offered, asked for, running, or over and not acknowledged.

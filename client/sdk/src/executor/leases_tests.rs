@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::context::{RunContext, RunName};
 use super::handler::Outcome;
 use super::leases::{Leases, Offer};
+use super::slots::HandlerSlots;
 use super::stop::Cancellation;
 use crate::pb;
 use crate::pb::executor_message::Message;
@@ -68,7 +69,7 @@ fn line(message: Message) -> String {
 }
 
 fn two_slots() -> Leases {
-    let mut leases = Leases::new(2);
+    let mut leases = Leases::new(2, HandlerSlots::default());
     assert_eq!(said(&mut leases), ["credits 2"]);
     leases
 }
@@ -310,7 +311,7 @@ fn draining_declines_offers_and_hands_leases_back() {
 
 #[test]
 fn batches_are_bounded_in_number_and_in_bytes() {
-    let mut leases = Leases::new(3000);
+    let mut leases = Leases::new(3000, HandlerSlots::default());
     said(&mut leases);
     for run_id in 1..=3000 {
         leases.offer(offer(run_id, 1));
@@ -330,7 +331,7 @@ fn batches_are_bounded_in_number_and_in_bytes() {
 
 #[test]
 fn completions_that_are_not_acknowledged_hold_back_credit() {
-    let mut leases = Leases::new(1);
+    let mut leases = Leases::new(1, HandlerSlots::default());
     said(&mut leases);
     let mut runs = 0_u64;
     loop {
@@ -429,4 +430,53 @@ fn a_late_cancel_changes_nothing() {
     heard_cancel(&mut leases, &cancel(7, 70));
     assert!(said(&mut leases).is_empty());
     assert_eq!(leases.len(), 0);
+}
+
+fn offer_of(handler: &str, run_id: u64) -> Offer {
+    let mut offer = offer(run_id, 1);
+    handler.clone_into(&mut offer.grant.handler);
+    offer
+}
+
+#[test]
+fn exec_4_a_handler_takes_no_more_than_its_own_slots() {
+    let limits = [("import".to_owned(), 1)].into();
+    let mut leases = Leases::new(3, HandlerSlots::new(&limits));
+    said(&mut leases);
+    leases.offer(offer_of("import", 1));
+    leases.offer(offer_of("import", 2));
+    leases.offer(offer_of("other", 3));
+    assert_eq!(said(&mut leases), ["begin 1/1 3/1", "credits 1", "decline [2]"]);
+    leases.answer(answer(1, 10), Instant::now()).unwrap();
+    leases.offer(offer_of("import", 2));
+    assert_eq!(said(&mut leases), ["credits 1", "decline [2]"], "it runs");
+    leases.ended(success(1, 10));
+    leases.offer(offer_of("import", 2));
+    assert_eq!(said(&mut leases), ["begin 2/1", "credits 1", "end 1:10 SUCCEEDED"]);
+}
+
+#[test]
+fn exec_4_whatever_ends_an_offer_frees_the_slot_of_its_handler() {
+    let limits = [("import".to_owned(), 1)].into();
+    let mut leases = Leases::new(1, HandlerSlots::new(&limits));
+    said(&mut leases);
+    let start = Instant::now();
+    let late = start + Duration::from_secs(60);
+    let mut asked = |run_id: u64| {
+        let mut offer = offer_of("import", run_id);
+        offer.grant.lease_duration_ms = 30_000;
+        leases.offer(offer);
+        assert_eq!(leases.next_message(start).map(line), Some(format!("begin {run_id}/1")));
+        match run_id {
+            1 => assert!(leases.answer(answer(1, 0), start).is_none()),
+            2 => assert!(leases.answer(answer(2, 20), late).is_none()),
+            3 => {
+                heard_cancel(&mut leases, &cancel(3, 30));
+                assert!(leases.answer(answer(3, 30), start).is_none());
+            }
+            _ => {}
+        }
+        while leases.next_message(start).is_some() {}
+    };
+    (1..=4).for_each(&mut asked);
 }

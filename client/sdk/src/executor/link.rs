@@ -227,7 +227,8 @@ fn hello(config: &Config, leases: &Leases) -> pb::Hello {
         slots: config.slots,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         held: leases.named_in_hello(),
-        ..Default::default()
+        labels: config.labels.clone(),
+        handler_slots: config.handler_slots.clone(),
     }
 }
 

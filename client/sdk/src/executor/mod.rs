@@ -26,9 +26,10 @@ mod link;
 mod output;
 mod recent;
 mod runtime;
+mod slots;
 mod stop;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,9 @@ const GRACE: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most slots of one executor: what it holds must fit into one Hello.
 const SLOTS_MAX: u32 = 65_536;
+/// Limits of the labels of one executor: those of the contract.
+const LABELS_MAX: usize = 64;
+const LABEL_BYTES_MAX: usize = 128;
 
 /// An executor, ready to run. One value is one executor to the cluster: it has an id of its own.
 pub struct Executor {
@@ -64,6 +68,8 @@ pub(crate) struct Config {
     pool: String,
     slots: u32,
     handlers: HashMap<String, Arc<dyn AnyHandler>>,
+    handler_slots: BTreeMap<String, u32>,
+    labels: BTreeMap<String, String>,
     grace: Duration,
     abort_after: Duration,
     connect_timeout: Duration,
@@ -109,6 +115,8 @@ pub struct ExecutorBuilder {
     pool: Option<String>,
     slots: Option<u32>,
     handlers: Vec<(String, Arc<dyn AnyHandler>)>,
+    handler_slots: Vec<(String, u32)>,
+    labels: Vec<(String, String)>,
     grace: Option<Duration>,
     abort_after: Option<Duration>,
     connect_timeout: Option<Duration>,
@@ -147,6 +155,43 @@ impl ExecutorBuilder {
     #[must_use]
     pub fn handler(mut self, name: impl Into<String>, handler: impl Handler) -> Self {
         self.handlers.push((name.into(), Arc::new(handler)));
+        self
+    }
+
+    /// The same, and the executor takes no more than `slots` of its runs at once, of all the slots that it has.
+    ///
+    /// ```
+    /// # use belfry_sdk::executor::{Executor, Outcome, RunContext};
+    /// # async fn invoice(_: RunContext) -> Outcome { Outcome::Succeeded }
+    /// # async fn import(_: RunContext) -> Outcome { Outcome::Succeeded }
+    /// let executor = Executor::builder()
+    ///     .endpoints(["belfry-0:7400"])
+    ///     .slots(16)
+    ///     .handler("invoice", invoice)
+    ///     // It needs much memory.
+    ///     .handler_with_slots("import", 2, import)
+    ///     .label("zone", "eu-1")
+    ///     .build()?;
+    /// # Ok::<(), belfry_sdk::executor::ExecutorError>(())
+    /// ```
+    #[must_use]
+    pub fn handler_with_slots(self, name: impl Into<String>, slots: u32, handler: impl Handler) -> Self {
+        let name = name.into();
+        self.handler_slots(name.clone(), slots).handler(name, handler)
+    }
+
+    /// How many runs of this handler it takes at once: from 1 to all of its slots, which is the default. For handlers that
+    /// somebody else offers.
+    #[must_use]
+    pub fn handler_slots(mut self, name: impl Into<String>, slots: u32) -> Self {
+        self.handler_slots.push((name.into(), slots));
+        self
+    }
+
+    /// A label, by which schedules choose their executors. At most 64; keys and values of at most 128 bytes, keys not empty.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.push((key.into(), value.into()));
         self
     }
 
@@ -194,18 +239,56 @@ impl ExecutorBuilder {
         if handlers.is_empty() {
             return Err(ExecutorError::NoHandlers);
         }
+        let handler_slots = check_handler_slots(self.handler_slots, slots, &handlers)?;
         let config = Config {
             executor_id: Ulid::generate().to_string(),
             display_name: self.display_name.unwrap_or_else(host_and_process),
             pool: self.pool.unwrap_or_else(|| "default".to_owned()),
             slots,
             handlers,
+            handler_slots,
+            labels: check_labels(self.labels)?,
             grace: self.grace.unwrap_or(GRACE),
             abort_after: self.abort_after.unwrap_or(attempt::ABORT_AFTER),
             connect_timeout: self.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         };
         Ok(Executor { config, directory })
     }
+}
+
+fn check_handler_slots(
+    given: Vec<(String, u32)>,
+    all: u32,
+    handlers: &HashMap<String, Arc<dyn AnyHandler>>,
+) -> Result<BTreeMap<String, u32>, ExecutorError> {
+    let mut checked = BTreeMap::new();
+    for (name, slots) in given {
+        if !handlers.contains_key(&name) {
+            return Err(ExecutorError::SlotsOfNoHandler { name });
+        }
+        if !(1..=all).contains(&slots) {
+            return Err(ExecutorError::HandlerSlots { name, slots, all });
+        }
+        // Said again: the last word counts, as with all other settings.
+        checked.insert(name, slots);
+    }
+    Ok(checked)
+}
+
+fn check_labels(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>, ExecutorError> {
+    let mut checked = BTreeMap::new();
+    for (key, value) in given {
+        if !(1..=LABEL_BYTES_MAX).contains(&key.len()) || value.len() > LABEL_BYTES_MAX {
+            return Err(ExecutorError::Label { key, value });
+        }
+        if checked.len() == LABELS_MAX && !checked.contains_key(&key) {
+            return Err(ExecutorError::TooManyLabels { key });
+        }
+        if checked.insert(key.clone(), value).is_some() {
+            return Err(ExecutorError::DuplicateLabel { key });
+        }
+    }
+    Ok(checked)
 }
 
 impl fmt::Debug for ExecutorBuilder {
@@ -275,6 +358,44 @@ pub enum ExecutorError {
         /// The number as given.
         slots: u32,
     },
+    /// Slots of a handler out of range.
+    #[error(
+        "{slots} slots of the handler {name:?} are out of range: choose from 1 to {all}, the slots of the executor"
+    )]
+    HandlerSlots {
+        /// The handler.
+        name: String,
+        /// The number as given.
+        slots: u32,
+        /// The slots of the executor.
+        all: u32,
+    },
+    /// Slots of a handler that is not offered.
+    #[error("there are slots for the handler {name:?}, and no handler of that name")]
+    SlotsOfNoHandler {
+        /// The name.
+        name: String,
+    },
+    /// A label beyond its limits.
+    #[error("the label {key:?}={value:?} cannot be used: its key has 1 to 128 bytes, its value at most 128")]
+    Label {
+        /// Its key.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// More labels than an executor may have.
+    #[error("the label {key:?} is one too many: an executor has at most 64")]
+    TooManyLabels {
+        /// The key of the first one too many.
+        key: String,
+    },
+    /// Two labels of one key.
+    #[error("two labels have the key {key:?}: give one of them")]
+    DuplicateLabel {
+        /// The key.
+        key: String,
+    },
     /// The cluster does not take this executor.
     #[error("the cluster refuses this executor: {message}; correct its settings and start it again")]
     Refused {
@@ -323,5 +444,41 @@ mod tests {
         assert!(message(complete().slots(0)).starts_with("0 slots"));
         let twice = complete().handler("h", |_: RunContext| async { Outcome::Succeeded });
         assert!(message(twice).starts_with("two handlers are named \"h\""));
+    }
+
+    #[test]
+    fn slots_of_a_handler_are_a_part_of_all() {
+        let message = |name: &str, slots| {
+            complete()
+                .slots(4)
+                .handler_slots(name, slots)
+                .build()
+                .map(|_| ())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(message("h", 4), Ok(()));
+        for slots in [0, 5] {
+            let words = format!("{slots} slots of the handler \"h\" are out of range: choose from 1 to 4");
+            assert!(message("h", slots).unwrap_err().starts_with(&words));
+        }
+        let words = "there are slots for the handler \"other\", and no handler of that name";
+        assert_eq!(message("other", 1).unwrap_err(), words);
+    }
+
+    #[test]
+    fn a_label_beyond_the_limits_is_named() {
+        let message =
+            |builder: ExecutorBuilder| builder.build().map(|_| ()).map_err(|error| error.to_string());
+        let limit = "x".repeat(128);
+        assert_eq!(message(complete().label(limit.clone(), limit.clone())), Ok(()));
+        for (key, value) in [("", "v"), ((limit.clone() + "x").as_str(), "v"), ("k", (limit + "x").as_str())]
+        {
+            let words = message(complete().label(key, value)).unwrap_err();
+            assert!(words.starts_with(&format!("the label {key:?}={value:?} cannot be used")), "{words}");
+        }
+        let twice = message(complete().label("k", "1").label("k", "1")).unwrap_err();
+        assert!(twice.starts_with("two labels have the key \"k\""), "{twice}");
+        let many = (0..65).fold(complete(), |builder, number| builder.label(format!("key-{number}"), ""));
+        assert!(message(many).unwrap_err().starts_with("the label \"key-64\" is one too many"));
     }
 }

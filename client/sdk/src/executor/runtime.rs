@@ -19,6 +19,7 @@ use super::attempt::carry_out;
 use super::context::RunName;
 use super::leases::{Lease, Leases, Offer};
 use super::link::{Event, Link, Lost};
+use super::slots::HandlerSlots;
 use super::{Config, ExecutorError, Summary};
 use crate::address::Directory;
 use crate::pb;
@@ -59,7 +60,7 @@ enum Stage {
 
 impl Runtime {
     pub(super) fn new(config: Config, directory: Directory) -> Self {
-        let leases = Leases::new(config.slots);
+        let leases = Leases::new(config.slots, HandlerSlots::new(&config.handler_slots));
         let link = Link::new(&config, directory, &leases);
         Self {
             config,

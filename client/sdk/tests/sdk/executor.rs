@@ -100,6 +100,36 @@ async fn says_who_it_is_and_gives_credit_for_its_slots() {
 }
 
 #[tokio::test]
+async fn says_its_labels_and_the_slots_of_its_handlers() {
+    let mut leader = FakeLeader::start().await;
+    let _subject = Subject::start_with(&leader, |builder| {
+        builder.label("zone", "eu-1").label("gpu", "").handler_slots("stuck", 2)
+    });
+    let hello = leader.welcomed().await.hello.clone();
+    assert_eq!(
+        hello.labels,
+        [("zone".to_owned(), "eu-1".to_owned()), ("gpu".to_owned(), String::new())].into()
+    );
+    assert_eq!(hello.handler_slots, [("stuck".to_owned(), 2)].into());
+}
+
+#[tokio::test]
+async fn takes_no_more_runs_of_a_handler_than_it_has_slots() {
+    let mut leader = FakeLeader::start().await;
+    let mut subject = Subject::start_with(&leader, |builder| builder.handler_slots("played", 1));
+    let mut session = leader.welcomed().await;
+    session.lease(grant(7, "played"), 70).await;
+    let (_run, decide) = subject.next_start().await;
+    session.grant([grant(8, "played")]).await;
+    assert_eq!(session.hear_work().await, Message::Declines(pb::Declines { run_ids: vec![8] }));
+    session.lease(grant(9, "stuck"), 90).await;
+    decide.send(Outcome::Succeeded).unwrap();
+    assert_eq!(session.completion().await.run_id, 7);
+    session.lease(grant(8, "played"), 80).await;
+    assert_eq!(subject.next_start().await.0.fencing_token, 80);
+}
+
+#[tokio::test]
 async fn user_code_starts_with_its_lease_and_ends_with_an_acknowledgement() {
     let mut leader = FakeLeader::start().await;
     let mut subject = Subject::start(&leader);
