@@ -1,8 +1,8 @@
 //! The handler `http`: makes one HTTP request and judges its status.
 //!
 //! The payload is an encoded `HttpTarget`. The run is told in headers: `Belfry-Run`, `Belfry-Nominal-Time`,
-//! `Belfry-Scheduled-Time`, `Belfry-Attempt`, `Belfry-Fencing-Token`, `Belfry-Window-Start`, `Belfry-Merged-Count`,
-//! `Belfry-Deadline`, `Belfry-Trigger`, and `Idempotency-Key` (unless the target sets one itself). Instants are RFC 3339.
+//! `Belfry-Scheduled-Time`, `Belfry-Attempt`, `Belfry-Max-Attempts`, `Belfry-Fencing-Token`, `Belfry-Window-Start`,
+//! `Belfry-Merged-Count`, `Belfry-Deadline`, `Belfry-Trigger`, `Belfry-Backfill`, and `Idempotency-Key` (unless the target sets one itself). Instants are RFC 3339.
 //!
 //! STOCK-3: no redirect is followed, because a redirected POST would be a second request, perhaps as a GET; and nothing
 //! is tried again, because that is the schedule's retry policy to decide. For the same reason each request has a
@@ -64,7 +64,7 @@ impl Handler for HttpHandler {
     async fn run(&self, run: RunContext) -> Outcome {
         tokio::select! {
             outcome = self.try_run(&run) => {
-                outcome.unwrap_or_else(|error| Outcome::failed(error.to_string()))
+                outcome.unwrap_or_else(|error| error.outcome())
             }
             () = run.cancelled.cancelled() => {
                 Outcome::cancelled("no answer yet, the request may have been carried out")
@@ -109,6 +109,20 @@ enum HttpError {
 }
 
 impl HttpError {
+    /// A request that nobody could send fails for good; what depends on this executor or on the server may be tried again.
+    fn outcome(&self) -> Outcome {
+        let failed = Outcome::failed(self.to_string());
+        match self {
+            Self::Payload(_)
+            | Self::Url { .. }
+            | Self::Method { .. }
+            | Self::Header { .. }
+            | Self::Framing { .. }
+            | Self::SuccessCode { .. } => failed.non_retryable(),
+            Self::NoClient { .. } | Self::NotConnected { .. } | Self::NoAnswer { .. } => failed,
+        }
+    }
+
     fn of(url: &Url, error: &reqwest::Error) -> Self {
         let host = url.authority().rsplit('@').next().unwrap_or_default().to_owned();
         let cause = innermost(error);
@@ -173,11 +187,13 @@ fn headers(target: &pb::HttpTarget, run: &RunContext) -> Result<HeaderMap, HttpE
     set(&mut headers, "Belfry-Nominal-Time", &run.nominal_time.to_string())?;
     set(&mut headers, "Belfry-Scheduled-Time", &run.scheduled_time.to_string())?;
     set(&mut headers, "Belfry-Attempt", &run.attempt.to_string())?;
+    set(&mut headers, "Belfry-Max-Attempts", &run.max_attempts.to_string())?;
     set(&mut headers, "Belfry-Fencing-Token", &run.fencing_token.to_string())?;
     set(&mut headers, "Belfry-Window-Start", &run.window_start.to_string())?;
     set(&mut headers, "Belfry-Merged-Count", &run.merged_count.to_string())?;
     set(&mut headers, "Belfry-Deadline", &run.deadline.to_string())?;
     set(&mut headers, "Belfry-Trigger", if run.manual { "manual" } else { "timer" })?;
+    set(&mut headers, "Belfry-Backfill", if run.backfill { "true" } else { "false" })?;
     Ok(headers)
 }
 

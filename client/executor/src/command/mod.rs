@@ -84,7 +84,8 @@ impl Handler for CommandHandler {
             Err(error) => {
                 let message = error.to_string();
                 run.output.line(&message);
-                Outcome::Failed { exit_code: error.exit_code(), message }
+                let failed = Outcome::Failed { exit_code: error.exit_code(), message };
+                if error.is_of_the_target() { failed.non_retryable() } else { failed }
             }
         }
     }
@@ -112,6 +113,18 @@ enum CommandError {
 }
 
 impl CommandError {
+    /// Whether the target makes no sense, so that no executor can ever start it. Others may know the user or the program.
+    fn is_of_the_target(&self) -> bool {
+        match self {
+            Self::Payload(_)
+            | Self::NoProgram
+            | Self::TwoPrograms
+            | Self::Nul { .. }
+            | Self::VariableName { .. } => true,
+            Self::Identity(_) | Self::Folder { .. } | Self::Start { .. } => false,
+        }
+    }
+
     /// What a shell would have exited with.
     fn exit_code(&self) -> Option<i32> {
         match self {

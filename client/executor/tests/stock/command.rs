@@ -83,8 +83,9 @@ async fn what_cannot_be_started_fails_as_in_a_shell() {
 
 #[tokio::test]
 async fn bad_targets_fail_with_a_clear_message() {
+    // Another executor may know the user; none can ever start the others.
     let message = |outcome: Outcome| match outcome {
-        Outcome::Failed { exit_code: None, message } => message,
+        Outcome::FailedForGood { exit_code: None, message } => message,
         other => panic!("{other:?}"),
     };
     let empty = outcome(&pb::CommandTarget::default()).await.0;
@@ -94,7 +95,8 @@ async fn bad_targets_fail_with_a_clear_message() {
     assert!(message(outcome_of(garbled).await.0).starts_with("the payload is not a command"));
     let user = "nobody-has-this-name".to_owned();
     let unknown = outcome(&pb::CommandTarget { user, ..shell("true") }).await.0;
-    assert!(message(unknown).starts_with("there is no user"));
+    let Outcome::Failed { exit_code: None, message } = unknown else { panic!("{unknown:?}") };
+    assert!(message.starts_with("there is no user"), "{message}");
 }
 
 #[tokio::test]
@@ -144,11 +146,12 @@ async fn gets_its_input_its_environment_and_its_folder() {
     run.deadline = UnixMillis(60_000);
     run.idempotency_key = "key".to_owned();
     (run.attempt, run.merged_count, run.fencing_token, run.manual) = (2, 3, 44, false);
+    (run.max_attempts, run.backfill) = (5, true);
     let (outcome, output) = outcome_of(run).await;
     let expected = format!(
         "from stdin\nhello\n{}\n\
-         BELFRY_ATTEMPT=2\nBELFRY_DEADLINE=1970-01-01T00:01:00Z\nBELFRY_FENCING_TOKEN=44\n\
-         BELFRY_IDEMPOTENCY_KEY=key\nBELFRY_MERGED_COUNT=3\nBELFRY_NAMESPACE=n\n\
+         BELFRY_ATTEMPT=2\nBELFRY_BACKFILL=true\nBELFRY_DEADLINE=1970-01-01T00:01:00Z\nBELFRY_FENCING_TOKEN=44\n\
+         BELFRY_IDEMPOTENCY_KEY=key\nBELFRY_MAX_ATTEMPTS=5\nBELFRY_MERGED_COUNT=3\nBELFRY_NAMESPACE=n\n\
          BELFRY_NOMINAL_TIME=1970-01-01T00:00:00Z\nBELFRY_RUN=namespaces/n/schedules/s/runs/r\n\
          BELFRY_SCHEDULE=s\nBELFRY_SCHEDULED_TIME=1970-01-01T00:00:01Z\nBELFRY_TRIGGER=timer\n\
          BELFRY_WINDOW_START=1969-12-31T23:59:00Z\n",

@@ -81,7 +81,8 @@ async fn tells_the_server_which_run_it_is() {
     run.window_start = UnixMillis(-60_000);
     run.deadline = UnixMillis(60_000);
     run.idempotency_key = "key".to_owned();
-    (run.attempt, run.merged_count, run.fencing_token) = (2, 3, 44);
+    (run.attempt, run.max_attempts, run.merged_count, run.fencing_token) = (2, 5, 3, 44);
+    run.backfill = true;
     assert_eq!(outcome_of(run).await, (succeeded(200, "status 200 OK"), "thanks".to_owned()));
     let request = server.request.await.unwrap();
     assert!(
@@ -95,11 +96,13 @@ async fn tells_the_server_which_run_it_is() {
         "belfry-nominal-time: 1970-01-01T00:00:00Z",
         "belfry-scheduled-time: 1970-01-01T00:00:01Z",
         "belfry-attempt: 2",
+        "belfry-max-attempts: 5",
         "belfry-fencing-token: 44",
         "belfry-window-start: 1969-12-31T23:59:00Z",
         "belfry-merged-count: 3",
         "belfry-deadline: 1970-01-01T00:01:00Z",
         "belfry-trigger: manual",
+        "belfry-backfill: true",
     ] {
         assert!(request.contains(&format!("\r\n{header}\r\n")), "{header} is missing in {request}");
     }
@@ -253,7 +256,7 @@ async fn bad_targets_fail_with_a_clear_message() {
     ] {
         let (outcome, _) = outcome(&target).await;
         assert!(
-            matches!(&outcome, Outcome::Failed { exit_code: None, message } if message.contains(words)),
+            matches!(&outcome, Outcome::FailedForGood { exit_code: None, message } if message.contains(words)),
             "{outcome:?}"
         );
     }

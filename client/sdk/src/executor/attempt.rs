@@ -94,6 +94,9 @@ fn reported(cancellation: Option<&Cancellation>, ended: Option<Outcome>) -> Outc
             Cancellation::Draining,
             Outcome::Failed { .. } | Outcome::TimedOut { .. } | Outcome::Cancelled { .. },
         ) => Outcome::Failed { exit_code, message },
+        (Cancellation::Draining, Outcome::FailedForGood { .. }) => {
+            Outcome::FailedForGood { exit_code, message }
+        }
         // The handler knows best: it may have come to its end after all.
         (Cancellation::Requested { .. } | Cancellation::Draining, ended) => ended,
     }
@@ -106,6 +109,7 @@ fn unasked(ended: Outcome) -> Outcome {
         Outcome::Succeeded
         | Outcome::SucceededWith { .. }
         | Outcome::Failed { .. }
+        | Outcome::FailedForGood { .. }
         | Outcome::TimedOut { .. }
         | Outcome::NotStarted { .. } => ended,
     }
@@ -115,9 +119,9 @@ fn last_words(ended: &Outcome) -> (Option<i32>, &str) {
     match ended {
         Outcome::Succeeded => (None, ""),
         Outcome::SucceededWith { exit_code, message } => (Some(*exit_code), message),
-        Outcome::Failed { exit_code, message } | Outcome::Cancelled { exit_code, message } => {
-            (*exit_code, message)
-        }
+        Outcome::Failed { exit_code, message }
+        | Outcome::FailedForGood { exit_code, message }
+        | Outcome::Cancelled { exit_code, message } => (*exit_code, message),
         Outcome::TimedOut { message } | Outcome::NotStarted { message } => (None, message),
     }
 }
@@ -133,10 +137,13 @@ fn panicked(payload: Box<dyn Any + Send>) -> Outcome {
 
 fn completion(run_id: u64, fencing_token: u64, outcome: Outcome, output: &OutputTail) -> pb::Completion {
     use pb::completion::Result;
+    let non_retryable = matches!(outcome, Outcome::FailedForGood { .. });
     let (result, exit_code, message) = match outcome {
         Outcome::Succeeded => (Result::Succeeded, None, String::new()),
         Outcome::SucceededWith { exit_code, message } => (Result::Succeeded, Some(exit_code), message),
-        Outcome::Failed { exit_code, message } => (Result::Failed, exit_code, message),
+        Outcome::Failed { exit_code, message } | Outcome::FailedForGood { exit_code, message } => {
+            (Result::Failed, exit_code, message)
+        }
         Outcome::Cancelled { exit_code, message } => (Result::Cancelled, exit_code, message),
         Outcome::TimedOut { message } => (Result::TimedOut, None, message),
         Outcome::NotStarted { message } => (Result::NotStarted, None, message),
@@ -148,7 +155,7 @@ fn completion(run_id: u64, fencing_token: u64, outcome: Outcome, output: &Output
         exit_code,
         message: shortened(message),
         output_tail: output.bytes(),
-        non_retryable: false,
+        non_retryable,
     }
 }
 

@@ -81,6 +81,8 @@ pub struct RunContext {
     pub merged_count: u32,
     /// Which try of the run this is, from 1.
     pub attempt: u32,
+    /// How many tries there may be in all: after a failure of the last one the run has failed.
+    pub max_attempts: u32,
     /// The same for every attempt of this run and for no other run.
     pub idempotency_key: String,
     /// Larger for every later lease of the schedule: whoever is written to can refuse a smaller one than it has seen.
@@ -89,6 +91,8 @@ pub struct RunContext {
     pub deadline: UnixMillis,
     /// Whether somebody triggered it by hand.
     pub manual: bool,
+    /// Whether it makes up for an instant of the past: it belongs to a backfill, or to a resume after a pause.
+    pub backfill: bool,
     /// What the schedule's target says; for the stock handlers the encoded target.
     pub payload: Bytes,
     /// Where to write what people shall see.
@@ -113,9 +117,11 @@ impl RunContext {
             window_start: now,
             merged_count: 0,
             attempt: 1,
+            max_attempts: 1,
             fencing_token: 1,
             deadline: now.after(Duration::from_secs(3600)),
             manual: true,
+            backfill: false,
             payload: payload.into(),
             output: OutputTail::new(),
             cancelled: stop.token(),
@@ -138,10 +144,13 @@ impl RunContext {
             window_start: UnixMillis(grant.window_start_unix_ms),
             merged_count: grant.merged_count,
             attempt: grant.attempt,
+            // A leader that knows of no retries says 0.
+            max_attempts: grant.max_attempts.max(grant.attempt),
             idempotency_key: grant.idempotency_key,
             fencing_token,
             deadline: now.after(Duration::from_millis(grant.attempt_timeout_ms)),
             manual: grant.manual,
+            backfill: grant.backfill,
             payload: grant.payload,
             output: OutputTail::new(),
             cancelled: stop.token(),
@@ -176,7 +185,8 @@ impl RunContext {
         self.stop.ask(cancellation, after(Instant::now(), Duration::MAX));
     }
 
-    /// The same as variables for a process. Instants are RFC 3339 in UTC; `BELFRY_TRIGGER` is `timer` or `manual`.
+    /// The same as variables for a process. Instants are RFC 3339 in UTC; `BELFRY_TRIGGER` is `timer` or `manual`,
+    /// `BELFRY_BACKFILL` is `true` or `false`.
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
@@ -186,12 +196,14 @@ impl RunContext {
             ("BELFRY_NOMINAL_TIME", self.nominal_time.to_string()),
             ("BELFRY_SCHEDULED_TIME", self.scheduled_time.to_string()),
             ("BELFRY_ATTEMPT", self.attempt.to_string()),
+            ("BELFRY_MAX_ATTEMPTS", self.max_attempts.to_string()),
             ("BELFRY_IDEMPOTENCY_KEY", self.idempotency_key.clone()),
             ("BELFRY_FENCING_TOKEN", self.fencing_token.to_string()),
             ("BELFRY_WINDOW_START", self.window_start.to_string()),
             ("BELFRY_MERGED_COUNT", self.merged_count.to_string()),
             ("BELFRY_DEADLINE", self.deadline.to_string()),
             ("BELFRY_TRIGGER", if self.manual { "manual" } else { "timer" }.to_owned()),
+            ("BELFRY_BACKFILL", self.backfill.to_string()),
         ]
     }
 }
@@ -220,6 +232,8 @@ mod tests {
         let name = RunName::parse("namespaces/n/schedules/s/runs/r".into()).unwrap();
         let grant = pb::Grant {
             attempt: 2,
+            max_attempts: 5,
+            backfill: true,
             idempotency_key: "key".into(),
             nominal_unix_ms: 3_600_000,
             scheduled_unix_ms: 3_601_500,
@@ -233,8 +247,8 @@ mod tests {
             run.environment().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         let expected = "BELFRY_RUN=namespaces/n/schedules/s/runs/r BELFRY_NAMESPACE=n BELFRY_SCHEDULE=s \
             BELFRY_NOMINAL_TIME=1970-01-01T01:00:00Z BELFRY_SCHEDULED_TIME=1970-01-01T01:00:01.500Z BELFRY_ATTEMPT=2 \
-            BELFRY_IDEMPOTENCY_KEY=key BELFRY_FENCING_TOKEN=77 BELFRY_WINDOW_START=1970-01-01T00:00:00Z \
-            BELFRY_MERGED_COUNT=4 BELFRY_DEADLINE=1970-01-01T02:01:00Z BELFRY_TRIGGER=timer";
+            BELFRY_MAX_ATTEMPTS=5 BELFRY_IDEMPOTENCY_KEY=key BELFRY_FENCING_TOKEN=77 BELFRY_WINDOW_START=1970-01-01T00:00:00Z \
+            BELFRY_MERGED_COUNT=4 BELFRY_DEADLINE=1970-01-01T02:01:00Z BELFRY_TRIGGER=timer BELFRY_BACKFILL=true";
         assert_eq!(written.join(" "), expected);
     }
 }

@@ -48,6 +48,13 @@ pub enum Outcome {
         /// One line: what went wrong.
         message: String,
     },
+    /// It did not do what it should, and trying again is useless: whatever the schedule's retry policy says.
+    FailedForGood {
+        /// Exit or status code, where there is one.
+        exit_code: Option<i32>,
+        /// One line: what went wrong.
+        message: String,
+    },
     /// It ended because [`RunContext::cancelled`] fired, whatever the reason: the runtime reports CANCELLED, the attempt
     /// timeout, or a failure by shutdown. Without that it is a failure.
     Cancelled {
@@ -72,6 +79,26 @@ impl Outcome {
     /// A failure without an exit code.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed { exit_code: None, message: message.into() }
+    }
+
+    /// The same failure, which no further attempt can mend. What is no failure stays what it is.
+    ///
+    /// ```
+    /// # use belfry_sdk::executor::Outcome;
+    /// let outcome = Outcome::failed("there is no customer 4711").non_retryable();
+    /// # assert!(matches!(outcome, Outcome::FailedForGood { .. }));
+    /// ```
+    #[must_use]
+    pub fn non_retryable(self) -> Self {
+        match self {
+            Self::Failed { exit_code, message } => Self::FailedForGood { exit_code, message },
+            Self::Succeeded
+            | Self::SucceededWith { .. }
+            | Self::FailedForGood { .. }
+            | Self::Cancelled { .. }
+            | Self::TimedOut { .. }
+            | Self::NotStarted { .. } => self,
+        }
     }
 
     /// An end because of [`RunContext::cancelled`], without an exit code.

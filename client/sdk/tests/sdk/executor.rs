@@ -250,6 +250,27 @@ async fn a_panic_is_a_failed_run_and_the_executor_lives_on() {
 }
 
 #[tokio::test]
+async fn a_run_knows_its_attempts_and_may_rule_out_more() {
+    let mut leader = FakeLeader::start().await;
+    let mut subject = Subject::start(&leader);
+    let mut session = leader.welcomed().await;
+    let third = pb::Grant { attempt: 3, max_attempts: 5, backfill: true, ..grant(7, "played") };
+    session.lease(third, 70).await;
+    let (run, decide) = subject.next_start().await;
+    assert_eq!((run.attempt, run.max_attempts, run.backfill), (3, 5, true));
+    decide.send(Outcome::failed("there is no customer 4711").non_retryable()).unwrap();
+    let completion = session.completion().await;
+    assert_eq!((completion.result(), completion.non_retryable), (RunResult::Failed, true));
+    assert_eq!(completion.message, "there is no customer 4711");
+    // A leader that knows of no retries.
+    session.lease(grant(8, "played"), 80).await;
+    let (run, decide) = subject.next_start().await;
+    assert_eq!((run.attempt, run.max_attempts, run.backfill), (1, 1, false));
+    decide.send(Outcome::failed("no luck")).unwrap();
+    assert!(!session.completion().await.non_retryable);
+}
+
+#[tokio::test]
 async fn output_and_message_are_cut_to_their_limits() {
     let mut leader = FakeLeader::start().await;
     let _subject = Subject::start(&leader);
