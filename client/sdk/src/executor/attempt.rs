@@ -25,7 +25,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Carries a lease out and says what came of it. Dropping the future drops the user code.
 pub(super) async fn carry_out(lease: Lease, abort_after: Duration) -> pb::Completion {
-    let Lease { offer, fencing_token, stop } = lease;
+    let Lease { offer, fencing_token, stop, note } = lease;
     let Offer { run, handler, mut grant } = offer;
     let run_id = grant.run_id;
     // EXEC-6: leased and cancelled in one breath.
@@ -37,7 +37,7 @@ pub(super) async fn carry_out(lease: Lease, abort_after: Duration) -> pb::Comple
         grant.attempt_timeout_ms = u64::try_from(ATTEMPT_TIMEOUT.as_millis()).expect("an hour fits");
     }
     let limits = Limits { attempt_timeout: Duration::from_millis(grant.attempt_timeout_ms), abort_after };
-    let context = RunContext::of(run, grant, fencing_token, stop.clone(), UnixMillis::now());
+    let context = RunContext::of(run, grant, fencing_token, stop.clone(), note, UnixMillis::now());
     let output = context.output.clone();
     // Around everything: a future may panic when it is dropped, too.
     let attempt = AssertUnwindSafe(within_its_time(handler, context, &stop, limits));
@@ -168,6 +168,7 @@ fn shortened(mut message: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::context::RunName;
+    use super::super::progress::Note;
     use super::*;
 
     #[test]
@@ -226,7 +227,12 @@ mod tests {
         let run = RunName::parse("namespaces/n/schedules/s/runs/r".to_owned()).unwrap();
         let handler = Arc::new(|_: RunContext| async { panic!("it has begun") });
         let grant = pb::Grant { run_id: 7, attempt: 1, ..Default::default() };
-        let lease = Lease { offer: Offer { run, handler, grant }, fencing_token: 70, stop };
+        let lease = Lease {
+            offer: Offer { run, handler, grant },
+            fencing_token: 70,
+            stop,
+            note: Note::new(Arc::default()),
+        };
         let completion = carry_out(lease, ABORT_AFTER).await;
         assert_eq!((completion.run_id, completion.fencing_token), (7, 70));
         assert_eq!(completion.result(), pb::completion::Result::Cancelled);

@@ -1,6 +1,7 @@
 //! What a handler is told about its run.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::output::OutputTail;
+use super::progress::Note;
 use super::stop::{Cancellation, Stop};
 use crate::pb;
 use crate::time::{UnixMillis, after};
@@ -101,6 +103,7 @@ pub struct RunContext {
     /// [`RunContext::cancellation`] says which.
     pub cancelled: CancellationToken,
     stop: Stop,
+    note: Note,
 }
 
 impl RunContext {
@@ -126,6 +129,7 @@ impl RunContext {
             output: OutputTail::new(),
             cancelled: stop.token(),
             stop,
+            note: Note::new(Arc::default()),
         }
     }
 
@@ -135,6 +139,7 @@ impl RunContext {
         grant: pb::Grant,
         fencing_token: u64,
         stop: Stop,
+        note: Note,
         now: UnixMillis,
     ) -> Self {
         Self {
@@ -155,7 +160,22 @@ impl RunContext {
             output: OutputTail::new(),
             cancelled: stop.token(),
             stop,
+            note,
         }
+    }
+
+    /// Says how far it has come, for people: `run.progress("42 of 100")`. One line, of which 256 bytes are kept.
+    ///
+    /// Costs next to nothing and never waits: the latest note is passed on about once a second, others are dropped. Notes
+    /// are no part of the ledger, and nothing depends on them.
+    pub fn progress(&self, note: impl AsRef<str>) {
+        self.note.write(note.as_ref());
+    }
+
+    /// What it said last of its progress.
+    #[must_use]
+    pub fn latest_progress(&self) -> Option<String> {
+        self.note.text()
     }
 
     /// Why the run is to end; none until [`RunContext::cancelled`] fires.
@@ -242,7 +262,8 @@ mod tests {
             attempt_timeout_ms: 60_000,
             ..Default::default()
         };
-        let run = RunContext::of(name, grant, 77, Stop::new(), UnixMillis(7_200_000));
+        let run =
+            RunContext::of(name, grant, 77, Stop::new(), Note::new(Arc::default()), UnixMillis(7_200_000));
         let written: Vec<String> =
             run.environment().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         let expected = "BELFRY_RUN=namespaces/n/schedules/s/runs/r BELFRY_NAMESPACE=n BELFRY_SCHEDULE=s \

@@ -14,14 +14,17 @@
 //! - EXEC-6: a cancel reaches the lease whose token it names and no other; one that overtakes its lease waits for it.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::context::RunName;
 use super::handler::AnyHandler;
 use super::line::one_line;
+use super::progress::Note;
 use super::recent::{Attempt, Recent};
 use super::slots::HandlerSlots;
 use super::stop::{Cancellation, Stop};
@@ -47,7 +50,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// An offer that this executor can carry out.
 pub(super) struct Offer {
     pub(super) run: RunName,
-    pub(super) handler: std::sync::Arc<dyn AnyHandler>,
+    pub(super) handler: Arc<dyn AnyHandler>,
     pub(super) grant: pb::Grant,
 }
 
@@ -62,6 +65,7 @@ pub(super) struct Lease {
     pub(super) offer: Offer,
     pub(super) fencing_token: u64,
     pub(super) stop: Stop,
+    pub(super) note: Note,
 }
 
 /// A cancel that came before the lease that it names.
@@ -82,7 +86,7 @@ enum Phase {
         forestalled: Option<Forestalled>,
     },
     /// User code runs.
-    Running { attempt: Attempt, handler: String, fencing_token: u64, stop: Stop },
+    Running { attempt: Attempt, handler: String, fencing_token: u64, stop: Stop, note: Note },
     /// Over, and not acknowledged. `sent_at` is none while the completion waits to be sent (again).
     Ended { completion: pb::Completion, sent_at: Option<Instant> },
 }
@@ -101,6 +105,8 @@ pub(super) struct Leases {
     to_ask: VecDeque<u64>,
     to_complete: VecDeque<u64>,
     to_decline: VecDeque<u64>,
+    to_note: VecDeque<u64>,
+    noted: Arc<Notify>,
     draining: bool,
     drain_due: bool,
     keep_alive_due: bool,
@@ -123,6 +129,8 @@ impl Leases {
             to_ask: VecDeque::new(),
             to_complete: VecDeque::new(),
             to_decline: VecDeque::new(),
+            to_note: VecDeque::new(),
+            noted: Arc::default(),
             draining: false,
             drain_due: false,
             keep_alive_due: false,
@@ -145,6 +153,7 @@ impl Leases {
         self.to_decline.clear();
         self.to_ask.clear();
         self.to_complete.clear();
+        self.to_note.clear();
         for (&run_id, phase) in &mut self.held {
             match phase {
                 Phase::Offered(_) => self.to_ask.push_back(run_id),
@@ -152,7 +161,13 @@ impl Leases {
                     (*first_asked_at, *asked_at) = (None, None);
                     self.to_ask.push_back(run_id);
                 }
-                Phase::Running { .. } => {}
+                // Notes are not replicated: this leader has not heard them.
+                Phase::Running { note, .. } => {
+                    note.renew();
+                    if note.is_new() {
+                        self.to_note.push_back(run_id);
+                    }
+                }
                 Phase::Ended { sent_at, .. } => {
                     *sent_at = None;
                     self.to_complete.push_back(run_id);
@@ -246,11 +261,17 @@ impl Leases {
         }
         let attempt = offer.attempt();
         assert!(self.started.insert(attempt), "EXEC-1: an attempt is started once");
-        let (handler, stop) = (offer.grant.handler.clone(), Stop::new());
+        let (stop, note) = (Stop::new(), Note::new(Arc::clone(&self.noted)));
         self.running += 1;
-        let phase = Phase::Running { attempt, handler, fencing_token, stop: stop.clone() };
+        let phase = Phase::Running {
+            attempt,
+            handler: offer.grant.handler.clone(),
+            fencing_token,
+            stop: stop.clone(),
+            note: note.clone(),
+        };
         self.held.insert(offer.grant.run_id, phase);
-        Some(Lease { offer, fencing_token, stop })
+        Some(Lease { offer, fencing_token, stop, note })
     }
 
     /// Whether an answer lets its run begin. A lease that does not is handed back.
@@ -398,6 +419,17 @@ impl Leases {
         }
     }
 
+    /// Told when a run has noted something.
+    pub(super) fn noted(&self) -> Arc<Notify> {
+        Arc::clone(&self.noted)
+    }
+
+    /// It is time to say what was noted.
+    pub(super) fn notes_due(&mut self) {
+        let news = |phase: &Phase| matches!(phase, Phase::Running { note, .. } if note.is_new());
+        self.to_note = self.held.iter().filter(|(_, phase)| news(phase)).map(|(&run_id, _)| run_id).collect();
+    }
+
     /// Whether there is something to say.
     pub(super) fn has_message(&self) -> bool {
         self.drain_due
@@ -405,6 +437,7 @@ impl Leases {
             || !self.to_ask.is_empty()
             || !self.to_complete.is_empty()
             || !self.to_decline.is_empty()
+            || !self.to_note.is_empty()
             || self.credit_due() > 0
     }
 
@@ -421,6 +454,7 @@ impl Leases {
             .or_else(|| self.next_credits())
             .or_else(|| self.next_completions(now))
             .or_else(|| self.next_declines())
+            .or_else(|| self.next_notes())
     }
 
     fn next_begins(&mut self, now: Instant) -> Option<Message> {
@@ -471,6 +505,20 @@ impl Leases {
     fn next_declines(&mut self) -> Option<Message> {
         let run_ids: Vec<u64> = self.to_decline.drain(..self.to_decline.len().min(BATCH_MAX)).collect();
         (!run_ids.is_empty()).then_some(Message::Declines(pb::Declines { run_ids }))
+    }
+
+    fn next_notes(&mut self) -> Option<Message> {
+        let mut notes = Vec::new();
+        while notes.len() < BATCH_MAX
+            && let Some(run_id) = self.to_note.pop_front()
+        {
+            if let Some(Phase::Running { fencing_token, note, .. }) = self.held.get(&run_id)
+                && let Some(text) = note.take_new()
+            {
+                notes.push(pb::ProgressNote { run_id, fencing_token: *fencing_token, text });
+            }
+        }
+        (!notes.is_empty()).then_some(Message::Progress(pb::Progress { notes }))
     }
 
     /// Free slots for which the leader has no credit. Computed from what is held, so that a lost grant, a duplicate or a

@@ -64,7 +64,11 @@ fn line(message: Message) -> String {
         Message::Declines(declines) => format!("decline {:?}", declines.run_ids),
         Message::KeepAlive(_) => "keep alive".to_owned(),
         Message::Drain(_) => "drain".to_owned(),
-        Message::Progress(_) => "progress".to_owned(),
+        Message::Progress(progress) => {
+            let note =
+                |note: &pb::ProgressNote| format!(" {}:{} {}", note.run_id, note.fencing_token, note.text);
+            format!("progress{}", progress.notes.iter().map(note).collect::<String>())
+        }
     }
 }
 
@@ -479,4 +483,40 @@ fn exec_4_whatever_ends_an_offer_frees_the_slot_of_its_handler() {
         while leases.next_message(start).is_some() {}
     };
     (1..=4).for_each(&mut asked);
+}
+
+#[test]
+fn notes_are_said_together_when_they_are_due() {
+    let mut leases = two_slots();
+    let lease = |leases: &mut Leases, run_id| {
+        leases.offer(offer(run_id, 1));
+        said(leases);
+        leases.answer(answer(run_id, run_id * 10), Instant::now()).unwrap()
+    };
+    let (seven, eight) = (lease(&mut leases, 7), lease(&mut leases, 8));
+    seven.note.write("1 of 100");
+    seven.note.write("42 of 100");
+    assert!(said(&mut leases).is_empty());
+    leases.notes_due();
+    assert_eq!(said(&mut leases), ["progress 7:70 42 of 100"]);
+    leases.notes_due();
+    assert!(said(&mut leases).is_empty(), "there is nothing new");
+    eight.note.write("half");
+    seven.note.write("43 of 100");
+    leases.notes_due();
+    // What is noted until it is said wins, too.
+    seven.note.write("44 of 100");
+    let Some(Message::Progress(mut progress)) = leases.next_message(Instant::now()) else {
+        panic!("two notes")
+    };
+    progress.notes.sort_by_key(|note| note.run_id);
+    assert_eq!(line(Message::Progress(progress)), "progress 7:70 44 of 100 8:80 half");
+    assert!(!leases.has_message());
+    seven.note.write("100 of 100");
+    leases.notes_due();
+    leases.ended(success(7, 70));
+    assert_eq!(said(&mut leases), ["credits 1", "end 7:70 SUCCEEDED"], "the run is over");
+    leases.reconnected();
+    let again = ["credits 1", "end 7:70 SUCCEEDED", "progress 8:80 half"];
+    assert_eq!(said(&mut leases), again, "a new leader has not heard it");
 }

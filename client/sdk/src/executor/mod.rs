@@ -24,6 +24,7 @@ mod leases_tests;
 mod line;
 mod link;
 mod output;
+mod progress;
 mod recent;
 mod runtime;
 mod slots;

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
@@ -19,6 +19,7 @@ use super::attempt::carry_out;
 use super::context::RunName;
 use super::leases::{Lease, Leases, Offer};
 use super::link::{Event, Link, Lost};
+use super::progress::Pace;
 use super::slots::HandlerSlots;
 use super::{Config, ExecutorError, Summary};
 use crate::address::Directory;
@@ -43,6 +44,8 @@ pub(super) struct Runtime {
     running: JoinSet<pb::Completion>,
     stage: Stage,
     summary: Summary,
+    noted: Arc<Notify>,
+    pace: Pace,
 }
 
 #[derive(Clone, Copy)]
@@ -63,6 +66,8 @@ impl Runtime {
         let leases = Leases::new(config.slots, HandlerSlots::new(&config.handler_slots));
         let link = Link::new(&config, directory, &leases);
         Self {
+            noted: leases.noted(),
+            pace: Pace::default(),
             config,
             leases,
             link,
@@ -89,6 +94,8 @@ impl Runtime {
                     self.ended(ended);
                     self.take_more_ends();
                 }
+                () = self.noted.notified(), if self.pace.due_at().is_none() => self.pace.noted(Instant::now()),
+                () = at(self.pace.due_at()), if self.pace.due_at().is_some() => self.pass_notes_on(),
                 open = room(self.outbound.as_ref()), if may_say => self.say(open),
             }
         }
@@ -107,6 +114,11 @@ impl Runtime {
             // The connection is gone: the link is about to tell, and a new session says everything again.
             self.outbound = None;
         }
+    }
+
+    fn pass_notes_on(&mut self) {
+        self.pace.passed_on(Instant::now());
+        self.leases.notes_due();
     }
 
     fn is_over(&self) -> bool {

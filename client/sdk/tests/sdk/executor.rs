@@ -250,6 +250,32 @@ async fn a_panic_is_a_failed_run_and_the_executor_lives_on() {
 }
 
 #[tokio::test]
+async fn progress_is_passed_on_without_a_flood() {
+    let mut leader = FakeLeader::start().await;
+    let mut subject = Subject::start(&leader);
+    let mut session = leader.welcomed().await;
+    session.lease(grant(7, "played"), 70).await;
+    session.lease(grant(8, "played"), 80).await;
+    let (seven, _goes_on) = subject.next_start().await;
+    let (eight, _goes_on_too) = subject.next_start().await;
+    for number in 1..=1000 {
+        seven.progress(format!("{number} of 1000"));
+        // Let the runtime look at each of them.
+        tokio::task::yield_now().await;
+    }
+    eight.progress("half\n");
+    assert_eq!(eight.latest_progress().as_deref(), Some("half"));
+    let mut messages = 0;
+    let mut heard = std::collections::BTreeMap::new();
+    while heard.get(&70).map(String::as_str) != Some("1000 of 1000") || !heard.contains_key(&80) {
+        let Message::Progress(progress) = session.hear_work().await else { panic!("nothing else goes on") };
+        messages += 1;
+        heard.extend(progress.notes.into_iter().map(|note| (note.fencing_token, note.text)));
+    }
+    assert!(messages < 100, "{messages} messages");
+}
+
+#[tokio::test]
 async fn a_run_knows_its_attempts_and_may_rule_out_more() {
     let mut leader = FakeLeader::start().await;
     let mut subject = Subject::start(&leader);
