@@ -92,6 +92,9 @@ impl Executor {
     /// Executes runs until `shutdown` completes, then drains: no more runs are taken, running ones get the grace period,
     /// then their cancellation token, and all completions are delivered.
     ///
+    /// When an operator drains it from the cluster's side it takes no more runs either, and ends with its last one, however
+    /// long that takes; a shutdown meanwhile gives the rest the grace period.
+    ///
     /// Keeps reconnecting for as long as it takes; an error is a refusal that trying again cannot mend.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Summary, ExecutorError> {
         runtime::Runtime::new(self.config, self.directory).run(shutdown).await
@@ -322,6 +325,8 @@ pub struct Summary {
     pub declined: u64,
     /// Times that a leader welcomed it.
     pub sessions: u64,
+    /// Whether it ended because the cluster asked it to drain, rather than by a shutdown alone.
+    pub drain_requested: bool,
     /// Leases and completions still held when it stopped: the cluster has not heard how these runs ended.
     pub undelivered: u64,
 }

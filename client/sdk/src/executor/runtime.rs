@@ -2,8 +2,12 @@
 //!
 //! ```text
 //!   SERVING ──shutdown──► DRAINING ──grace passed──► STOPPING ──nothing held, or given up──► the end
-//!                            └────────────nothing held──────────────────────────────────────►┘
+//!      │                     ▲ └──────────nothing held──────────────────────────────────────►┘
+//!      └─the leader asks─► DRAINING without end ──nothing held──────────────────────────────►┘
+//!                            └──shutdown──► DRAINING
 //! ```
+//!
+//! Who shuts the process down kills it some time; who drains an executor waits for its runs. So only a shutdown has a grace.
 //!
 //! One pass of the loop takes everything that is ready before it says anything: what is due meanwhile becomes one batch.
 
@@ -51,9 +55,9 @@ pub(super) struct Runtime {
 #[derive(Clone, Copy)]
 enum Stage {
     Serving,
-    /// Nothing new is begun; at this instant what runs is cancelled.
+    /// Nothing new is begun; at this instant, if there is one, what runs is cancelled.
     Draining {
-        cancel_at: Instant,
+        cancel_at: Option<Instant>,
     },
     /// All is cancelled; at this instant what is not delivered stays undelivered.
     Stopping {
@@ -87,7 +91,7 @@ impl Runtime {
             let may_say = self.outbound.is_some() && self.leases.has_message();
             tokio::select! {
                 biased;
-                () = &mut shutdown, if matches!(self.stage, Stage::Serving) => self.drain(),
+                () = &mut shutdown, if self.stage.may_shut_down() => self.shut_down(),
                 () = at(self.stage.next_at()), if self.stage.next_at().is_some() => self.next_stage(),
                 event = self.link.next() => self.take(event)?,
                 Some(ended) = self.running.join_next() => {
@@ -129,10 +133,25 @@ impl Runtime {
         }
     }
 
-    fn drain(&mut self) {
-        tracing::info!(held = self.leases.len(), grace = ?self.config.grace, "draining");
-        self.leases.drain();
-        self.stage = Stage::Draining { cancel_at: after(Instant::now(), self.config.grace) };
+    fn shut_down(&mut self) {
+        tracing::info!(held = self.leases.len(), grace = ?self.config.grace, "shutdown: draining");
+        if matches!(self.stage, Stage::Serving) {
+            self.leases.drain();
+        }
+        self.stage = Stage::Draining { cancel_at: Some(after(Instant::now(), self.config.grace)) };
+    }
+
+    /// The leader asks, again after each reconnect.
+    fn drain_requested(&mut self) {
+        if matches!(self.stage, Stage::Serving) {
+            tracing::info!(
+                held = self.leases.len(),
+                "the cluster asks this executor to drain: it ends with its last run"
+            );
+            self.summary.drain_requested = true;
+            self.leases.drain();
+            self.stage = Stage::Draining { cancel_at: None };
+        }
     }
 
     fn next_stage(&mut self) {
@@ -183,8 +202,7 @@ impl Runtime {
                 let abort_after = self.config.abort_after;
                 cancels.cancels.iter().for_each(|cancel| self.leases.cancel(cancel, now, abort_after));
             }
-            // Not understood here yet.
-            Reply::DrainRequest(_) => {}
+            Reply::DrainRequest(_) => self.drain_requested(),
         }
     }
 
@@ -265,8 +283,16 @@ impl Stage {
     fn next_at(self) -> Option<Instant> {
         match self {
             Self::Serving => None,
-            Self::Draining { cancel_at } => Some(cancel_at),
+            Self::Draining { cancel_at } => cancel_at,
             Self::Stopping { give_up_at } => Some(give_up_at),
+        }
+    }
+
+    /// Whether a shutdown would still change something. It is waited for no longer once it has come.
+    fn may_shut_down(self) -> bool {
+        match self {
+            Self::Serving | Self::Draining { cancel_at: None } => true,
+            Self::Draining { cancel_at: Some(_) } | Self::Stopping { .. } => false,
         }
     }
 }

@@ -96,7 +96,8 @@ async fn says_who_it_is_and_gives_credit_for_its_slots() {
     assert_eq!(hello.handlers, ["chatty", "panics", "patient", "played", "stuck"]);
     assert_eq!(hello.executor_id.len(), 26);
     assert_eq!(session.hear().await, Some(Message::Credits(pb::Credits { count: 4 })));
-    assert_eq!(subject.stop().await.sessions, 1);
+    let summary = subject.stop().await;
+    assert_eq!((summary.sessions, summary.drain_requested), (1, false));
 }
 
 #[tokio::test]
@@ -535,6 +536,52 @@ async fn what_outlives_the_grace_period_is_cancelled_and_reported() {
         session.acknowledge(&completion).await;
     }
     assert_eq!(subject.ended.await.unwrap().unwrap().failed, 2);
+}
+
+#[tokio::test]
+async fn the_cluster_may_drain_it_and_it_ends_with_its_last_run() {
+    let mut leader = FakeLeader::start().await;
+    let mut subject = Subject::start_with(&leader, |builder| builder.grace(Duration::ZERO));
+    let mut session = leader.welcomed().await;
+    session.lease(grant(7, "played"), 70).await;
+    let (run, decide) = subject.next_start().await;
+    for _ in 0..2 {
+        session.say(Reply::DrainRequest(pb::DrainRequest {})).await;
+    }
+    assert_eq!(session.hear_work().await, Message::Drain(pb::Drain {}));
+    session.grant([grant(8, "played")]).await;
+    assert_eq!(session.hear_work().await, Message::Declines(pb::Declines { run_ids: vec![8] }));
+    // The next leader does not have to ask again.
+    drop(session);
+    let mut session = leader.welcomed().await;
+    assert_eq!(session.hear_work().await, Message::Drain(pb::Drain {}));
+    assert!(!run.cancelled.is_cancelled(), "nobody is about to kill the process");
+    decide.send(Outcome::Succeeded).unwrap();
+    let completion = session.completion().await;
+    session.acknowledge(&completion).await;
+    let summary = subject.ended.await.unwrap().unwrap();
+    assert!(summary.drain_requested);
+    assert_eq!((summary.started, summary.succeeded, summary.undelivered), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_shutdown_gives_a_drained_executor_its_grace() {
+    let mut leader = FakeLeader::start().await;
+    let mut subject = Subject::start_with(&leader, |builder| builder.grace(Duration::from_millis(20)));
+    let mut session = leader.welcomed().await;
+    session.lease(grant(7, "played"), 70).await;
+    let (run, decide) = subject.next_start().await;
+    session.say(Reply::DrainRequest(pb::DrainRequest {})).await;
+    assert_eq!(session.hear_work().await, Message::Drain(pb::Drain {}));
+    subject.shutdown.cancel();
+    run.cancelled.cancelled().await;
+    assert_eq!(run.cancellation(), Some(Cancellation::Draining));
+    decide.send(Outcome::cancelled("at row 7")).unwrap();
+    let completion = session.completion().await;
+    assert_eq!(completion.result(), RunResult::Failed);
+    assert_eq!(completion.message, "the executor shut down and the grace period passed: at row 7");
+    session.acknowledge(&completion).await;
+    assert!(subject.ended.await.unwrap().unwrap().drain_requested);
 }
 
 #[tokio::test]
