@@ -1,6 +1,7 @@
 //! `belfry executor`: executes commands and HTTP requests until it is told to stop.
 //!
 //! The first SIGTERM or SIGINT drains: nothing new is begun, what runs gets the grace period. The second one ends at once.
+//! Drained from the cluster's side it ends with its last run, and with 0: whoever supervises it may start it anew.
 
 use std::time::Duration;
 
@@ -21,6 +22,12 @@ pub(crate) struct ExecutorArgs {
     /// How many runs it takes at once.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     slots: u32,
+    /// How many runs of one of its handlers, `command` or `http`, it takes at once, of all its slots.
+    #[arg(long, value_name = "HANDLER=N", value_parser = handler_slots)]
+    handler_slots: Vec<(String, u32)>,
+    /// A label, by which schedules choose their executors. May be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
     /// Name for people. Without it: host and process.
     #[arg(long)]
     name: Option<String>,
@@ -30,6 +37,19 @@ pub(crate) struct ExecutorArgs {
     /// How log lines are written.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+fn handler_slots(text: &str) -> Result<(String, u32), String> {
+    let (handler, slots) = text.split_once('=').ok_or("write HANDLER=N")?;
+    let slots = slots.parse().map_err(|_| format!("{slots:?} is not a number of slots"))?;
+    Ok((handler.to_owned(), slots))
 }
 
 pub(crate) fn run(context: &Context, args: ExecutorArgs) -> Result<(), Failure> {
@@ -53,7 +73,10 @@ fn describe(context: &Context, args: &ExecutorArgs) -> belfry_sdk::executor::Exe
         Some(name) => builder.display_name(name),
         None => builder,
     };
-    belfry_executor::stock(builder)
+    let limited =
+        args.handler_slots.iter().fold(builder, |builder, (name, slots)| builder.handler_slots(name, *slots));
+    let labelled = args.label.iter().fold(limited, |builder, (key, value)| builder.label(key, value));
+    belfry_executor::stock(labelled)
 }
 
 async fn serve(executor: Executor, args: &ExecutorArgs) -> Result<(), Failure> {
@@ -86,6 +109,8 @@ fn ended(summary: &Summary) -> Result<(), Failure> {
         succeeded = summary.succeeded,
         failed = summary.failed,
         timed_out = summary.timed_out,
+        cancelled = summary.cancelled,
+        drain_requested = summary.drain_requested,
         undelivered = summary.undelivered,
         "executor has ended"
     );
