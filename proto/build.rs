@@ -15,10 +15,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "belfry/v1/schedules.proto",
     "belfry/v1/runs.proto",
     "belfry/v1/executors.proto",
+    "belfry/v1/resources.proto",
     "belfry/v1/cluster.proto",
     "belfry/internal/v1/raft.proto",
     "belfry/internal/v1/command.proto",

@@ -6,9 +6,13 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::definition::Definition;
-use crate::ids::{AttemptNo, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis};
+use crate::ids::{
+    AttemptNo, BackfillId, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
+};
+use crate::object::{Declared, Object, ObjectName};
 use crate::run::{AttemptResult, Ending, Reason, Report, Resolution, Run};
 use crate::schedule::{Pause, Schedule};
+use crate::state::{BackfillRequest, LastInstants};
 
 /// One log entry's meaning.
 #[derive(Clone, PartialEq, Debug)]
@@ -43,6 +47,8 @@ pub enum Action {
         definition: Arc<Definition>,
         /// First instant after `now`.
         next_fire_at: Option<UnixMillis>,
+        /// The revision of the calendar that changed last of those that it was computed with.
+        calendars: Revision,
         /// Created paused, so that nothing can fire before somebody has looked at it.
         pause: Option<Pause>,
     },
@@ -56,6 +62,8 @@ pub enum Action {
         definition: Arc<Definition>,
         /// What that does to its next instant.
         retime: Retime,
+        /// As in `CreateSchedule`.
+        calendars: Revision,
     },
     /// Removes a schedule; its rows stay.
     DeleteSchedule {
@@ -119,6 +127,49 @@ pub enum Action {
         /// How they know.
         reason: Arc<str>,
     },
+    /// Makes a calendar, pool or namespace, or replaces it.
+    PutObject {
+        /// What a user declares.
+        declared: Declared,
+        /// Refuse unless this is its revision.
+        expected: Option<Revision>,
+    },
+    /// Removes one that nothing refers to.
+    DeleteObject {
+        /// Which.
+        name: ObjectName,
+        /// Refuse unless this is its revision.
+        expected: Option<Revision>,
+    },
+    /// Moves the next instants of schedules whose calendars changed.
+    Retime(Vec<Retimed>),
+    /// Begins a backfill.
+    CreateBackfill {
+        /// Of which schedule.
+        key: ScheduleKey,
+        /// What is asked for.
+        request: BackfillRequest,
+    },
+    /// Makes the row of a backfill's next instant.
+    AdvanceBackfill {
+        /// Which.
+        backfill: BackfillId,
+        /// The instants of the timing after its cursor.
+        instants: Vec<UnixMillis>,
+        /// Whether the range has no more of them.
+        last: LastInstants,
+    },
+    /// Pauses, resumes or cancels a backfill.
+    ControlBackfill {
+        /// Which.
+        backfill: BackfillId,
+        /// What to do.
+        verb: BackfillVerb,
+        /// Who does it.
+        actor: Arc<str>,
+        /// Why.
+        reason: Arc<str>,
+    },
     /// Makes the rows of instants that have come.
     Fire(Vec<FireGroup>),
     /// Gives leases.
@@ -135,14 +186,45 @@ pub enum Action {
     RaiseFeatureLevel(u32),
 }
 
-/// What becomes of the instants inside a pause. The numbers are those of the wire.
+/// The next instant of a schedule, computed with its calendars as they are now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retimed {
+    /// Which schedule.
+    pub schedule: ScheduleId,
+    /// Whose timing it was computed from.
+    pub generation: Generation,
+    /// The revision of the calendar that changed last of those that it was computed with.
+    pub calendars: Revision,
+    /// The first instant after the watermark and the change.
+    pub next_fire_at: Option<UnixMillis>,
+}
+
+/// What to do with a backfill. The numbers are those of the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BackfillVerb {
+    /// Make no further rows.
+    Pause = 1,
+    /// Go on.
+    Resume = 2,
+    /// End it; the row that is running goes on.
+    Cancel = 3,
+}
+
+/// What becomes of the instants inside a pause.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ResumeMissed {
     /// Nothing more: they are SKIPPED.
     #[default]
-    Skip = 1,
+    Skip,
     /// One run stands for all of them.
-    Coalesce = 2,
+    Coalesce,
+    /// A backfill runs them, one at a time.
+    FireAll {
+        /// From this instant on: as far back as the proposer finds right.
+        from_at: UnixMillis,
+        /// How many that are.
+        expected: u64,
+    },
 }
 
 /// What a trigger does when something of its schedule is running. The numbers are those of the wire.
@@ -320,6 +402,12 @@ pub enum Outcome {
     Pruned(u32),
     /// The feature level in force.
     FeatureLevel(u32),
+    /// An object as it is now, or as it was when it was deleted.
+    Object(Box<Object>),
+    /// Number of schedules whose next instant moved.
+    Retimed(u32),
+    /// Number of rows that a backfill made.
+    Advanced(u32),
 }
 
 /// What a fire did.
@@ -428,6 +516,58 @@ pub enum Rejection {
     NotUnknown {
         /// Where it is.
         state: &'static str,
+    },
+    /// No such calendar, pool or namespace.
+    #[error("there is no {name}")]
+    ObjectNotFound {
+        /// Its name.
+        name: ObjectName,
+    },
+    /// Somebody else changed it in between.
+    #[error("{name} was changed in between: its etag is now {current}")]
+    ObjectRevisionMismatch {
+        /// Its name.
+        name: ObjectName,
+        /// Its revision.
+        current: Revision,
+    },
+    /// A schedule refers to it.
+    #[error("{name} is used by the schedule {by}")]
+    ObjectInUse {
+        /// Its name.
+        name: ObjectName,
+        /// One that uses it.
+        by: ScheduleKey,
+    },
+    /// The namespace has as many schedules as it may.
+    #[error("namespace {namespace} has {max} schedules, as many as it may (schedules_max)")]
+    TooManySchedules {
+        /// Which.
+        namespace: Arc<str>,
+        /// How many it may have.
+        max: u64,
+    },
+    /// No such backfill.
+    #[error("there is no backfill {backfill}")]
+    BackfillNotFound {
+        /// Its number.
+        backfill: BackfillId,
+    },
+    /// A schedule has one backfill at a time.
+    #[error("{key} has the backfill {backfill} already: wait for its end or cancel it")]
+    BackfillRunning {
+        /// The schedule.
+        key: ScheduleKey,
+        /// The one that it has.
+        backfill: BackfillId,
+    },
+    /// The ledger does not know any more which instants of the range are missing.
+    #[error("the ledger of {key} has dropped rows up to {}: what is missing before is not known", pruned_until.0)]
+    LedgerTooShort {
+        /// The schedule.
+        key: ScheduleKey,
+        /// The newest instant whose row was dropped.
+        pruned_until: UnixMillis,
     },
     /// The command contradicts itself: a bug in its proposer.
     #[error("malformed command: {why}")]

@@ -48,7 +48,11 @@ counter! {
 }
 
 counter! {
-    /// Number of a backfill: counted up, never reused.
+    /// Handle of an object: counted up, never reused.
+    ObjectId
+}
+counter! {
+    /// Number of a backfill, the handle of its object: counted up, never reused.
     BackfillId
 }
 
@@ -79,6 +83,12 @@ impl UnixMillis {
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// The millisecond after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
     }
 
     /// Time passed since `earlier`; zero when it lies in the future.

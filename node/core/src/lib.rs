@@ -20,10 +20,12 @@
 //! - LEDGER-2: pausing and editing create no start and lose no instant.
 //! - APPLY-1: same log, same state.
 
+pub mod backfill;
 pub mod command;
 pub mod definition;
 pub mod digest;
 pub mod ids;
+pub mod object;
 pub mod retention;
 pub mod run;
 pub mod schedule;
@@ -32,8 +34,8 @@ pub mod state;
 pub use command::{Action, Applied, Command, Effect, Outcome, Rejection};
 pub use definition::Definition;
 pub use ids::{
-    AttemptNo, BackfillId, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId, ScheduleKey,
-    UnixMillis,
+    AttemptNo, BackfillId, FencingToken, Generation, LogPosition, ObjectId, Revision, RunId, ScheduleId,
+    ScheduleKey, UnixMillis,
 };
 pub use run::{Run, RunState};
 pub use schedule::Schedule;

@@ -61,6 +61,14 @@ impl Run {
         }
     }
 
+    /// When it should begin, as lateness is counted: what makes up for the past is late only from when it was asked for.
+    pub fn expected_at(&self) -> UnixMillis {
+        match self.trigger {
+            Trigger::Timer | Trigger::CatchUp | Trigger::Manual => self.scheduled_at,
+            Trigger::Backfill(_) | Trigger::Resume => self.created_at,
+        }
+    }
+
     /// The earliest instant at which it may begin.
     pub fn not_before(&self) -> UnixMillis {
         match &self.state {

@@ -38,6 +38,10 @@ pub struct Schedule {
     pub created_at: UnixMillis,
     /// When a user last changed it.
     pub updated_at: UnixMillis,
+    /// The revision of the calendar that changed last of those that its next instant was computed with.
+    pub timed_with: Revision,
+    /// The newest instant of the timing whose row was dropped: what is missing before is not known any more.
+    pub pruned_until: Option<UnixMillis>,
     /// How its runs ended.
     pub counters: Counters,
     /// Deleted, and kept only for the rows that name it.

@@ -10,20 +10,23 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use belfry_core::backfill::{BackfillMode, BackfillState};
 use belfry_core::command::{
-    Action, Applied, Begin, BeginGroup, BeginResult, Command, Completion, CompletionResult, Effect, Fire,
-    FireGroup, Freeze, LeaseLoss, Outcome, Prune, RequestKey, ResumeMissed, Retime, Retryable,
-    TriggerOverlap,
+    Action, Applied, BackfillVerb, Begin, BeginGroup, BeginResult, Command, Completion, CompletionResult,
+    Effect, Fire, FireGroup, Freeze, LeaseLoss, Outcome, Prune, RequestKey, ResumeMissed, Retime, Retimed,
+    Retryable, TriggerOverlap,
 };
 use belfry_core::definition::{
-    CompletionAction, Definition, MisfirePolicy, OverlapPolicy, Policies, Retry, Rule, Target, Timing,
-    UnknownOutcomePolicy,
+    CalendarMode, CalendarUse, CompletionAction, Definition, MisfirePolicy, OverlapPolicy, Policies, Retry,
+    Rule, Target, Timing, UnknownOutcomePolicy,
 };
+use belfry_core::object::{Calendar, Declared, Namespace, Object, ObjectKind, Pool};
 use belfry_core::run::{AttemptResult, Ending, Reason, Report, Resolution, Run, RunState, Trigger};
 use belfry_core::schedule::{Pause, Schedule};
-use belfry_core::state::{BlockId, Record};
+use belfry_core::state::{BackfillRequest, BlockId, LastInstants, Record};
 use belfry_core::{
-    AttemptNo, FencingToken, LogPosition, Revision, RunId, ScheduleId, ScheduleKey, State, UnixMillis,
+    AttemptNo, BackfillId, FencingToken, LogPosition, Revision, RunId, ScheduleId, ScheduleKey, State,
+    UnixMillis,
 };
 
 #[test]
@@ -83,6 +86,11 @@ impl<'a> Words<'a> {
         Self { words, options: options.iter().filter_map(|word| word.split_once('=')).collect() }
     }
 
+    /// The words after the first `count` ones.
+    fn from(&self, count: usize) -> Self {
+        Self { words: self.words[count..].to_vec(), options: self.options.clone() }
+    }
+
     fn seconds(&self, option: &str) -> Option<Duration> {
         self.options.get(option).map(|value| Duration::from_secs(value.parse().unwrap()))
     }
@@ -113,6 +121,16 @@ impl World {
         let words = Words::of(line);
         match words.words[0] {
             "rows" => return self.rows(words.words[1]),
+            "backfills" => {
+                let backfills = self.state.backfills_of(self.schedules[words.words[1]]);
+                let ids: Vec<_> = backfills.map(|backfill| backfill.id).collect();
+                let object = |id: BackfillId| render_object(&self.state.backfill_object(id).unwrap().clone());
+                return ids.into_iter().map(|id| format!("  {}\n", object(id))).collect();
+            }
+            "stale" => {
+                let stale: Vec<_> = self.state.stale().map(|id| id.0).collect();
+                return format!("  {stale:?}\n");
+            }
             "schedule" => return self.schedule(words.words[1]),
             "restart" => {
                 self.state = State::restore(self.stored.values().flatten().cloned()).unwrap();
@@ -149,12 +167,15 @@ impl World {
     fn action(&self, words: &Words<'_>) -> Action {
         let name = words.words.get(2).copied().unwrap_or_default();
         let expected = words.options.get("etag").map(|value| Revision(value.parse().unwrap()));
+        let revision =
+            |option: &str| words.options.get(option).map_or(Revision(0), |at| Revision(at.parse().unwrap()));
         match words.words[1] {
             "create" => Action::CreateSchedule {
                 key: key(name),
                 uid: format!("uid-{name}-{}", self.index).into(),
                 definition: Arc::new(definition(words)),
                 next_fire_at: instant(words.options.get("next")),
+                calendars: revision("calendars"),
                 pause: words.options.get("paused").map(|reason| Pause {
                     reason: (*reason).into(),
                     actor: "ops".into(),
@@ -167,6 +188,7 @@ impl World {
                 key: key(name),
                 expected,
                 definition: Arc::new(definition(words)),
+                calendars: revision("calendars"),
                 retime: if words.options.contains_key("next") {
                     Retime::From(instant(words.options.get("next")))
                 } else {
@@ -186,10 +208,61 @@ impl World {
                 expected,
                 missed: match words.options.get("missed") {
                     Some(&"coalesce") => ResumeMissed::Coalesce,
+                    Some(&"fire-all") => {
+                        ResumeMissed::FireAll { from_at: at(words.options["from"]), expected: 2 }
+                    }
                     Some(other) => panic!("unknown choice {other}"),
                     None => ResumeMissed::Skip,
                 },
                 actor: "ops".into(),
+            },
+            // calendar NAME days=2026-12-25 | pool NAME slots=2 | namespace NAME running=2
+            "calendar" | "pool" | "namespace" => Action::PutObject { declared: declared(words), expected },
+            "delete-object" => Action::DeleteObject { name: declared(&words.from(1)).name(), expected },
+            "retime" => {
+                let schedule = self.schedules[name];
+                Action::Retime(vec![Retimed {
+                    schedule,
+                    generation: self.state.schedule(schedule).unwrap().generation,
+                    calendars: revision("calendars"),
+                    next_fire_at: instant(words.options.get("next")),
+                }])
+            }
+            // backfill NAME from=10 until=40 mode=missing
+            "backfill" => Action::CreateBackfill {
+                key: key(name),
+                request: BackfillRequest {
+                    from_at: at(words.options["from"]),
+                    until_at: at(words.options["until"]),
+                    mode: match words.options.get("mode") {
+                        Some(&"reprocess") => BackfillMode::Reprocess,
+                        _ => BackfillMode::Missing,
+                    },
+                    expected: 3,
+                    actor: "ops".into(),
+                    reason: "lost".into(),
+                },
+            },
+            // advance 1 10 20 30 last
+            "advance" => Action::AdvanceBackfill {
+                backfill: BackfillId(name.parse().unwrap()),
+                instants: words.words[3..]
+                    .iter()
+                    .filter(|word| **word != "last")
+                    .map(|word| at(word))
+                    .collect(),
+                last: if words.words.contains(&"last") { LastInstants::Yes } else { LastInstants::No },
+            },
+            "control" => Action::ControlBackfill {
+                backfill: BackfillId(name.parse().unwrap()),
+                verb: match words.words[3] {
+                    "pause" => BackfillVerb::Pause,
+                    "resume" => BackfillVerb::Resume,
+                    "cancel" => BackfillVerb::Cancel,
+                    other => panic!("unknown verb {other}"),
+                },
+                actor: "ops".into(),
+                reason: "why".into(),
             },
             "end-pauses" => Action::EndPauses(vec![self.schedules[name]]),
             "trigger" => Action::TriggerSchedule {
@@ -302,6 +375,36 @@ impl World {
     }
 }
 
+fn declared(words: &Words<'_>) -> Declared {
+    let number = |option: &str| words.options.get(option).map(|value| value.parse::<u32>().unwrap());
+    let name = words.words[2];
+    match words.words[1] {
+        "calendar" => Declared::Calendar(Calendar {
+            key: key(name),
+            time_zone: None,
+            days: words.options.get("days").iter().map(ToString::to_string).collect(),
+            periods: vec![],
+            description: String::new(),
+        }),
+        "pool" => Declared::Pool(Pool {
+            name: name.into(),
+            slots: number("slots"),
+            rate: None,
+            paused: None,
+            description: String::new(),
+        }),
+        "namespace" => Declared::Namespace(Namespace {
+            name: name.into(),
+            running_max: number("running"),
+            schedules_max: number("schedules").map(u64::from),
+            weight: 1,
+            spread: None,
+            description: String::new(),
+        }),
+        other => panic!("{other} is no kind of object"),
+    }
+}
+
 fn definition(words: &Words<'_>) -> Definition {
     let every = words.seconds("every").unwrap_or(Duration::from_secs(10));
     let rule = match words.seconds("delay") {
@@ -310,6 +413,8 @@ fn definition(words: &Words<'_>) -> Definition {
     };
     let mut timing = Timing::of(vec![rule], "UTC");
     timing.end_at = instant(words.options.get("end"));
+    let freeze = |calendar: &&str| CalendarUse { calendar: (*calendar).into(), mode: CalendarMode::Freeze };
+    timing.calendars = words.options.get("freeze").iter().map(|calendar| freeze(calendar)).collect();
     let payload = words.options.get("payload").copied().unwrap_or_default();
     let target = Target { handler: "command".into(), payload: payload.as_bytes().to_vec().into() };
     Definition {
@@ -398,6 +503,9 @@ fn render(applied: &Applied) -> String {
             .collect(),
         Ok(Outcome::Expired(count)) => format!("  expired={count}\n"),
         Ok(Outcome::Pruned(count)) => format!("  pruned={count}\n"),
+        Ok(Outcome::Object(object)) => format!("  {}\n", render_object(object)),
+        Ok(Outcome::Retimed(count)) => format!("  moved={count}\n"),
+        Ok(Outcome::Advanced(count)) => format!("  made={count}\n"),
         Ok(Outcome::FeatureLevel(level)) => format!("  feature level {level}\n"),
     };
     for effect in &applied.effects {
@@ -442,6 +550,31 @@ fn render_schedule(schedule: &Schedule) -> String {
     )
     .unwrap();
     out
+}
+
+fn render_object(object: &Object) -> String {
+    match &object.kind {
+        ObjectKind::Backfill(backfill) => {
+            let counts = &backfill.counts;
+            let state = match &backfill.state {
+                BackfillState::Running => "running",
+                BackfillState::Paused(_) => "paused",
+                BackfillState::Cancelled(_) => "cancelled",
+                BackfillState::Completed { .. } => "completed",
+            };
+            format!(
+                "backfill {} {state} up to {}: {} made, {} present, {} ok, {} not ok, {} not started",
+                backfill.id,
+                show(backfill.cursor),
+                counts.created,
+                counts.present,
+                counts.succeeded,
+                counts.unsuccessful,
+                counts.not_started
+            )
+        }
+        kind => format!("{} etag={}", kind.name().unwrap(), object.revision),
+    }
 }
 
 fn render_run(run: &Run) -> String {

@@ -6,19 +6,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use belfry_core::backfill::BackfillMode;
 use belfry_core::command::{
-    Action, Begin, BeginGroup, BeginResult, Command, Completion, Fire, FireGroup, Freeze, LeaseLoss, Outcome,
-    Prune, RequestKey, ResumeMissed, Retime, Retryable, TriggerOverlap,
+    Action, BackfillVerb, Begin, BeginGroup, BeginResult, Command, Completion, Fire, FireGroup, Freeze,
+    LeaseLoss, Outcome, Prune, RequestKey, ResumeMissed, Retime, Retimed, Retryable, TriggerOverlap,
 };
 use belfry_core::definition::{
-    CompletionAction, Definition, MisfirePolicy, OverlapPolicy, Policies, Retry, Rule, Target, Timing,
-    UnknownOutcomePolicy,
+    CalendarMode, CalendarUse, CompletionAction, Definition, MisfirePolicy, OverlapPolicy, Policies, Retry,
+    Rule, Target, Timing, UnknownOutcomePolicy,
 };
+use belfry_core::object::{Calendar, Declared, Namespace, Pool};
 use belfry_core::run::{AttemptResult, Reason, Report, Resolution, RunState, Series};
 use belfry_core::schedule::Pause;
+use belfry_core::state::{BackfillRequest, LastInstants};
 use belfry_core::{
-    AttemptNo, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId, ScheduleKey, State,
-    UnixMillis,
+    AttemptNo, BackfillId, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId, ScheduleKey,
+    State, UnixMillis,
 };
 use proptest::prelude::*;
 
@@ -33,7 +36,10 @@ fn definition() -> impl Strategy<Value = Arc<Definition>> {
     (plain, rules, rest).prop_map(|((payload, deadline), rules, (max_runs, delete))| {
         let (overlap, misfire, unknown_outcome, max_attempts, pause_after_failures) = rules;
         let every = Duration::from_secs(1);
-        let timing = Timing::of(vec![Rule::Interval { every, phase: Duration::ZERO }], "UTC");
+        let rule = Rule::Interval { every, phase: Duration::ZERO };
+        let calendar = CalendarUse { calendar: "c".into(), mode: CalendarMode::Freeze };
+        let calendars = if payload == 2 { vec![calendar] } else { vec![] };
+        let timing = Timing { calendars, ..Timing::of(vec![rule], "UTC") };
         let target = Target { handler: "h".into(), payload: vec![payload].into() };
         Arc::new(Definition {
             policies: Policies {
@@ -95,6 +101,7 @@ fn action() -> impl Strategy<Value = Action> {
                 uid: "uid".into(),
                 definition,
                 next_fire_at: None,
+                calendars: Revision::default(),
                 pause: paused.then(|| Pause {
                     reason: "r".into(),
                     actor: "a".into(),
@@ -109,6 +116,7 @@ fn action() -> impl Strategy<Value = Action> {
                 key,
                 expected,
                 definition,
+                calendars: Revision::default(),
                 retime: if retime { Retime::From(None) } else { Retime::Keep },
             }
         }),
@@ -117,10 +125,14 @@ fn action() -> impl Strategy<Value = Action> {
             key, expected: None, reason: "r".into(), actor: "a".into(),
             until: until.map(|until| UnixMillis(until * SECOND + 500)),
         }),
-        2 => (name(), any::<bool>()).prop_map(|(key, coalesce)| Action::ResumeSchedule {
+        2 => (name(), 0..3usize).prop_map(|(key, missed)| Action::ResumeSchedule {
             key,
             expected: None,
-            missed: if coalesce { ResumeMissed::Coalesce } else { ResumeMissed::Skip },
+            missed: [
+                ResumeMissed::Skip,
+                ResumeMissed::Coalesce,
+                ResumeMissed::FireAll { from_at: UnixMillis(0), expected: 1 },
+            ][missed],
             actor: "a".into(),
         }),
         2 => (1..4u64).prop_map(|id| Action::EndPauses(vec![ScheduleId(id)])),
@@ -128,6 +140,40 @@ fn action() -> impl Strategy<Value = Action> {
             key,
             actor: "a".into(),
             overlap: [TriggerOverlap::Wait, TriggerOverlap::Allow, TriggerOverlap::Refuse][overlap],
+        }),
+        1 => (0..3u8, 0..3u32).prop_map(|(kind, number)| Action::PutObject {
+            declared: declared(kind, number), expected: None,
+        }),
+        1 => (0..3u8).prop_map(|kind| Action::DeleteObject {
+            name: declared(kind, 0).name(), expected: None,
+        }),
+        2 => (1..4u64, 1..3u64).prop_map(|(schedule, generation)| Action::Retime(vec![Retimed {
+            schedule: ScheduleId(schedule),
+            generation: Generation(generation),
+            calendars: Revision::default(),
+            next_fire_at: None,
+        }])),
+        1 => (name(), 0..20i64, 1..9i64, any::<bool>()).prop_map(|(key, from, length, all)| {
+            Action::CreateBackfill {
+                key,
+                request: BackfillRequest {
+                    from_at: UnixMillis(from * SECOND),
+                    until_at: UnixMillis((from + length) * SECOND),
+                    mode: if all { BackfillMode::Reprocess } else { BackfillMode::Missing },
+                    expected: 1,
+                    actor: "a".into(),
+                    reason: "r".into(),
+                },
+            }
+        }),
+        4 => (1..9u64).prop_map(|id| Action::AdvanceBackfill {
+            backfill: BackfillId(id), instants: vec![], last: LastInstants::No,
+        }),
+        1 => (1..9u64, 0..3usize).prop_map(|(id, verb)| Action::ControlBackfill {
+            backfill: BackfillId(id),
+            verb: [BackfillVerb::Pause, BackfillVerb::Resume, BackfillVerb::Cancel][verb],
+            actor: "a".into(),
+            reason: "r".into(),
         }),
         1 => run().prop_map(|run| Action::CancelRun { run, actor: "a".into(), reason: "r".into() }),
         1 => (run(), 0..3usize).prop_map(|(run, resolution)| Action::ResolveRun {
@@ -183,13 +229,62 @@ fn proposed(state: &State, action: Action, now: UnixMillis) -> Action {
     let after = watermark.map_or(now, |watermark| watermark.max(now));
     let next = UnixMillis((after.0.div_euclid(SECOND) + 1) * SECOND);
     match action {
-        Action::CreateSchedule { key, uid, definition, pause, .. } => {
-            Action::CreateSchedule { key, uid, definition, pause, next_fire_at: Some(next) }
+        Action::CreateSchedule { key, uid, definition, calendars, pause, .. } => {
+            Action::CreateSchedule { key, uid, definition, calendars, pause, next_fire_at: Some(next) }
         }
-        Action::UpdateSchedule { key, expected, definition, retime: Retime::From(_) } => {
-            Action::UpdateSchedule { key, expected, definition, retime: Retime::From(Some(next)) }
+        Action::UpdateSchedule { key, expected, definition, calendars, retime: Retime::From(_) } => {
+            let retime = Retime::From(Some(next));
+            Action::UpdateSchedule { key, expected, definition, calendars, retime }
+        }
+        // What the leader finds for a schedule whose calendar changed.
+        Action::Retime(retimed) => {
+            let fresh = |retimed: Retimed| {
+                let watermark = state.schedule(retimed.schedule).map_or(now, |s| s.watermark);
+                let second = watermark.max(now).0.div_euclid(SECOND) + 1;
+                Retimed {
+                    calendars: state.calendars_revision(retimed.schedule),
+                    next_fire_at: Some(UnixMillis(second * SECOND)),
+                    ..retimed
+                }
+            };
+            Action::Retime(retimed.into_iter().map(fresh).collect())
+        }
+        Action::AdvanceBackfill { backfill, .. } => {
+            let id = state.advancing().next().map_or(backfill, |backfill| backfill.id);
+            let cursor = state.backfill(id).map_or(0, |backfill| backfill.cursor.0.div_euclid(SECOND));
+            let instants = (1..4).map(|n| UnixMillis((cursor + n) * SECOND)).collect();
+            let over = state.backfill(id).is_some_and(|b| UnixMillis((cursor + 4) * SECOND) >= b.until_at);
+            let last = if over { LastInstants::Yes } else { LastInstants::No };
+            Action::AdvanceBackfill { backfill: id, instants, last }
         }
         other => other,
+    }
+}
+
+fn declared(kind: u8, number: u32) -> Declared {
+    match kind {
+        0 => Declared::Calendar(Calendar {
+            key: ScheduleKey::new("default", "c"),
+            time_zone: None,
+            days: vec![number.to_string()],
+            periods: vec![],
+            description: String::new(),
+        }),
+        1 => Declared::Pool(Pool {
+            name: "default".into(),
+            slots: (number > 0).then_some(number),
+            rate: None,
+            paused: None,
+            description: String::new(),
+        }),
+        _ => Declared::Namespace(Namespace {
+            name: "default".into(),
+            running_max: (number > 0).then_some(number),
+            schedules_max: (number > 1).then_some(2),
+            weight: 1,
+            spread: None,
+            description: String::new(),
+        }),
     }
 }
 

@@ -38,6 +38,7 @@ impl World {
                 uid: format!("uid-{number}").into(),
                 definition: definition.clone(),
                 next_fire_at: Some(UnixMillis(10)),
+                calendars: Default::default(),
                 pause: None,
             };
             self.apply(0, None, action);

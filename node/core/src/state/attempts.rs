@@ -9,7 +9,7 @@ use crate::command::{
 };
 use crate::definition::{OverlapPolicy, UnknownOutcomePolicy};
 use crate::ids::{Generation, Revision, RunId, ScheduleId, UnixMillis};
-use crate::run::{AttemptResult, Ending, Lease, Reason, Run, RunEvent, RunState, Series};
+use crate::run::{AttemptResult, Ending, Lease, Reason, Run, RunEvent, RunState, Series, Trigger};
 use crate::schedule::Pause;
 use crate::state::lanes::Lane;
 use crate::state::verdicts::BELFRY;
@@ -42,13 +42,17 @@ impl State {
         if let RunState::Running(lease) = &run.state {
             // The reply was lost and the same process asks again for the same attempt.
             return if lease.executor == *executor && run.attempt == begin.attempt {
-                let lateness = lease.begun_at.since(run.scheduled_at);
+                let lateness = lease.begun_at.since(run.expected_at());
                 BeginResult::Begun { token: lease.token, lateness, again: true }
             } else {
                 BeginResult::Refused
             };
         }
         if !self.ready.contains(&begin.run) || run.attempt.next() != begin.attempt {
+            return BeginResult::Refused;
+        }
+        let schedule = &self.slots[&run.schedule].schedule;
+        if !self.has_room(&schedule.key.namespace, &schedule.definition_of(run.generation).pool) {
             return BeginResult::Refused;
         }
         if now < run.not_before() {
@@ -61,8 +65,8 @@ impl State {
         }
         let token = self.next_token();
         let run = &self.runs[&begin.run];
-        let lateness = now.since(run.scheduled_at);
-        let late = (now.0 - run.scheduled_at.0 > LATE_AFTER_MS)
+        let lateness = now.since(run.expected_at());
+        let late = (now.0 - run.expected_at().0 > LATE_AFTER_MS)
             .then(|| run.state.reason().unwrap_or(Reason::NoExecutor));
         let lease = Lease { executor: executor.clone(), token, begun_at: now, late };
         let (schedule, generation) = (run.schedule, run.generation);
@@ -70,6 +74,7 @@ impl State {
         self.leave_place(begin.run);
         let policies = &self.slots[&schedule].schedule.definition_of(generation).policies;
         self.leases.insert(begin.run, &lease, policies);
+        self.count_running(begin.run, Running::Begins);
         self.step(begin.run, &RunEvent::Begin(lease), now).expect("a ready row is DUE");
         self.runs.get_mut(&begin.run).expect("it was just stepped").attempt = begin.attempt;
         self.take_place(begin.run);
@@ -274,6 +279,28 @@ impl State {
         let policies = &self.slots[&schedule].schedule.definition_of(generation).policies;
         self.leases.remove(id, lease, policies);
         self.cancelling.remove(&id);
+        self.count_running(id, Running::Ends);
+    }
+
+    /// Counts a run in its pool and its namespace.
+    pub(super) fn count_running(&mut self, id: RunId, change: Running) {
+        let run = &self.runs[&id];
+        let schedule = &self.slots[&run.schedule].schedule;
+        let pool = schedule.definition_of(run.generation).pool.as_str();
+        for (counts, name) in
+            [(&mut self.running_by_pool, pool), (&mut self.running_by_namespace, &*schedule.key.namespace)]
+        {
+            match (change, counts.get_mut(name)) {
+                (Running::Begins, Some(count)) => *count += 1,
+                (Running::Begins, None) => {
+                    counts.insert(name.into(), 1);
+                }
+                (Running::Ends, Some(count)) if *count > 1 => *count -= 1,
+                (Running::Ends, _) => {
+                    counts.remove(name);
+                }
+            }
+        }
     }
 
     /// Counts a run of the timing that has begun for the first time; with the last one that may, the timing ends.
@@ -303,6 +330,9 @@ impl State {
         let run = &self.runs[&id];
         let RunState::Ended { ending, .. } = &run.state else { return };
         let (ending, schedule, generation) = (*ending, run.schedule, run.generation);
+        if let Trigger::Backfill(backfill) = run.trigger {
+            self.count_backfilled(backfill, &ending, now);
+        }
         self.touch(BlockId::of_schedule(schedule));
         let counters = &mut self.slot_mut(schedule).schedule.counters;
         match ending {
@@ -351,6 +381,13 @@ impl State {
         let revision = Revision(self.at.index);
         self.slot_mut(schedule).schedule.revision = revision;
     }
+}
+
+/// See [`State::count_running`].
+#[derive(Clone, Copy)]
+pub(super) enum Running {
+    Begins,
+    Ends,
 }
 
 /// The lease of a run that is running.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::backfill::BackfillState;
 use crate::definition::OverlapPolicy;
 use crate::ids::{RunId, ScheduleId};
-use crate::run::RunState;
+use crate::run::{RunState, Trigger};
 use crate::state::lanes::Slot;
 use crate::state::{State, Subject};
 
@@ -66,6 +67,7 @@ impl State {
         if leases != self.leases.len() {
             say("RUN-4", format!("{leases} runs are RUNNING and {} leases are watched", self.leases.len()));
         }
+        self.check_counts(&mut say);
         for (id, slot) in &self.slots {
             self.check_schedule(*id, slot, &mut say);
         }
@@ -105,6 +107,40 @@ impl State {
             say("RUN-1", format!("schedule {id} counts {} rows", slot.rows));
         }
     }
+    /// What is counted as running is what runs; what should be asked of the leader is asked.
+    fn check_counts(&self, say: &mut impl FnMut(&'static str, String)) {
+        let mut pools = BTreeMap::<&str, u32>::new();
+        let mut namespaces = BTreeMap::<&str, u32>::new();
+        for run in self.runs.values().filter(|run| matches!(run.state, RunState::Running(_))) {
+            let schedule = &self.slots[&run.schedule].schedule;
+            *pools.entry(&schedule.definition_of(run.generation).pool).or_default() += 1;
+            *namespaces.entry(&schedule.key.namespace).or_default() += 1;
+        }
+        let counted = |counts: &BTreeMap<std::sync::Arc<str>, u32>, expected: &BTreeMap<&str, u32>| {
+            counts.iter().map(|(name, count)| (&**name, *count)).eq(expected.iter().map(|(n, c)| (*n, *c)))
+        };
+        if !counted(&self.running_by_pool, &pools) || !counted(&self.running_by_namespace, &namespaces) {
+            say("RUN-2", "what runs in pools and namespaces is not what is counted".to_owned());
+        }
+        for (id, slot) in &self.slots {
+            let stale = slot.schedule.deleted_at.is_none()
+                && self.calendars_revision(*id) != slot.schedule.timed_with;
+            if stale != self.stale.contains(id) {
+                say("LEDGER-2", format!("schedule {id} is not known to wait for its calendars"));
+            }
+        }
+        for (schedule, id) in &self.backfills {
+            let slot = &self.slots[schedule];
+            let backfill = self.backfill(*id).expect("every backfill is an object");
+            let is_its = |run: &RunId| self.runs[run].trigger == Trigger::Backfill(*id);
+            let busy = slot.backfill.iter().chain(&slot.recovering).any(is_its);
+            let wants = backfill.state == BackfillState::Running && !busy;
+            if wants != self.advancing.contains(id) {
+                say("DUE-1", format!("backfill {id} is {:?} and does not go on", backfill.state));
+            }
+        }
+    }
+
     /// What is open and what waits stays within the policies; an edit may have lowered the limits since.
     fn check_overlap(&self, id: ScheduleId, slot: &Slot, say: &mut impl FnMut(&'static str, String)) {
         let edited = slot.schedule.generation.0 > 1;

@@ -1,15 +1,17 @@
 //! The replicated state: schedules, their rows, and the indexes that keep every operation logarithmic.
 //!
-//! Stored: schedules, runs, reports, answers, totals. Derived, rebuilt by [`State::restore`]: everything in `Slot` beside
+//! Stored: schedules, runs, reports, answers, objects, totals. Derived, rebuilt by [`State::restore`]: everything in `Slot` beside
 //! the schedule, the due index, the ready set, the name index. What is derived depends on records alone, never on a
 //! command's clock: else a replica that was restarted would differ from one that was not (APPLY-1).
 
 mod attempts;
+mod backfills;
 mod due;
 mod fire;
 mod invariants;
 mod lanes;
 mod leases;
+mod objects;
 mod records;
 mod schedules;
 mod verdicts;
@@ -18,12 +20,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::command::{Action, Applied, Command, Effect, Outcome, Rejection, RequestKey};
-use crate::ids::{FencingToken, LogPosition, RunId, ScheduleId, ScheduleKey, UnixMillis};
-use crate::run::{IllegalTransition, Report, Run, RunEvent, RunState, Series};
+use crate::ids::{
+    BackfillId, FencingToken, LogPosition, ObjectId, RunId, ScheduleId, ScheduleKey, UnixMillis,
+};
+use crate::object::{Object, ObjectName};
+use crate::run::{IllegalTransition, Report, Run, RunEvent, RunState, Series, Verdict};
 use crate::schedule::{Pause, Schedule};
 
 use lanes::Slot;
 
+pub use backfills::{BackfillRequest, LastInstants};
 pub use due::DueIndex;
 pub use invariants::Violation;
 pub use leases::LeaseIndex;
@@ -43,7 +49,19 @@ pub struct State {
     runs: BTreeMap<RunId, Run>,
     reports: BTreeMap<RunId, Report>,
     answers: BTreeMap<Arc<str>, Answer>,
+    objects: BTreeMap<ObjectId, Object>,
 
+    object_ids: BTreeMap<ObjectName, ObjectId>,
+    /// Schedules by the calendars that they use.
+    calendar_users: BTreeMap<ScheduleKey, BTreeSet<ScheduleId>>,
+    /// Schedules whose calendars changed since their next instant was computed.
+    stale: BTreeSet<ScheduleId>,
+    backfills: BTreeSet<(ScheduleId, BackfillId)>,
+    /// Backfills that want their next instant.
+    advancing: BTreeSet<BackfillId>,
+    running_by_pool: BTreeMap<Arc<str>, u32>,
+    running_by_namespace: BTreeMap<Arc<str>, u32>,
+    schedules_by_namespace: BTreeMap<Arc<str>, u64>,
     by_key: BTreeMap<ScheduleKey, ScheduleId>,
     by_nominal: BTreeMap<RowKey, RunId>,
     /// Schedules that are deleted and not forgotten, by the name they had.
@@ -126,11 +144,22 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Rejection> {
         match action {
-            Action::CreateSchedule { key, uid, definition, next_fire_at, pause } => {
-                self.create_schedule(now, key, uid, definition, next_fire_at, pause)
+            Action::CreateSchedule { key, uid, definition, next_fire_at, calendars, pause } => {
+                self.create_schedule(now, key, uid, definition, next_fire_at, calendars, pause)
             }
-            Action::UpdateSchedule { key, expected, definition, retime } => {
-                self.update_schedule(now, key, expected, definition, retime, effects)
+            Action::UpdateSchedule { key, expected, definition, retime, calendars } => {
+                self.update_schedule(now, key, expected, definition, retime, calendars, effects)
+            }
+            Action::PutObject { declared, expected } => self.put_object(now, declared, expected),
+            Action::DeleteObject { name, expected } => self.delete_object(name, expected),
+            Action::Retime(retimed) => Ok(self.retime_stale(retimed)),
+            Action::CreateBackfill { key, request } => self.create_backfill(now, key, request),
+            Action::AdvanceBackfill { backfill, instants, last } => {
+                Ok(self.advance_backfill(now, backfill, &instants, last, effects))
+            }
+            Action::ControlBackfill { backfill, verb, actor, reason } => {
+                let verdict = Verdict { actor, reason, at: now };
+                self.control_backfill(now, backfill, verb, verdict, effects)
             }
             Action::DeleteSchedule { key, expected } => self.delete_schedule(now, key, expected),
             Action::PauseSchedule { key, expected, reason, actor, until } => {
@@ -182,6 +211,12 @@ impl State {
                 .get(&run)
                 .map(|run| Outcome::Run(Box::new(run.clone())))
                 .ok_or(Rejection::RequestIdReused { id }),
+            // One that was deleted since cannot be shown; that it was there once is all there is to say.
+            Subject::Object(object) => self
+                .objects
+                .get(&object)
+                .map(|object| Outcome::Object(Box::new(object.clone())))
+                .ok_or(Rejection::RequestIdReused { id }),
         }
     }
 
@@ -189,11 +224,14 @@ impl State {
         let subject = match outcome {
             Outcome::Schedule(schedule) | Outcome::Deleted { schedule, .. } => Subject::Schedule(schedule.id),
             Outcome::Run(run) => Subject::Run(run.id),
+            Outcome::Object(object) => Subject::Object(object.id),
             Outcome::Fired(_)
             | Outcome::Begun(_)
             | Outcome::Completed(_)
             | Outcome::Expired(_)
             | Outcome::Pruned(_)
+            | Outcome::Retimed(_)
+            | Outcome::Advanced(_)
             | Outcome::FeatureLevel(_) => return,
         };
         let sequence = self.totals.next_answer;
@@ -259,8 +297,13 @@ impl State {
         if self.by_nominal.get(&row) == Some(&id) {
             self.by_nominal.remove(&row);
         }
+        let counted = self.knows_level_2() && run.series() == Series::Timing;
         let slot = self.slots.get_mut(&run.schedule).expect("every row has its schedule");
         slot.rows -= 1;
+        if counted && slot.schedule.pruned_until < Some(run.nominal_at) {
+            slot.schedule.pruned_until = Some(run.nominal_at);
+            self.touch(BlockId::of_schedule(run.schedule));
+        }
         self.forget_deleted(run.schedule);
         true
     }
@@ -272,6 +315,7 @@ impl State {
             return;
         }
         self.deleted.remove(&(slot.schedule.key.clone(), id));
+        self.forget_backfills(id);
         self.slots.remove(&id);
         self.touch(BlockId::of_schedule(id));
     }

@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::backfill::{Backfill, BackfillState};
 use crate::definition::{Definition, MisfirePolicy, OverlapPolicy, Policies, Retry, Rule};
 use crate::digest::{Canonical, Digest};
-use crate::ids::{RunId, ScheduleId, UnixMillis};
+use crate::ids::{ObjectId, RunId, ScheduleId, UnixMillis};
+use crate::object::{Object, ObjectKind};
 use crate::run::{Ending, Lease, Report, Run, RunState, Trigger, Verdict};
 use crate::schedule::Schedule;
+use crate::state::attempts::Running;
 use crate::state::{RowKey, Slot, State};
 
 /// Name of a block of records.
@@ -38,12 +41,14 @@ pub enum BlockKind {
     Reports = 4,
     /// Answers to request ids.
     Answers = 5,
+    /// Calendars, pools, namespaces, backfills.
+    Objects = 6,
 }
 
 impl BlockKind {
     /// The kind of a stored number.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Totals, Self::Schedules, Self::Runs, Self::Reports, Self::Answers]
+        [Self::Totals, Self::Schedules, Self::Runs, Self::Reports, Self::Answers, Self::Objects]
             .into_iter()
             .find(|kind| *kind as u8 == number)
     }
@@ -56,6 +61,8 @@ impl BlockKind {
             Self::Runs => 256,
             Self::Reports => 16,
             Self::Answers => 256,
+            // A calendar may have thousands of days.
+            Self::Objects => 16,
         }
     }
 }
@@ -84,6 +91,10 @@ impl BlockId {
         Self::of(BlockKind::Answers, sequence)
     }
 
+    pub(super) fn of_object(id: ObjectId) -> Self {
+        Self::of(BlockKind::Objects, id.0)
+    }
+
     fn ids(self) -> std::ops::Range<u64> {
         let first = self.number * self.kind.span();
         first..first + self.kind.span()
@@ -103,11 +114,20 @@ pub struct Totals {
     pub next_token: u64,
     /// Sequence of the next answer.
     pub next_answer: u64,
+    /// The last handle of an object handed out.
+    pub next_object: u64,
 }
 
 impl Default for Totals {
     fn default() -> Self {
-        Self { feature_level: 1, next_schedule: 1, next_run: 1, next_token: 0, next_answer: 1 }
+        Self {
+            feature_level: 1,
+            next_schedule: 1,
+            next_run: 1,
+            next_token: 0,
+            next_answer: 1,
+            next_object: 0,
+        }
     }
 }
 
@@ -131,6 +151,8 @@ pub enum Subject {
     Schedule(ScheduleId),
     /// A run.
     Run(RunId),
+    /// A calendar, pool, namespace or backfill.
+    Object(ObjectId),
 }
 
 /// One stored record.
@@ -146,6 +168,8 @@ pub enum Record {
     Report(RunId, Report),
     /// An answer, with its request id.
     Answer(Arc<str>, Answer),
+    /// A calendar, pool, namespace or backfill.
+    Object(Box<Object>),
 }
 
 /// The records do not make a state: the store they come from is damaged.
@@ -192,6 +216,7 @@ impl State {
         blocks.extend(self.runs.keys().map(|id| BlockId::of_run(*id)));
         blocks.extend(self.reports.keys().map(|id| BlockId::of_report(*id)));
         blocks.extend(self.answers_by_sequence.keys().map(|sequence| BlockId::of_answer(*sequence)));
+        blocks.extend(self.objects.keys().map(|id| BlockId::of_object(*id)));
         blocks
     }
 
@@ -217,6 +242,11 @@ impl State {
                 .answers_by_sequence
                 .range(ids)
                 .filter_map(|(_, id)| Some(Record::Answer(id.clone(), self.answers.get(id)?.clone())))
+                .collect(),
+            BlockKind::Objects => self
+                .objects
+                .range(ObjectId(ids.start)..ObjectId(ids.end))
+                .map(|(_, object)| Record::Object(Box::new(object.clone())))
                 .collect(),
         }
     }
@@ -253,10 +283,19 @@ impl State {
                     }
                     state.add_answer(id, answer);
                 }
+                Record::Object(object) => state.restore_object(*object)?,
             }
         }
         for run in runs.into_values() {
             state.restore_run(run)?;
+        }
+        for id in state.slots.keys().copied().collect::<Vec<_>>() {
+            if state.slots[&id].schedule.deleted_at.is_none() {
+                state.watch_calendars(id);
+            }
+        }
+        for (_, id) in state.backfills.clone() {
+            state.ask_for_more(id);
         }
         let mut effects = Vec::new();
         for id in state.slots.keys().copied().collect::<Vec<_>>() {
@@ -271,6 +310,7 @@ impl State {
         if schedule.deleted_at.is_some() {
             self.deleted.insert((schedule.key.clone(), id));
         } else {
+            *self.schedules_by_namespace.entry(schedule.key.namespace.clone()).or_default() += 1;
             let former = self.by_key.insert(schedule.key.clone(), id);
             if former.is_some() {
                 return Err(RestoreError::Twice { what: "schedule", id: id.0 });
@@ -284,6 +324,20 @@ impl State {
         }
         self.slots.insert(id, Slot::new(schedule));
         Ok(())
+    }
+
+    fn restore_object(&mut self, object: Object) -> Result<(), RestoreError> {
+        let id = object.id;
+        let twice = RestoreError::Twice { what: "object", id: id.0 };
+        if let ObjectKind::Backfill(backfill) = &object.kind {
+            self.backfills.insert((backfill.schedule, backfill.id));
+        }
+        if let Some(name) = object.kind.name()
+            && self.object_ids.insert(name, id).is_some()
+        {
+            return Err(twice);
+        }
+        if self.objects.insert(id, object).is_some() { Err(twice) } else { Ok(()) }
     }
 
     fn restore_run(&mut self, run: Run) -> Result<(), RestoreError> {
@@ -302,10 +356,13 @@ impl State {
                 self.cancelling.insert(id);
             }
         }
-        let ended = run.state.ended_at().is_some();
+        let (ended, running) = (run.state.ended_at().is_some(), matches!(run.state, RunState::Running(_)));
         self.add_row(run);
         if !ended {
             self.take_place(id);
+        }
+        if running {
+            self.count_running(id, Running::Begins);
         }
         if due {
             self.watch_deadline(id);
@@ -323,6 +380,7 @@ impl Record {
             Record::Run(run) => BlockId::of_run(run.id),
             Record::Report(id, _) => BlockId::of_report(*id),
             Record::Answer(_, answer) => BlockId::of_answer(answer.sequence),
+            Record::Object(object) => BlockId::of_object(object.id),
         }
     }
 
@@ -335,7 +393,8 @@ impl Record {
                 .number(totals.next_schedule)
                 .number(totals.next_run)
                 .number(totals.next_token)
-                .number(totals.next_answer),
+                .number(totals.next_answer)
+                .unless_default(1, totals.next_object, Canonical::number),
             Record::Schedule(schedule) => write_schedule(out, schedule),
             Record::Run(run) => write_run(out, run),
             Record::Report(id, report) => out
@@ -349,8 +408,10 @@ impl Record {
                 match answer.subject {
                     Subject::Schedule(schedule) => out.number(1).number(schedule.0),
                     Subject::Run(run) => out.number(2).number(run.0),
+                    Subject::Object(object) => out.number(3).number(object.0),
                 }
             }
+            Record::Object(object) => write_object(out, object),
         }
         .digest()
     }
@@ -391,6 +452,59 @@ fn write_schedule(out: Canonical, schedule: &Schedule) -> Canonical {
     .unless_default(2, schedule.pause.as_ref().map_or(0, |pause| pause.skipped), Canonical::number)
     .unless_default(3, counters.consecutive_failures, |out, count| out.number(count.into()))
     .unless_default(4, counters.begun, Canonical::number)
+    .unless_default(5, schedule.timed_with, |out, revision| out.number(revision.0))
+    .unless_default(6, schedule.pruned_until, |out, at| out.option(at, |out, at| out.signed(at.0)))
+}
+
+fn write_object(out: Canonical, object: &Object) -> Canonical {
+    let out = out.number(object.id.0).number(object.revision.0).signed(object.updated_at.0);
+    match &object.kind {
+        ObjectKind::Calendar(calendar) => out
+            .number(1)
+            .text(&calendar.key.namespace)
+            .text(&calendar.key.name)
+            .option(calendar.time_zone.as_deref(), Canonical::text)
+            .each(calendar.days.iter(), |out, day| out.text(day))
+            .each(calendar.periods.iter(), |out, (from, until)| out.text(from).text(until))
+            .text(&calendar.description),
+        ObjectKind::Pool(pool) => out
+            .number(2)
+            .text(&pool.name)
+            .option(pool.slots, |out, slots| out.number(slots.into()))
+            .option(pool.rate, |out, rate| write_millis(out.number(rate.count.into()), rate.per))
+            .option(pool.paused.as_ref(), write_verdict)
+            .text(&pool.description),
+        ObjectKind::Namespace(namespace) => out
+            .number(3)
+            .text(&namespace.name)
+            .option(namespace.running_max, |out, max| out.number(max.into()))
+            .option(namespace.schedules_max, Canonical::number)
+            .number(namespace.weight.into())
+            .option(namespace.spread, write_millis)
+            .text(&namespace.description),
+        ObjectKind::Backfill(backfill) => write_backfill(out.number(4), backfill),
+    }
+}
+
+fn write_backfill(out: Canonical, backfill: &Backfill) -> Canonical {
+    let counts = &backfill.counts;
+    let out = out
+        .number(backfill.schedule.0)
+        .signed(backfill.from_at.0)
+        .signed(backfill.until_at.0)
+        .number(backfill.mode as u64);
+    let out = write_verdict(out, &backfill.created).number(backfill.expected).signed(backfill.cursor.0);
+    let out = match &backfill.state {
+        BackfillState::Running => out.number(1),
+        BackfillState::Paused(verdict) => write_verdict(out.number(2), verdict),
+        BackfillState::Cancelled(verdict) => write_verdict(out.number(3), verdict),
+        BackfillState::Completed { at } => out.number(4).signed(at.0),
+    };
+    out.number(counts.created)
+        .number(counts.present)
+        .number(counts.succeeded)
+        .number(counts.unsuccessful)
+        .number(counts.not_started)
 }
 
 fn write_definition(out: Canonical, definition: &Definition) -> Canonical {

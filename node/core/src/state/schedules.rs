@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::backfill::BackfillMode;
 use crate::command::{Effect, Outcome, Rejection, ResumeMissed, Retime};
 use crate::definition::{CompletionAction, Definition};
 use crate::ids::{Generation, Revision, ScheduleId, ScheduleKey, UnixMillis};
 use crate::run::{Reason, RunEvent, RunState, Trigger};
 use crate::schedule::{Counters, Pause, Schedule};
 use crate::state::lanes::Slot;
-use crate::state::{BlockId, State};
+use crate::state::{BackfillRequest, BlockId, State};
 
 impl State {
     #[allow(clippy::too_many_arguments, reason = "the command's fields, unpacked")]
@@ -19,11 +20,17 @@ impl State {
         uid: Arc<str>,
         definition: Arc<Definition>,
         next_fire_at: Option<UnixMillis>,
+        calendars: Revision,
         pause: Option<Pause>,
     ) -> Result<Outcome, Rejection> {
         if self.by_key.contains_key(&key) {
             return Err(Rejection::ScheduleExists { key });
         }
+        let max = self.namespace(&key.namespace).and_then(|namespace| namespace.schedules_max);
+        if let Some(max) = max.filter(|max| self.schedules_in(&key.namespace) >= *max) {
+            return Err(Rejection::TooManySchedules { namespace: key.namespace, max });
+        }
+        self.check_calendars(&key, &definition)?;
         after_now(next_fire_at, now)?;
         let id = ScheduleId(self.totals.next_schedule);
         self.totals_mut().next_schedule += 1;
@@ -41,6 +48,8 @@ impl State {
             pause: pause.map(|pause| Pause { paused_at: now, skipped: 0, ..pause }),
             created_at: now,
             updated_at: now,
+            timed_with: calendars,
+            pruned_until: None,
             counters: Counters::default(),
             deleted_at: None,
         };
@@ -52,7 +61,9 @@ impl State {
         if let Some(until) = schedule.pause.as_ref().and_then(|pause| pause.until) {
             self.pause_ends.insert((until, id));
         }
+        *self.schedules_by_namespace.entry(schedule.key.namespace.clone()).or_default() += 1;
         self.slots.insert(id, Slot::new(schedule));
+        self.watch_calendars(id);
         Ok(self.schedule_outcome(id))
     }
 
@@ -64,6 +75,7 @@ impl State {
         expected: Option<Revision>,
         definition: Arc<Definition>,
         retime: Retime,
+        calendars: Revision,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Rejection> {
         let id = self.find_at(&key, expected)?;
@@ -71,6 +83,7 @@ impl State {
         if schedule.definition == definition {
             return Ok(self.schedule_outcome(id));
         }
+        self.check_calendars(&key, &definition)?;
         if let Retime::From(next) = retime {
             self.caught_up(id, now)?;
             after_now(next, now)?;
@@ -91,7 +104,13 @@ impl State {
             }
             schedule.generation = schedule.generation.next();
         }
+        self.unwatch_calendars(id);
+        let schedule = &mut self.slot_mut(id).schedule;
         schedule.definition = definition;
+        if let Retime::From(_) = retime {
+            schedule.timed_with = calendars;
+        }
+        self.watch_calendars(id);
         self.settle(id, now, effects);
         Ok(self.schedule_outcome(id))
     }
@@ -135,6 +154,14 @@ impl State {
             self.pause_ends.remove(&(until, id));
         }
         self.by_key.remove(&key);
+        self.unwatch_calendars(id);
+        self.cancel_backfills(id, now);
+        if let Some(count) = self.schedules_by_namespace.get_mut(&key.namespace) {
+            *count -= 1;
+            if *count == 0 {
+                self.schedules_by_namespace.remove(&key.namespace);
+            }
+        }
         for id in ready {
             self.ready.remove(&id);
         }
@@ -223,9 +250,29 @@ impl State {
             let run = self.runs.get_mut(&run).expect("it was just added");
             run.window_start_at = pause.paused_at;
             run.merged_count = u32::try_from(pause.skipped).unwrap_or(u32::MAX);
+        } else if let ResumeMissed::FireAll { from_at, expected } = missed {
+            self.backfill_pause(now, id, &pause, from_at, expected, actor);
         }
         self.settle(id, now, effects);
         Ok(self.schedule_outcome(id))
+    }
+
+    /// Has the instants of a pause run one at a time, unless a backfill of the schedule is under way already.
+    fn backfill_pause(
+        &mut self,
+        now: UnixMillis,
+        id: ScheduleId,
+        pause: &Pause,
+        from_at: UnixMillis,
+        expected: u64,
+        actor: Arc<str>,
+    ) {
+        let from_at = from_at.max(pause.paused_at.next());
+        if from_at <= now && self.backfill_possible(id, BackfillMode::Missing, from_at).is_ok() {
+            let (until_at, mode) = (now.next(), BackfillMode::Missing);
+            let reason = format!("resumed from: {}", pause.reason).into();
+            self.add_backfill(now, id, BackfillRequest { from_at, until_at, mode, expected, actor, reason });
+        }
     }
 
     /// Ends the pauses whose time is up, once the instants inside have their rows.
@@ -266,7 +313,7 @@ impl State {
     }
 
     /// LEDGER-2: a change that moves or ends instants waits until all that came before it have their rows.
-    fn caught_up(&self, id: ScheduleId, now: UnixMillis) -> Result<(), Rejection> {
+    pub(super) fn caught_up(&self, id: ScheduleId, now: UnixMillis) -> Result<(), Rejection> {
         let schedule = &self.slots[&id].schedule;
         if schedule.next_fire_at.is_some_and(|next| next <= now) {
             return Err(Rejection::NotCaughtUp { key: schedule.key.clone() });

@@ -465,6 +465,8 @@ mod tests {
             pause: None,
             created_at: UnixMillis(0),
             updated_at: UnixMillis(0),
+            timed_with: Revision::default(),
+            pruned_until: None,
             counters: Default::default(),
             deleted_at: None,
         }

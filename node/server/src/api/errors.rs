@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use belfry_core::Rejection;
+use belfry_core::object::ObjectName;
 use thiserror::Error;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -238,8 +239,43 @@ fn rejection_row(rejection: &Rejection) -> Row {
         Rejection::NotUnknown { state } => {
             Row::new(Code::FailedPrecondition, "RUN_NOT_UNKNOWN").with("state", state)
         }
+        Rejection::ObjectNotFound { name } => object_row(Code::NotFound, name, "NOT_FOUND"),
+        Rejection::ObjectRevisionMismatch { name, current } => {
+            Row::new(Code::Aborted, "ETAG_MISMATCH").with("name", name).with("etag", current)
+        }
+        Rejection::ObjectInUse { name, by } => {
+            object_row(Code::FailedPrecondition, name, "IN_USE").with("used_by", names::schedule_name(by))
+        }
+        Rejection::TooManySchedules { namespace, max } => {
+            Row::new(Code::FailedPrecondition, "TOO_MANY_SCHEDULES")
+                .with("namespace", namespace)
+                .with("max", max)
+        }
+        Rejection::BackfillNotFound { backfill } => {
+            Row::new(Code::NotFound, "BACKFILL_NOT_FOUND").with("backfill", backfill)
+        }
+        Rejection::BackfillRunning { key, backfill } => {
+            Row::new(Code::FailedPrecondition, "BACKFILL_RUNNING")
+                .with("name", names::schedule_name(key))
+                .with("backfill", backfill)
+        }
+        Rejection::LedgerTooShort { key, .. } => {
+            Row::new(Code::FailedPrecondition, "LEDGER_TOO_SHORT").with("name", names::schedule_name(key))
+        }
         Rejection::Malformed { .. } => Row::new(Code::Internal, "MALFORMED_COMMAND"),
     }
+}
+
+fn object_row(code: Code, name: &ObjectName, what: &'static str) -> Row {
+    let reason = match (name, what) {
+        (ObjectName::Calendar(_), "IN_USE") => "CALENDAR_IN_USE",
+        (ObjectName::Pool(_), "IN_USE") => "POOL_IN_USE",
+        (ObjectName::Namespace(_), "IN_USE") => "NAMESPACE_IN_USE",
+        (ObjectName::Calendar(_), _) => "CALENDAR_NOT_FOUND",
+        (ObjectName::Pool(_), _) => "POOL_NOT_FOUND",
+        (ObjectName::Namespace(_), _) => "NAMESPACE_NOT_FOUND",
+    };
+    Row::new(code, reason).with("name", name)
 }
 
 fn propose_row(error: &ProposeError) -> Row {
@@ -342,7 +378,14 @@ mod tests {
             Rejection::RequestIdReused { id: "r".into() },
             Rejection::NotCaughtUp { key: key.clone() },
             Rejection::TooManyWaiting { key: key.clone(), waiting: 100 },
-            Rejection::Busy { key },
+            Rejection::Busy { key: key.clone() },
+            Rejection::ObjectNotFound { name: ObjectName::Calendar(key.clone()) },
+            Rejection::ObjectRevisionMismatch { name: ObjectName::Pool("p".into()), current: Revision(7) },
+            Rejection::ObjectInUse { name: ObjectName::Calendar(key.clone()), by: key.clone() },
+            Rejection::TooManySchedules { namespace: "n".into(), max: 1 },
+            Rejection::BackfillNotFound { backfill: belfry_core::BackfillId(3) },
+            Rejection::BackfillRunning { key: key.clone(), backfill: belfry_core::BackfillId(3) },
+            Rejection::LedgerTooShort { key, pruned_until: belfry_core::UnixMillis(5) },
             Rejection::RunNotFound { run: belfry_core::RunId(7) },
             Rejection::NotUnknown { state: "DUE" },
             Rejection::Malformed { why: "so" },
@@ -428,6 +471,13 @@ mod tests {
                 Code::InvalidArgument,
                 Code::Unavailable,
                 Code::ResourceExhausted,
+                Code::FailedPrecondition,
+                Code::NotFound,
+                Code::Aborted,
+                Code::FailedPrecondition,
+                Code::FailedPrecondition,
+                Code::NotFound,
+                Code::FailedPrecondition,
                 Code::FailedPrecondition,
                 Code::NotFound,
                 Code::FailedPrecondition,

@@ -120,7 +120,8 @@ impl Api {
             return Ok(self.preview(&preview(key, definition, next_fire_at, pause, now), now));
         }
         let uid = Ulid::generate().to_string().into();
-        let action = Action::CreateSchedule { key, uid, definition, next_fire_at, pause };
+        let calendars = Revision::default();
+        let action = Action::CreateSchedule { key, uid, definition, next_fire_at, calendars, pause };
         let outcome = self.propose(now, request, action).await?;
         self.encode_outcome(outcome)
     }
@@ -269,7 +270,8 @@ impl Api {
         }
         // Without an etag of the caller's, that of what was merged: a change in between must not be lost.
         let expected = Some(etag.unwrap_or(current.schedule.revision));
-        let action = Action::UpdateSchedule { key: key.clone(), expected, definition, retime };
+        let calendars = Revision::default();
+        let action = Action::UpdateSchedule { key: key.clone(), expected, definition, retime, calendars };
         let outcome = self.propose(now, request.clone(), action).await?;
         self.encode_outcome(outcome)
     }
@@ -616,6 +618,13 @@ impl Update<'_> {
             | Rejection::NotCaughtUp { .. }
             | Rejection::TooManyWaiting { .. }
             | Rejection::Busy { .. }
+            | Rejection::ObjectNotFound { .. }
+            | Rejection::ObjectRevisionMismatch { .. }
+            | Rejection::ObjectInUse { .. }
+            | Rejection::TooManySchedules { .. }
+            | Rejection::BackfillNotFound { .. }
+            | Rejection::BackfillRunning { .. }
+            | Rejection::LedgerTooShort { .. }
             | Rejection::RunNotFound { .. }
             | Rejection::NotUnknown { .. }
             | Rejection::Malformed { .. } => false,
@@ -645,6 +654,8 @@ fn preview(
         pause,
         created_at: now,
         updated_at: now,
+        timed_with: Revision::default(),
+        pruned_until: None,
         counters: Counters::default(),
         deleted_at: None,
     }

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use belfry_core::command::{
-    Action, Command, LeaseLoss, Prune, RequestKey, ResumeMissed, Retime, TriggerOverlap,
+    Action, BackfillVerb, Command, LeaseLoss, Prune, RequestKey, ResumeMissed, Retime, Retimed,
+    TriggerOverlap,
 };
+use belfry_core::object::ObjectName;
 use belfry_core::run::{Reason, Resolution};
-use belfry_core::{FencingToken, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis};
+use belfry_core::state::{BackfillRequest, LastInstants};
+use belfry_core::{
+    BackfillId, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
+};
 use belfry_proto::internal as pb;
 use belfry_proto::internal::command::Action as Wire;
 use bytes::Bytes;
@@ -14,7 +19,7 @@ use prost::Message;
 
 use super::packed::FireBlob;
 use super::records::{decode_pause, encode_pause};
-use super::{CodecError, definition, packed, required};
+use super::{CodecError, definition, objects, packed, required};
 
 /// The command as a log entry.
 pub fn encode_command(command: &Command) -> Bytes {
@@ -42,16 +47,17 @@ pub fn decode_command(entry: &Bytes) -> Result<Command, CodecError> {
 
 fn encode_action(action: &Action) -> Wire {
     match action {
-        Action::CreateSchedule { key, uid, definition, next_fire_at, pause } => {
+        Action::CreateSchedule { key, uid, definition, next_fire_at, calendars, pause } => {
             Wire::CreateSchedule(pb::CreateSchedule {
                 key: encode_key(key),
                 uid: uid.to_string(),
                 definition: Some(definition::encode(definition)),
                 next_fire_unix_ms: next_fire_at.map(|at| at.0),
                 pause: pause.as_ref().map(encode_pause),
+                calendars_revision: calendars.0,
             })
         }
-        Action::UpdateSchedule { key, expected, definition, retime } => {
+        Action::UpdateSchedule { key, expected, definition, retime, calendars } => {
             let (retime, next) = match retime {
                 Retime::Keep => (false, None),
                 Retime::From(next) => (true, next.map(|at| at.0)),
@@ -62,6 +68,7 @@ fn encode_action(action: &Action) -> Wire {
                 definition: Some(definition::encode(definition)),
                 retime,
                 next_fire_unix_ms: next,
+                calendars_revision: calendars.0,
             })
         }
         Action::DeleteSchedule { key, expected } => Wire::DeleteSchedule(pb::DeleteSchedule {
@@ -77,12 +84,21 @@ fn encode_action(action: &Action) -> Wire {
                 until_unix_ms: until.map(|until| until.0),
             })
         }
-        Action::ResumeSchedule { key, expected, missed, actor } => Wire::ResumeSchedule(pb::ResumeSchedule {
-            key: encode_key(key),
-            expected_revision: expected.map(|revision| revision.0),
-            missed: *missed as u32,
-            actor: actor.to_string(),
-        }),
+        Action::ResumeSchedule { key, expected, missed, actor } => {
+            let (missed, from_at, instants) = match missed {
+                ResumeMissed::Skip => (1, UnixMillis::default(), 0),
+                ResumeMissed::Coalesce => (2, UnixMillis::default(), 0),
+                ResumeMissed::FireAll { from_at, expected } => (3, *from_at, *expected),
+            };
+            Wire::ResumeSchedule(pb::ResumeSchedule {
+                key: encode_key(key),
+                expected_revision: expected.map(|revision| revision.0),
+                missed,
+                actor: actor.to_string(),
+                from_unix_ms: from_at.0,
+                expected: instants,
+            })
+        }
         Action::EndPauses(schedules) => {
             Wire::EndPauses(pb::EndPauses { schedules: schedules.iter().map(|id| id.0).collect() })
         }
@@ -102,6 +118,47 @@ fn encode_action(action: &Action) -> Wire {
             actor: actor.to_string(),
             reason: reason.to_string(),
         }),
+        Action::PutObject { declared, expected } => Wire::PutObject(pb::PutObject {
+            expected_revision: expected.map(|revision| revision.0),
+            object: Some(objects::encode_declared(declared)),
+        }),
+        Action::DeleteObject { name, expected } => Wire::DeleteObject(pb::DeleteObject {
+            expected_revision: expected.map(|revision| revision.0),
+            name: Some(encode_name(name)),
+        }),
+        Action::Retime(retimed) => Wire::Retime(pb::Retime {
+            items: retimed
+                .iter()
+                .map(|retimed| pb::retime::Item {
+                    schedule: retimed.schedule.0,
+                    generation: retimed.generation.0,
+                    calendars_revision: retimed.calendars.0,
+                    next_fire_unix_ms: retimed.next_fire_at.map(|at| at.0),
+                })
+                .collect(),
+        }),
+        Action::CreateBackfill { key, request } => Wire::CreateBackfill(pb::CreateBackfill {
+            key: encode_key(key),
+            from_unix_ms: request.from_at.0,
+            until_unix_ms: request.until_at.0,
+            mode: request.mode as u32,
+            expected: request.expected,
+            actor: request.actor.to_string(),
+            reason: request.reason.to_string(),
+        }),
+        Action::AdvanceBackfill { backfill, instants, last } => Wire::AdvanceBackfill(pb::AdvanceBackfill {
+            backfill: backfill.0,
+            instants_unix_ms: instants.iter().map(|at| at.0).collect(),
+            last: *last == LastInstants::Yes,
+        }),
+        Action::ControlBackfill { backfill, verb, actor, reason } => {
+            Wire::ControlBackfill(pb::ControlBackfill {
+                backfill: backfill.0,
+                verb: *verb as u32,
+                actor: actor.to_string(),
+                reason: reason.to_string(),
+            })
+        }
         Action::Fire(groups) => match packed::encode_fire(groups) {
             FireBlob::Plain(blob) => Wire::Fire(blob),
             FireBlob::Detailed(blob) => Wire::FireWithDetails(blob),
@@ -137,6 +194,7 @@ fn decode_action(action: Wire) -> Result<Action, CodecError> {
             uid: create.uid.into(),
             definition: decode_definition(create.definition)?,
             next_fire_at: create.next_fire_unix_ms.map(UnixMillis),
+            calendars: Revision(create.calendars_revision),
             pause: create.pause.map(decode_pause),
         },
         Wire::UpdateSchedule(update) => Action::UpdateSchedule {
@@ -147,6 +205,7 @@ fn decode_action(action: Wire) -> Result<Action, CodecError> {
                 false => Retime::Keep,
                 true => Retime::From(update.next_fire_unix_ms.map(UnixMillis)),
             },
+            calendars: Revision(update.calendars_revision),
         },
         Wire::DeleteSchedule(delete) => Action::DeleteSchedule {
             key: decode_key(delete.key)?,
@@ -165,6 +224,10 @@ fn decode_action(action: Wire) -> Result<Action, CodecError> {
             missed: match resume.missed {
                 0 | 1 => ResumeMissed::Skip,
                 2 => ResumeMissed::Coalesce,
+                3 => ResumeMissed::FireAll {
+                    from_at: UnixMillis(resume.from_unix_ms),
+                    expected: resume.expected,
+                },
                 other => return Err(unknown("missed", other)),
             },
             actor: resume.actor.into(),
@@ -196,6 +259,50 @@ fn decode_action(action: Wire) -> Result<Action, CodecError> {
             actor: resolve.actor.into(),
             reason: resolve.reason.into(),
         },
+        Wire::PutObject(put) => Action::PutObject {
+            declared: objects::decode_declared(required(put.object, "PutObject", "object")?),
+            expected: put.expected_revision.map(Revision),
+        },
+        Wire::DeleteObject(delete) => Action::DeleteObject {
+            name: decode_name(required(delete.name, "DeleteObject", "name")?),
+            expected: delete.expected_revision.map(Revision),
+        },
+        Wire::Retime(retime) => {
+            let item = |item: pb::retime::Item| Retimed {
+                schedule: ScheduleId(item.schedule),
+                generation: Generation(item.generation),
+                calendars: Revision(item.calendars_revision),
+                next_fire_at: item.next_fire_unix_ms.map(UnixMillis),
+            };
+            Action::Retime(retime.items.into_iter().map(item).collect())
+        }
+        Wire::CreateBackfill(create) => Action::CreateBackfill {
+            key: decode_key(create.key)?,
+            request: BackfillRequest {
+                from_at: UnixMillis(create.from_unix_ms),
+                until_at: UnixMillis(create.until_unix_ms),
+                mode: objects::decode_mode(create.mode)?,
+                expected: create.expected,
+                actor: create.actor.into(),
+                reason: create.reason.into(),
+            },
+        },
+        Wire::AdvanceBackfill(advance) => Action::AdvanceBackfill {
+            backfill: BackfillId(advance.backfill),
+            instants: advance.instants_unix_ms.into_iter().map(UnixMillis).collect(),
+            last: if advance.last { LastInstants::Yes } else { LastInstants::No },
+        },
+        Wire::ControlBackfill(control) => Action::ControlBackfill {
+            backfill: BackfillId(control.backfill),
+            verb: match control.verb {
+                1 => BackfillVerb::Pause,
+                2 => BackfillVerb::Resume,
+                3 => BackfillVerb::Cancel,
+                other => return Err(unknown("verb", other)),
+            },
+            actor: control.actor.into(),
+            reason: control.reason.into(),
+        },
         Wire::Fire(blob) => Action::Fire(packed::decode_fire(&FireBlob::Plain(blob))?),
         Wire::FireWithDetails(blob) => Action::Fire(packed::decode_fire(&FireBlob::Detailed(blob))?),
         Wire::Begin(blob) => Action::Begin(packed::decode_begin(&blob)?),
@@ -215,6 +322,27 @@ fn decode_action(action: Wire) -> Result<Action, CodecError> {
 
 fn unknown(field: &'static str, value: u32) -> CodecError {
     CodecError::Unknown { field, value: value.into() }
+}
+
+fn encode_name(name: &ObjectName) -> pb::delete_object::Name {
+    use pb::delete_object::Name;
+    match name {
+        ObjectName::Calendar(key) => Name::Calendar(pb::ScheduleKey {
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
+        }),
+        ObjectName::Pool(name) => Name::Pool(name.to_string()),
+        ObjectName::Namespace(name) => Name::Namespace(name.to_string()),
+    }
+}
+
+fn decode_name(name: pb::delete_object::Name) -> ObjectName {
+    use pb::delete_object::Name;
+    match name {
+        Name::Calendar(key) => ObjectName::Calendar(ScheduleKey::new(key.namespace, key.name)),
+        Name::Pool(name) => ObjectName::Pool(name.into()),
+        Name::Namespace(name) => ObjectName::Namespace(name.into()),
+    }
 }
 
 fn encode_key(key: &ScheduleKey) -> Option<pb::ScheduleKey> {

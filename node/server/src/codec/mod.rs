@@ -7,6 +7,7 @@
 
 mod command;
 mod definition;
+mod objects;
 pub mod packed;
 mod records;
 

@@ -8,13 +8,14 @@ use belfry_core::run::{
 use belfry_core::schedule::{Counters, Pause, Schedule};
 use belfry_core::state::{Answer, Record, Subject, Totals};
 use belfry_core::{
-    AttemptNo, BackfillId, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
+    AttemptNo, BackfillId, FencingToken, Generation, ObjectId, Revision, RunId, ScheduleId, ScheduleKey,
+    UnixMillis,
 };
 use belfry_proto::internal as pb;
 use bytes::Bytes;
 use prost::Message;
 
-use super::{CodecError, definition, required};
+use super::{CodecError, definition, objects, required};
 
 /// The records of one block as one stored value.
 pub fn encode_block(records: &[Record]) -> Bytes {
@@ -26,6 +27,7 @@ pub fn encode_block(records: &[Record]) -> Bytes {
             Record::Run(run) => block.runs.push(encode_run(run)),
             Record::Report(id, report) => block.reports.push(encode_report(*id, report)),
             Record::Answer(id, answer) => block.answers.push(encode_answer(id, answer)),
+            Record::Object(object) => block.objects.push(objects::encode(object)),
         }
     }
     block.encode_to_vec().into()
@@ -50,6 +52,9 @@ pub fn decode_block(value: &Bytes) -> Result<Vec<Record>, CodecError> {
         let (id, answer) = decode_answer(answer)?;
         records.push(Record::Answer(id, answer));
     }
+    for object in block.objects {
+        records.push(Record::Object(Box::new(objects::decode(object)?)));
+    }
     Ok(records)
 }
 
@@ -60,6 +65,7 @@ fn encode_totals(totals: &Totals) -> pb::Totals {
         next_run: totals.next_run,
         next_token: totals.next_token,
         next_answer: totals.next_answer,
+        next_object: totals.next_object,
     }
 }
 
@@ -70,6 +76,7 @@ fn decode_totals(totals: &pb::Totals) -> Totals {
         next_run: totals.next_run,
         next_token: totals.next_token,
         next_answer: totals.next_answer,
+        next_object: totals.next_object,
     }
 }
 
@@ -106,6 +113,8 @@ fn encode_schedule(schedule: &Schedule) -> pb::Schedule {
             begun: schedule.counters.begun,
         }),
         deleted_unix_ms: schedule.deleted_at.map(|at| at.0),
+        timed_with_revision: schedule.timed_with.0,
+        pruned_until_unix_ms: schedule.pruned_until.map(|at| at.0),
     }
 }
 
@@ -140,6 +149,8 @@ fn decode_schedule(schedule: pb::Schedule) -> Result<Schedule, CodecError> {
             consecutive_failures: counters.consecutive_failures,
             begun: counters.begun,
         },
+        timed_with: Revision(schedule.timed_with_revision),
+        pruned_until: schedule.pruned_until_unix_ms.map(UnixMillis),
         deleted_at: schedule.deleted_unix_ms.map(UnixMillis),
     })
 }
@@ -239,7 +250,7 @@ fn encode_run(run: &Run) -> pb::Run {
     }
 }
 
-fn encode_verdict(verdict: &Verdict) -> pb::Verdict {
+pub(super) fn encode_verdict(verdict: &Verdict) -> pb::Verdict {
     pb::Verdict {
         actor: verdict.actor.to_string(),
         reason: verdict.reason.to_string(),
@@ -247,7 +258,7 @@ fn encode_verdict(verdict: &Verdict) -> pb::Verdict {
     }
 }
 
-fn decode_verdict(verdict: pb::Verdict) -> Verdict {
+pub(super) fn decode_verdict(verdict: pb::Verdict) -> Verdict {
     Verdict { actor: verdict.actor.into(), reason: verdict.reason.into(), at: UnixMillis(verdict.at_unix_ms) }
 }
 
@@ -370,6 +381,7 @@ fn encode_answer(id: &Arc<str>, answer: &Answer) -> pb::Answer {
         subject: Some(match answer.subject {
             Subject::Schedule(schedule) => pb::answer::Subject::Schedule(schedule.0),
             Subject::Run(run) => pb::answer::Subject::Run(run.0),
+            Subject::Object(object) => pb::answer::Subject::Object(object.0),
         }),
     }
 }
@@ -378,6 +390,7 @@ fn decode_answer(answer: pb::Answer) -> Result<(Arc<str>, Answer), CodecError> {
     let subject = match required(answer.subject, "Answer", "subject")? {
         pb::answer::Subject::Schedule(schedule) => Subject::Schedule(ScheduleId(schedule)),
         pb::answer::Subject::Run(run) => Subject::Run(RunId(run)),
+        pb::answer::Subject::Object(object) => Subject::Object(ObjectId(object)),
     };
     let decoded = Answer {
         sequence: answer.sequence,
