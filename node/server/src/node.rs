@@ -225,6 +225,7 @@ fn leader_limits(config: &Config) -> LeaderLimits {
         begin_batch_max: dispatch.begin_batch_max,
         complete_batch_max: dispatch.complete_batch_max,
         offer_timeout: dispatch.offer_timeout.0,
+        catch_up_starts_per_second: dispatch.catch_up_starts_per_second,
         keep_alive: dispatch.keep_alive.0,
         executors_max: limits.executors_max,
         slots_max: limits.slots_max,

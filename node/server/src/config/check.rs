@@ -132,6 +132,8 @@ fn check_retention_and_dispatch(config: &Config, check: &mut Check<'_>) {
     check.period("retention.answers_for", retention.answers_for, 60, 30 * DAY);
     let dispatch = &config.dispatch;
     check.millis("dispatch.offer_timeout", dispatch.offer_timeout, 100, 600_000);
+    let catch_up = dispatch.catch_up_starts_per_second;
+    check.within("dispatch.catch_up_starts_per_second", catch_up, 1..=1_000_000);
     check.millis("dispatch.keep_alive", dispatch.keep_alive, 10, 60_000);
     let (lease_min, keep_alive) = (config.limits.lease_min.0, dispatch.keep_alive.0);
     check.that(lease_min >= 2 * keep_alive, "limits.lease_min", || {

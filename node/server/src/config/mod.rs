@@ -213,6 +213,8 @@ section! {
     Dispatch {
         /// An offer that is not begun for so long goes to another executor.
         offer_timeout: Period = Period::from_secs(5),
+        /// Catch-up and backfill runs started in one second, over all pools. Runs that are on time have no such limit and go first.
+        catch_up_starts_per_second: u32 = 50,
         /// How often executors are asked to give a sign of life.
         keep_alive: Period = Period::from_secs(1),
         /// Fires in one log entry.

@@ -54,6 +54,8 @@ pub struct LeaderLimits {
     pub complete_batch_max: usize,
     /// An offer that was not begun for this long moves on.
     pub offer_timeout: Duration,
+    /// Catch-up and backfill runs offered in one second.
+    pub catch_up_starts_per_second: u32,
     /// Executors must be heard of this often.
     pub keep_alive: Duration,
     /// Executors connected at once.
