@@ -23,6 +23,8 @@ use prometheus_client::registry::Registry;
 pub type Label = [(&'static str, &'static str); 1];
 /// The pool of an executor.
 pub type PoolLabel = [(&'static str, String); 1];
+/// A pool and a class of traffic.
+pub type WaitingLabels = [(&'static str, String); 2];
 /// Method and code of a call.
 pub type RpcLabels = [(&'static str, &'static str); 2];
 
@@ -53,6 +55,8 @@ pub struct Handles {
     pub due_backlog: Gauge,
     pub executors: Family<PoolLabel, Gauge>,
     pub credits: Family<PoolLabel, Gauge>,
+    pub runs_waiting: Family<WaitingLabels, Gauge>,
+    pub catch_up_budget: Gauge,
     pub begins_refused: Counter,
     pub offers_timed_out: Counter,
     pub declines: Counter,
@@ -95,6 +99,8 @@ impl Metrics {
             due_backlog: Gauge::default(),
             executors: Family::default(),
             credits: Family::default(),
+            runs_waiting: Family::default(),
+            catch_up_budget: Gauge::default(),
             begins_refused: Counter::default(),
             offers_timed_out: Counter::default(),
             declines: Counter::default(),
@@ -159,22 +165,28 @@ impl Metrics {
         self.proposals_failed.get_or_create(&[("what", what)]).inc();
     }
 
-    /// What the dispatch loop sees: runs that wait, and by pool its executors and their credits.
-    pub fn set_dispatch_gauges(&self, waiting: usize, pools: &BTreeMap<&str, (u64, u64)>) {
-        self.due_backlog.set(gauge(waiting as u64));
-        // Pools whose last executor left must not keep their last value.
+    /// What the dispatch loop sees.
+    pub fn set_dispatch_gauges(&self, gauges: &DispatchGauges<'_>) {
+        self.due_backlog.set(gauge(gauges.due_backlog));
+        self.catch_up_budget.set(gauge(gauges.catch_up_budget));
+        // Pools whose last executor left must not keep their last value, and so with runs that wait.
         self.executors.clear();
         self.credits.clear();
-        for (pool, (executors, credits)) in pools {
+        self.runs_waiting.clear();
+        for (pool, (executors, credits)) in &gauges.pools {
             let label = [("pool", (*pool).to_owned())];
             self.executors.get_or_create(&label).set(gauge(*executors));
             self.credits.get_or_create(&label).set(gauge(*credits));
+        }
+        for (pool, class, count) in &gauges.waiting {
+            let labels = [("pool", (*pool).to_owned()), ("class", (*class).to_owned())];
+            self.runs_waiting.get_or_create(&labels).set(gauge(*count));
         }
     }
 
     /// This node no longer leads: what only a leader knows is gone.
     pub fn clear_leader_gauges(&self) {
-        self.set_dispatch_gauges(0, &BTreeMap::new());
+        self.set_dispatch_gauges(&DispatchGauges::default());
     }
 
     /// A call that came to its end; both words are from fixed tables.
@@ -203,6 +215,8 @@ fn register(handles: &mut Handles) {
         due_backlog,
         executors,
         credits,
+        runs_waiting,
+        catch_up_budget,
         begins_refused,
         offers_timed_out,
         declines,
@@ -238,6 +252,16 @@ fn register(handles: &mut Handles) {
     registry.register("executors", "Executors connected to this leader", executors.clone());
     registry.register("executor_credits", "Runs that connected executors would take now", credits.clone());
     registry.register(
+        "runs_waiting",
+        "Runs that wait at the dispatcher of this leader for an executor, a limit or a back-off, by pool and class",
+        runs_waiting.clone(),
+    );
+    registry.register(
+        "catch_up_budget",
+        "Catch-up and backfill runs that this leader may start at once. 0 on nodes that do not lead",
+        catch_up_budget.clone(),
+    );
+    registry.register(
         "begins_refused",
         "Begins that came too late: somebody else was first, or the run was over",
         begins_refused.clone(),
@@ -261,6 +285,19 @@ fn register(handles: &mut Handles) {
     );
     registry.register("rpcs_in_progress", "Calls being worked on", rpcs_in_progress.clone());
     registry.register("rpcs_forwarded", "Calls and streams passed on to the leader", rpcs_forwarded.clone());
+}
+
+/// What the dispatch loop of a leader sees at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct DispatchGauges<'a> {
+    /// Runs that may begin.
+    pub due_backlog: u64,
+    /// Executors and their credits, by pool.
+    pub pools: BTreeMap<&'a str, (u64, u64)>,
+    /// Runs that wait at the dispatcher, by pool and class.
+    pub waiting: Vec<(&'a str, &'static str, u64)>,
+    /// Starts left of the catch-up budget.
+    pub catch_up_budget: u64,
 }
 
 /// What is sampled when somebody asks.
@@ -332,7 +369,12 @@ mod tests {
         metrics.count_rows_created("timer", 3);
         metrics.count_runs_ended("SUCCEEDED", 2);
         metrics.observe_begin(Duration::from_millis(3));
-        metrics.set_dispatch_gauges(7, &BTreeMap::from([("default", (2, 9))]));
+        metrics.set_dispatch_gauges(&DispatchGauges {
+            due_backlog: 7,
+            pools: BTreeMap::from([("default", (2, 9))]),
+            waiting: vec![("default", "catch_up", 6)],
+            catch_up_budget: 50,
+        });
         metrics.observe_rpc("GetSchedule", "OK", Duration::from_millis(1));
         let sample = Sample {
             committed_index: 12,
@@ -350,6 +392,8 @@ mod tests {
             "belfry_run_lateness_seconds_bucket{le=\"0.005\"} 1",
             "belfry_due_backlog 7",
             "belfry_executor_credits{pool=\"default\"} 9",
+            "belfry_runs_waiting{pool=\"default\",class=\"catch_up\"} 6",
+            "belfry_catch_up_budget 50",
             "belfry_rpc_duration_seconds_count{method=\"GetSchedule\",code=\"OK\"} 1",
             "belfry_raft_apply_lag 2",
             "belfry_runs{state=\"DUE\"} 4",

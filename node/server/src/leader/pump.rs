@@ -9,11 +9,12 @@ use belfry_core::{Effect, RunId, State};
 use belfry_proto::v1 as pb;
 use tokio::sync::mpsc;
 
-use super::dispatch::{Dispatch, Executor, Need, ReadyRun, SessionId};
+use super::dispatch::{Class, Dispatch, Executor, Ledger, Need, Priority, Rate, ReadyRun, SessionId};
 use super::grant::grant;
 use super::reconcile::{self, Reconcile};
 use super::session::Outbox;
 use super::{EVENTS_MAX, Shared};
+use crate::metrics::DispatchGauges;
 
 /// How often gauges and the status of executors are brought up to date.
 const REPORT_PERIOD: Duration = Duration::from_millis(250);
@@ -59,7 +60,8 @@ pub(super) async fn run(
 ) {
     let effects = shared.replica.effects();
     let reconcile = Reconcile::new(Instant::now());
-    let mut pump = Pump { shared, dispatch: Dispatch::default(), outboxes: HashMap::new(), reconcile };
+    let catch_up = Rate { per: Duration::from_secs(1), count: shared.limits.catch_up_starts_per_second };
+    let mut pump = Pump { shared, dispatch: Dispatch::new(catch_up), outboxes: HashMap::new(), reconcile };
     let ready: Vec<_> = pump.shared.replica.read(|state| state.ready().iter().copied().collect());
     pump.offer(&ready);
 
@@ -127,6 +129,7 @@ impl Pump {
                 tracing::debug!(session = session.0, count = runs.len(), "begins refused");
                 // Not at once: what was wrong (a start deadline that passed, a slow disk) may still be.
                 let now = Instant::now();
+                self.dispatch.ended(session, &runs);
                 self.ready_runs(&runs).into_iter().for_each(|run| self.dispatch.put_off(run, now));
             }
             Event::Declined { session, runs } => {
@@ -174,7 +177,8 @@ impl Pump {
 
     /// Queues those of `runs` that may begin.
     fn offer(&mut self, runs: &[RunId]) {
-        self.ready_runs(runs).into_iter().for_each(|run| self.dispatch.offer(run));
+        let now = Instant::now();
+        self.ready_runs(runs).into_iter().for_each(|run| self.dispatch.offer(run, now));
     }
 
     fn ready_runs(&self, runs: &[RunId]) -> Vec<ReadyRun> {
@@ -197,7 +201,7 @@ impl Pump {
         let outboxes = &self.outboxes;
         let room = |session: SessionId| outboxes.get(&session).map_or(0, Outbox::room);
         let messages: Vec<_> = self.shared.replica.read(|state| {
-            let assigned = self.dispatch.assign(Instant::now(), SLICE, |id| weigh(state, id), room);
+            let assigned = self.dispatch.assign(Instant::now(), SLICE, &Ledgered(state), room);
             assigned
                 .into_iter()
                 .map(|(session, runs)| {
@@ -274,7 +278,14 @@ impl Pump {
             *executors += 1;
             *credits += u64::from(executor.credits);
         }
-        self.shared.metrics.set_dispatch_gauges(waiting, &pools);
+        let backlogs =
+            self.dispatch.backlogs().map(|(pool, class, count)| (&**pool, class.name(), count as u64));
+        self.shared.metrics.set_dispatch_gauges(&DispatchGauges {
+            due_backlog: waiting as u64,
+            pools,
+            waiting: backlogs.collect(),
+            catch_up_budget: self.dispatch.budget_left(Instant::now()).into(),
+        });
         *report.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 }
@@ -296,25 +307,46 @@ fn cancel(state: &State, id: RunId) -> Option<(Arc<str>, pb::Cancel)> {
 
 /// Names of pools and handlers, each allocated once per batch.
 #[derive(Default)]
-struct Needs(HashMap<(String, String), Need>);
+struct Needs {
+    known: HashMap<(String, String), Need>,
+    no_labels: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+}
 
 impl Needs {
     fn intern(&mut self, pool: &str, handler: &str) -> Need {
-        self.0
+        self.known
             .entry((pool.to_owned(), handler.to_owned()))
-            .or_insert_with(|| Need { pool: pool.into(), handler: handler.into() })
+            .or_insert_with(|| Need {
+                pool: pool.into(),
+                handler: handler.into(),
+                selector: self.no_labels.clone(),
+            })
             .clone()
     }
 }
 
-/// Bytes of a run's grant, roughly; none if it may not begin any more.
-fn weigh(state: &State, id: RunId) -> Option<usize> {
-    if !state.ready().contains(&id) {
-        return None;
+/// The ledger as the dispatcher reads it, under one lock.
+struct Ledgered<'a>(&'a State);
+
+impl Ledger for Ledgered<'_> {
+    fn weigh(&self, id: RunId) -> Option<usize> {
+        let state = self.0;
+        if !state.ready().contains(&id) {
+            return None;
+        }
+        let run = state.run(id)?;
+        let target = &state.schedule(run.schedule)?.definition_of(run.generation).target;
+        Some(target.payload.len() + target.handler.len() + GRANT_BYTES)
     }
-    let run = state.run(id)?;
-    let target = &state.schedule(run.schedule)?.definition_of(run.generation).target;
-    Some(target.payload.len() + target.handler.len() + GRANT_BYTES)
+
+    // Asked only where there is a limit, and nothing sets one yet.
+    fn running_in_pool(&self, _pool: &str) -> u32 {
+        0
+    }
+
+    fn running_in_namespace(&self, _namespace: &str) -> u32 {
+        0
+    }
 }
 
 fn ready_run(state: &State, id: RunId, needs: &mut Needs) -> Option<ReadyRun> {
@@ -322,7 +354,18 @@ fn ready_run(state: &State, id: RunId, needs: &mut Needs) -> Option<ReadyRun> {
         return None;
     }
     let run = state.run(id)?;
-    let definition = state.schedule(run.schedule)?.definition_of(run.generation);
-    let need = needs.intern(&definition.pool, &definition.target.handler);
-    Some(ReadyRun { id, need, on_time: !matches!(run.trigger, Trigger::CatchUp) })
+    let schedule = state.schedule(run.schedule)?;
+    let definition = schedule.definition_of(run.generation);
+    let class = match run.trigger {
+        Trigger::Timer | Trigger::Manual => Class::OnTime,
+        Trigger::CatchUp => Class::CatchUp,
+    };
+    Some(ReadyRun {
+        id,
+        need: needs.intern(&definition.pool, &definition.target.handler),
+        namespace: schedule.key.namespace.clone(),
+        class,
+        priority: Priority::default(),
+        not_before: None,
+    })
 }

@@ -4,15 +4,50 @@
 //! ledger and is offered again.
 //!
 //! - DISPATCH-1: a run is offered to at most one executor at a time.
-//! - DISPATCH-2: no executor has more offers and runs than it gave credit for.
-//! - DISPATCH-3: on-time runs go before catch-up runs.
-//! - DUE-1: no ready run waits while a fitting credit is free, except behind its own back-off.
+//! - DISPATCH-2: no executor has more offers and runs than it gave credit for, nor more of a handler than that takes.
+//! - DISPATCH-3: within a pool on-time runs go before catch-up runs, and those before backfill runs.
+//! - DISPATCH-4: of runs of equal class, need and namespace the greater priority goes first, then the older; waiting makes
+//!   up for priority ([`AGING_STEP`](ready::AGING_STEP)), so that nothing starves.
+//! - DISPATCH-5: namespaces that wait for the same executors get starts in proportion to their weights, however many runs
+//!   each has waiting.
+//! - DISPATCH-6: what is offered, beginning and running never exceeds the slots of a pool or the limit of a namespace; what
+//!   was offered in a stretch of time never exceeds the rate of a pool; a paused pool is offered nothing.
+//! - CATCH-1: catch-up and backfill runs offered in any one second never exceed the budget, over all pools.
+//! - DUE-1: no ready run waits while a fitting credit is free, except behind its own back-off and the limits above.
+//!
+//! What it costs: an event costs O(log n) for each run that it names. Giving out costs a look at each pool with something
+//! that could go, at the needs that wait there, and at each namespace that is full; then O(1) for each run of a storm, or
+//! O(log n) and a look at those needs where namespaces take turns. Credit costs a look at the needs of its pool that no
+//! executor had room for. Runs that do not move are looked at only where they are compared with the ledger.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod allowance;
+mod assign;
+mod executor;
+mod lanes;
+mod limits;
+mod queue;
+mod ready;
+mod slab;
+mod why;
+
+use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use belfry_core::RunId;
+
+use allowance::Allowance;
+use lanes::{Lane, LaneKey, Lanes};
+use slab::Id;
+
+pub(crate) use allowance::Rate;
+pub(crate) use executor::{Executor, SessionId};
+pub(crate) use limits::{NamespaceLimits, PoolLimits};
+pub(crate) use ready::{Class, Need, Priority, ReadyRun};
+#[cfg_attr(not(test), expect(unused_imports, reason = "the API does not ask yet"))]
+pub(crate) use why::Waiting;
 
 /// Runs offered in one message: large enough to make a message cheap, small enough to spread over executors.
 pub(super) const GRANTS_PER_MESSAGE: usize = 1024;
@@ -28,172 +63,232 @@ const DEAD_MIN: usize = 1024;
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_LAST: Duration = Duration::from_secs(60);
 
-/// One stream of one executor. A new stream is a new session.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct SessionId(pub(crate) u64);
-
-/// What kind of executor a run needs.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct Need {
-    pub(crate) pool: Arc<str>,
-    pub(crate) handler: Arc<str>,
+/// What the ledger says, at one moment.
+pub(crate) trait Ledger {
+    /// Bytes of a run's grant, roughly; none if it may not begin: it was merged, expired or cancelled, or has begun.
+    fn weigh(&self, run: RunId) -> Option<usize>;
+    /// Runs of a pool that have begun and not ended.
+    fn running_in_pool(&self, pool: &str) -> u32;
+    /// Runs of a namespace that have begun and not ended.
+    fn running_in_namespace(&self, namespace: &str) -> u32;
 }
 
-/// A run that may begin.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct ReadyRun {
-    pub(crate) id: RunId,
-    pub(crate) need: Need,
-    pub(crate) on_time: bool,
-}
-
-/// An executor as the dispatcher sees it.
-#[derive(Clone, Debug)]
-pub(crate) struct Executor {
-    pub(crate) executor_id: Arc<str>,
-    pub(crate) display_name: String,
-    pub(crate) version: String,
-    pub(crate) pool: Arc<str>,
-    pub(crate) handlers: BTreeSet<Arc<str>>,
-    pub(crate) slots: u32,
-    pub(crate) credits: u32,
-    pub(crate) draining: bool,
-    offered: BTreeSet<RunId>,
-}
-
-impl Executor {
-    pub(crate) fn new(
-        executor_id: Arc<str>,
-        display_name: String,
-        version: String,
-        pool: Arc<str>,
-        handlers: BTreeSet<Arc<str>>,
-        slots: u32,
-    ) -> Self {
-        Self {
-            executor_id,
-            display_name,
-            version,
-            pool,
-            handlers,
-            slots,
-            credits: 0,
-            draining: false,
-            offered: BTreeSet::new(),
-        }
-    }
-
-    fn takes(&self, need: &Need) -> bool {
-        !self.draining && self.credits > 0 && self.pool == need.pool && self.handlers.contains(&need.handler)
-    }
-}
-
+/// A run that is here.
 #[derive(Debug)]
-struct Offer {
-    session: SessionId,
-    run: ReadyRun,
-    made_at: Instant,
+struct Known {
+    lane: Id<Lane>,
+    priority: Priority,
+    /// How often it came back unbegun.
+    returns: u8,
+    /// Its age counts from here, however often it comes back.
+    since: Instant,
+    stage: Stage,
 }
 
-#[derive(Default, Debug)]
-struct Queue {
-    on_time: VecDeque<RunId>,
-    catch_up: VecDeque<RunId>,
+/// Where a run is on its way.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// In the queue of its lane.
+    Queued,
+    /// Waiting out a back-off.
+    Delayed {
+        until: Instant,
+    },
+    Offered {
+        session: SessionId,
+        made_at: Instant,
+    },
+    /// An executor asked to begin it. Only kept where slots are counted, and not known to others.
+    Beginning,
 }
-
-impl Queue {
-    fn len(&self) -> usize {
-        self.on_time.len() + self.catch_up.len()
-    }
-
-    /// Puts back, in order, what was taken last.
-    fn put_back(&mut self, runs: Vec<ReadyId>) {
-        for (id, on_time) in runs.into_iter().rev() {
-            if on_time { self.on_time.push_front(id) } else { self.catch_up.push_front(id) }
-        }
-    }
-
-    fn forget(&mut self, dead: &BTreeSet<RunId>) {
-        self.on_time.retain(|id| !dead.contains(id));
-        self.catch_up.retain(|id| !dead.contains(id));
-    }
-
-    fn take(&mut self, count: usize) -> Vec<ReadyId> {
-        let first = self.on_time.len().min(count);
-        let mut taken: Vec<_> = self.on_time.drain(..first).map(|id| (id, true)).collect();
-        let second = self.catch_up.len().min(count - first);
-        taken.extend(self.catch_up.drain(..second).map(|id| (id, false)));
-        taken
-    }
-}
-
-type ReadyId = (RunId, bool);
 
 /// The dispatcher's state.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(crate) struct Dispatch {
     executors: BTreeMap<SessionId, Executor>,
-    queues: BTreeMap<Need, Queue>,
-    /// In a queue or waiting out a back-off.
-    queued: BTreeSet<RunId>,
-    offers: HashMap<RunId, Offer>,
+    lanes: Lanes,
+    /// By id, because ids are counted up: runs that come and go together are neighbours in memory.
+    runs: BTreeMap<RunId, Known>,
+    /// Runs that are queued or delayed.
+    waiting: usize,
     /// Offers by age. One that is settled already is skipped when its turn comes.
     offers_by_age: VecDeque<(Instant, RunId)>,
     /// Runs waiting out a back-off.
-    delayed: BTreeMap<(Instant, RunId), ReadyRun>,
-    /// How often a run came back unbegun.
-    returns: HashMap<RunId, u32>,
+    delayed: BTreeSet<(Instant, RunId)>,
+    /// Starts of catch-up and backfill runs.
+    budget: Allowance,
+    /// When the first token comes back of those that runs wait for.
+    token_at: Option<Instant>,
+    /// Which pool is the first.
+    turn: usize,
 }
 
 impl Dispatch {
-    /// A run may begin now.
-    pub(crate) fn offer(&mut self, run: ReadyRun) {
-        if self.offers.contains_key(&run.id) || !self.queued.insert(run.id) {
-            return;
+    /// A dispatcher that knows of nothing; `catch_up` is its budget for catch-up and backfill runs.
+    pub(crate) fn new(catch_up: Rate) -> Self {
+        Self {
+            executors: BTreeMap::new(),
+            lanes: Lanes::default(),
+            runs: BTreeMap::new(),
+            waiting: 0,
+            offers_by_age: VecDeque::new(),
+            delayed: BTreeSet::new(),
+            budget: Allowance::new(catch_up),
+            token_at: None,
+            turn: 0,
         }
-        let queue = self.queues.entry(run.need).or_default();
-        if run.on_time { queue.on_time.push_back(run.id) } else { queue.catch_up.push_back(run.id) }
+    }
+
+    /// Limits a pool from now on. What it has is not taken away.
+    #[cfg_attr(not(test), expect(dead_code, reason = "pools are not defined anywhere yet"))]
+    pub(crate) fn set_pool(&mut self, name: &Arc<str>, limits: PoolLimits) {
+        let pool = self.lanes.pool(name);
+        self.lanes.pools[pool].gate.set(limits);
+        self.lanes.drop_pool_without_use(pool);
+    }
+
+    /// Limits a namespace from now on. What it has is not taken away.
+    #[cfg_attr(not(test), expect(dead_code, reason = "namespaces are not defined anywhere yet"))]
+    pub(crate) fn set_namespace(&mut self, name: &Arc<str>, limits: NamespaceLimits) {
+        self.lanes.set_namespace(name, limits);
+    }
+
+    /// A run may begin now, or once its `not_before` has come.
+    pub(crate) fn offer(&mut self, run: ReadyRun, now: Instant) {
+        if let Some(known) = self.learn(run, now) {
+            self.queue(known);
+        }
+    }
+
+    /// A run may begin, but not at once: something was wrong the last time.
+    pub(crate) fn put_off(&mut self, run: ReadyRun, now: Instant) {
+        let earliest = run.not_before;
+        if let Some(id) = self.learn(ReadyRun { not_before: None, ..run }, now) {
+            self.back_off(id, now, earliest);
+        }
+    }
+
+    /// Notes a run that is new here. None if it is not, or if it waits out its `not_before`.
+    fn learn(&mut self, run: ReadyRun, now: Instant) -> Option<RunId> {
+        let ReadyRun { id, need, namespace, class, priority, not_before } = run;
+        let entry = match self.runs.entry(id) {
+            Entry::Vacant(entry) => entry,
+            // That begin was refused, or the attempt is over already and another may begin.
+            Entry::Occupied(known) if matches!(known.get().stage, Stage::Beginning) => {
+                self.end_begin(id);
+                return self.learn(ReadyRun { id, need, namespace, class, priority, not_before }, now);
+            }
+            Entry::Occupied(_) => return None,
+        };
+        let lane = self.lanes.lane(LaneKey { need, namespace, class });
+        let since = not_before.map_or(now, |at| at.max(now));
+        let until = not_before.filter(|at| *at > now);
+        let stage = until.map_or(Stage::Queued, |until| Stage::Delayed { until });
+        entry.insert(Known { lane, priority, returns: 0, since, stage });
+        let lane = &mut self.lanes.lanes[lane];
+        lane.runs += 1;
+        self.lanes.pools[lane.pool].waiting[class as usize] += 1;
+        self.waiting += 1;
+        match until {
+            Some(until) => {
+                self.delayed.insert((until, id));
+                None
+            }
+            None => Some(id),
+        }
+    }
+
+    /// Puts a run that waits into the queue of its lane.
+    fn queue(&mut self, id: RunId) {
+        let Some(known) = self.runs.get_mut(&id) else { return };
+        known.stage = Stage::Queued;
+        self.lanes.push(known.lane, id, known.priority, known.since);
+    }
+
+    /// Lets a run that waits wait out its back-off.
+    fn back_off(&mut self, id: RunId, now: Instant, earliest: Option<Instant>) {
+        let Some(known) = self.runs.get_mut(&id) else { return };
+        let delay = BACKOFF_FIRST.saturating_mul(1 << known.returns.min(6)).min(BACKOFF_LAST);
+        known.returns = known.returns.saturating_add(1);
+        let until = earliest.map_or(now + delay, |earliest| earliest.max(now + delay));
+        known.stage = Stage::Delayed { until };
+        self.delayed.insert((until, id));
     }
 
     /// An executor dialled in.
-    pub(crate) fn join(&mut self, session: SessionId, executor: Executor) {
+    pub(crate) fn join(&mut self, session: SessionId, mut executor: Executor) {
+        self.lanes.join(&executor.pool);
+        let credits = std::mem::take(&mut executor.credits);
         self.executors.insert(session, executor);
+        self.credit(session, credits);
     }
 
     /// An executor's stream ended: what it was offered moves at once.
     pub(crate) fn leave(&mut self, session: SessionId) {
+        // Its credit goes first, so that nothing is in the books of its pool.
+        self.drain(session);
         let Some(executor) = self.executors.remove(&session) else { return };
         for id in executor.offered {
-            if let Some(offer) = self.offers.remove(&id) {
-                self.offer(offer.run);
+            if self.take_from(session, id) {
+                self.queue(id);
             }
         }
+        let pool = self.lanes.pool(&executor.pool);
+        self.lanes.part(pool);
     }
 
     /// An executor has room for more.
     pub(crate) fn credit(&mut self, session: SessionId, count: u32) {
-        if let Some(executor) = self.executors.get_mut(&session) {
-            executor.credits = executor.credits.saturating_add(count).min(executor.slots);
+        let Some(executor) = self.executors.get_mut(&session) else { return };
+        let before = executor.credits;
+        executor.credits = before.saturating_add(count).min(executor.slots);
+        let pool = self.lanes.pool(&executor.pool);
+        if !executor.draining {
+            self.lanes.pools[pool].credits += u64::from(executor.credits - before);
         }
+        self.has_room(session);
     }
 
     /// An executor wants no more.
     pub(crate) fn drain(&mut self, session: SessionId) {
-        if let Some(executor) = self.executors.get_mut(&session) {
-            executor.draining = true;
+        let Some(executor) = self.executors.get_mut(&session) else { return };
+        if !std::mem::replace(&mut executor.draining, true) {
+            let pool = self.lanes.pool(&executor.pool);
+            self.lanes.pools[pool].credits -= u64::from(executor.credits);
+            self.relist(session);
         }
     }
 
     /// An executor asked to begin these: the ledger decides now.
     pub(crate) fn settle(&mut self, session: SessionId, runs: impl IntoIterator<Item = RunId>) {
         for id in runs {
-            if self.offers.get(&id).is_some_and(|offer| offer.session == session) {
-                self.offers.remove(&id);
-                if let Some(executor) = self.executors.get_mut(&session) {
-                    executor.offered.remove(&id);
-                }
-                self.returns.remove(&id);
+            let Some(known) = offered_to(&mut self.runs, session, id) else { continue };
+            let lane = &self.lanes.lanes[known.lane];
+            let pool = &mut self.lanes.pools[lane.pool].gate;
+            let namespace = &mut self.lanes.namespaces[lane.namespace];
+            pool.under_way.offered -= 1;
+            namespace.under_way.offered -= 1;
+            if pool.has_slots() || namespace.limits.max_running.is_some() {
+                pool.under_way.beginning.insert(id);
+                namespace.under_way.beginning.insert(id);
+                known.stage = Stage::Beginning;
+            } else {
+                let lane = known.lane;
+                self.runs.remove(&id);
+                self.lanes.release(lane, 1);
             }
+            if let Some(executor) = self.executors.get_mut(&session) {
+                executor.offered.remove(&id);
+            }
+        }
+    }
+
+    /// An executor has these no longer: they ended there, or the ledger did not let them begin. Makes room at handlers with
+    /// slots of their own.
+    pub(crate) fn ended(&mut self, session: SessionId, runs: &[RunId]) {
+        let Some(executor) = self.executors.get_mut(&session) else { return };
+        if executor.release(runs) {
+            self.has_room(session);
         }
     }
 
@@ -205,8 +300,8 @@ impl Dispatch {
         now: Instant,
     ) {
         for id in runs {
-            if self.offers.get(&id).is_some_and(|offer| offer.session == session) {
-                self.take_back(id, now);
+            if self.take_from(session, id) {
+                self.back_off(id, now, None);
             }
         }
     }
@@ -214,172 +309,132 @@ impl Dispatch {
     /// Takes back the offers that are older than `timeout`; says how many.
     pub(crate) fn expire_offers(&mut self, now: Instant, timeout: Duration) -> usize {
         let mut expired = 0;
-        while let Some((made_at, id)) = self.offers_by_age.front().copied() {
-            let settled = self.offers.get(&id).is_none_or(|offer| offer.made_at != made_at);
-            if !settled {
-                if now.saturating_duration_since(made_at) < timeout {
+        while let Some((at, id)) = self.offers_by_age.front().copied() {
+            let stage = self.runs.get(&id).map(|known| known.stage);
+            if let Some(Stage::Offered { session, made_at }) = stage
+                && made_at == at
+            {
+                if now.saturating_duration_since(at) < timeout {
                     break;
                 }
-                self.take_back(id, now);
-                expired += 1;
+                if self.take_from(session, id) {
+                    self.back_off(id, now, None);
+                    expired += 1;
+                }
             }
             self.offers_by_age.pop_front();
         }
         expired
     }
 
-    fn take_back(&mut self, id: RunId, now: Instant) {
-        let Some(offer) = self.offers.remove(&id) else { return };
-        if let Some(executor) = self.executors.get_mut(&offer.session) {
+    /// Takes an offer back from `session`: the run waits again, where is for the caller to say. Whether there was one.
+    fn take_from(&mut self, session: SessionId, id: RunId) -> bool {
+        let Some(known) = offered_to(&mut self.runs, session, id) else { return false };
+        let lane = &self.lanes.lanes[known.lane];
+        let pool = &mut self.lanes.pools[lane.pool];
+        pool.gate.under_way.offered -= 1;
+        pool.waiting[lane.class as usize] += 1;
+        self.lanes.namespaces[lane.namespace].under_way.offered -= 1;
+        self.waiting += 1;
+        if let Some(executor) = self.executors.get_mut(&session) {
             executor.offered.remove(&id);
         }
-        self.put_off(offer.run, now);
+        self.ended(session, &[id]);
+        true
     }
 
-    /// A run may begin, but not at once: something was wrong the last time.
-    pub(crate) fn put_off(&mut self, run: ReadyRun, now: Instant) {
-        if self.knows(run.id) {
+    /// The ledger has answered a begin.
+    fn end_begin(&mut self, id: RunId) {
+        let Some(known) = self.runs.remove(&id) else { return };
+        let lane = &self.lanes.lanes[known.lane];
+        self.lanes.pools[lane.pool].gate.under_way.beginning.remove(&id);
+        self.lanes.namespaces[lane.namespace].under_way.beginning.remove(&id);
+        self.lanes.release(known.lane, 1);
+    }
+
+    /// An executor has room, for all that is known: what waits for one like it is looked at again.
+    fn has_room(&mut self, session: SessionId) {
+        self.relist(session);
+        let Some(executor) = self.executors.get(&session) else { return };
+        let pool = self.lanes.pool(&executor.pool);
+        self.lanes.feed(pool, executor);
+    }
+
+    /// Lists an executor at its pool under the credit that it has now.
+    fn relist(&mut self, session: SessionId) {
+        let Some(executor) = self.executors.get_mut(&session) else { return };
+        let listed = (executor.credits > 0 && !executor.draining).then_some(executor.credits);
+        if listed == executor.listed {
             return;
         }
-        let returns = self.returns.entry(run.id).or_default();
-        *returns = returns.saturating_add(1);
-        let delay = BACKOFF_FIRST.saturating_mul(1 << (*returns - 1).min(6)).min(BACKOFF_LAST);
-        self.queued.insert(run.id);
-        self.delayed.insert((now + delay, run.id), run);
+        let pool = self.lanes.pool(&executor.pool);
+        let open = &mut self.lanes.pools[pool].open;
+        if let Some(before) = std::mem::replace(&mut executor.listed, listed) {
+            open.remove(&(Reverse(before), session));
+        }
+        if let Some(credits) = listed {
+            open.insert((Reverse(credits), session));
+        }
     }
 
     /// Whether a run is offered or waits here.
     pub(crate) fn knows(&self, id: RunId) -> bool {
-        self.offers.contains_key(&id) || self.queued.contains(&id)
+        self.runs.get(&id).is_some_and(|known| !matches!(known.stage, Stage::Beginning))
     }
 
     /// Runs that wait here, to be compared with the ledger; none while there cannot be many that are over. Without an
     /// executor for them, merged and expired runs would pile up.
     pub(crate) fn suspects(&self, ready: usize) -> Vec<RunId> {
-        let crowded = self.queued.len() > 2 * ready + DEAD_MIN;
-        if crowded { self.queued.iter().copied().collect() } else { Vec::new() }
+        if self.waiting <= 2 * ready + DEAD_MIN {
+            return Vec::new();
+        }
+        let waits = |known: &Known| matches!(known.stage, Stage::Queued | Stage::Delayed { .. });
+        self.runs.iter().filter(|(_, known)| waits(known)).map(|(id, _)| *id).collect()
     }
 
     /// Forgets runs that wait here and may not begin any more.
     pub(crate) fn forget(&mut self, dead: &BTreeSet<RunId>) {
-        self.queues.values_mut().for_each(|queue| queue.forget(dead));
-        self.queues.retain(|_, queue| queue.len() > 0);
-        self.delayed.retain(|(_, id), _| !dead.contains(id));
+        let mut lanes = BTreeMap::<_, usize>::new();
         for id in dead {
-            self.queued.remove(id);
-            self.returns.remove(id);
+            let Some(Known { lane, stage, .. }) = self.runs.get(id) else { continue };
+            match stage {
+                Stage::Queued => {}
+                Stage::Delayed { until } => {
+                    self.delayed.remove(&(*until, *id));
+                }
+                Stage::Offered { .. } | Stage::Beginning => continue,
+            }
+            *lanes.entry(*lane).or_default() += 1;
+            self.runs.remove(id);
+        }
+        for (id, count) in lanes {
+            let lane = &mut self.lanes.lanes[id];
+            self.lanes.pools[lane.pool].waiting[lane.class as usize] -= count;
+            self.waiting -= count;
+            let queued = lane.queue.forget(dead);
+            self.lanes.popped(id, queued);
+            self.lanes.release(id, count);
         }
     }
 
     /// Puts runs whose back-off has passed into their queues.
     pub(crate) fn wake(&mut self, now: Instant) {
-        while let Some(entry) = self.delayed.first_entry() {
-            if entry.key().0 > now {
+        // Whether tokens are there is seen when runs are assigned. Should none be, nobody is woken for this one again.
+        self.token_at = self.token_at.filter(|at| *at > now);
+        while let Some((at, id)) = self.delayed.first().copied() {
+            if at > now {
                 break;
             }
-            let run = entry.remove();
-            self.queued.remove(&run.id);
-            self.offer(run);
+            self.delayed.pop_first();
+            self.queue(id);
         }
     }
 
     /// The earliest instant at which something here wants attention.
     pub(crate) fn next_wake(&self, offer_timeout: Duration) -> Option<Instant> {
         let offer = self.offers_by_age.front().map(|(made_at, _)| *made_at + offer_timeout);
-        let delayed = self.delayed.first_key_value().map(|((at, _), _)| *at);
-        offer.into_iter().chain(delayed).min()
-    }
-
-    /// Gives at most `max` queued runs to executors with credit. `weigh` asks the ledger how many bytes a run's grant has:
-    /// none if it was merged, expired or cancelled since it was queued, and is then dropped here. `room` asks a stream
-    /// how many messages it takes.
-    pub(crate) fn assign(
-        &mut self,
-        now: Instant,
-        max: usize,
-        weigh: impl Fn(RunId) -> Option<usize>,
-        room: impl Fn(SessionId) -> usize,
-    ) -> Vec<(SessionId, Vec<RunId>)> {
-        let mut grants = Vec::new();
-        let mut left = max;
-        let mut messages = HashMap::<SessionId, usize>::new();
-        let needs: Vec<Need> =
-            self.queues.iter().filter(|(_, queue)| queue.len() > 0).map(|(need, _)| need.clone()).collect();
-        for need in needs {
-            while left > 0 && self.queues.get(&need).is_some_and(|queue| queue.len() > 0) {
-                let has_room = |session| messages.get(&session).copied().unwrap_or(0) < room(session);
-                let fitting = self.fitting(&need, has_room);
-                if fitting.is_empty() {
-                    break;
-                }
-                for (position, (session, credits)) in fitting.iter().enumerate() {
-                    let Some(queue) = self.queues.get_mut(&need) else { break };
-                    let even = queue.len().div_ceil(fitting.len() - position);
-                    let taken = queue.take(even.min(*credits as usize).min(GRANTS_PER_MESSAGE).min(left));
-                    let runs = self.grant(*session, &need, taken, now, &weigh);
-                    if !runs.is_empty() {
-                        left -= runs.len();
-                        *messages.entry(*session).or_default() += 1;
-                        grants.push((*session, runs));
-                    }
-                }
-            }
-            if self.queues.get(&need).is_some_and(|queue| queue.len() == 0) {
-                self.queues.remove(&need);
-            }
-        }
-        grants
-    }
-
-    /// The executors that take a need now, most credit first: each gets an even share of what waits.
-    fn fitting(&self, need: &Need, has_room: impl Fn(SessionId) -> bool) -> Vec<(SessionId, u32)> {
-        let mut fitting: Vec<_> = self
-            .executors
-            .iter()
-            .filter(|(session, executor)| executor.takes(need) && has_room(**session))
-            .map(|(session, executor)| (*session, executor.credits))
-            .collect();
-        fitting.sort_by_key(|(session, credits)| (std::cmp::Reverse(*credits), *session));
-        fitting
-    }
-
-    /// Offers of `taken` what fits into one message, and puts the rest back.
-    fn grant(
-        &mut self,
-        session: SessionId,
-        need: &Need,
-        mut taken: Vec<ReadyId>,
-        now: Instant,
-        weigh: &impl Fn(RunId) -> Option<usize>,
-    ) -> Vec<RunId> {
-        let executor = self.executors.get_mut(&session).expect("it was just chosen");
-        let mut runs = Vec::with_capacity(taken.len());
-        let mut bytes = 0;
-        let mut looked_at = 0;
-        for (id, on_time) in &taken {
-            let weight = weigh(*id);
-            bytes += weight.unwrap_or(0);
-            if bytes > GRANT_BYTES_PER_MESSAGE && !runs.is_empty() {
-                break;
-            }
-            looked_at += 1;
-            self.queued.remove(id);
-            if weight.is_none() {
-                self.returns.remove(id);
-                continue;
-            }
-            executor.credits -= 1;
-            executor.offered.insert(*id);
-            let run = ReadyRun { id: *id, need: need.clone(), on_time: *on_time };
-            self.offers.insert(*id, Offer { session, run, made_at: now });
-            self.offers_by_age.push_back((now, *id));
-            runs.push(*id);
-        }
-        let rest = taken.split_off(looked_at);
-        if let Some(queue) = self.queues.get_mut(need) {
-            queue.put_back(rest);
-        }
-        runs
+        let delayed = self.delayed.first().map(|(at, _)| *at);
+        offer.into_iter().chain(delayed).chain(self.token_at).min()
     }
 
     /// Executors, for status and metrics.
@@ -389,7 +444,28 @@ impl Dispatch {
 
     /// Runs that wait for a credit or a back-off.
     pub(crate) fn backlog(&self) -> usize {
-        self.queued.len()
+        self.waiting
+    }
+
+    /// The same by pool and class, where there are any.
+    pub(crate) fn backlogs(&self) -> impl Iterator<Item = (&Arc<str>, Class, usize)> {
+        self.lanes.pools.values().flat_map(|(name, pool)| {
+            Class::ALL.into_iter().map(move |class| (name, class, pool.waiting[class as usize]))
+        })
+    }
+
+    /// Catch-up and backfill runs that may start at once.
+    pub(crate) fn budget_left(&self, now: Instant) -> u32 {
+        self.budget.left(now)
+    }
+}
+
+/// A run that was offered to `session`.
+fn offered_to(runs: &mut BTreeMap<RunId, Known>, session: SessionId, id: RunId) -> Option<&mut Known> {
+    let known = runs.get_mut(&id)?;
+    match known.stage {
+        Stage::Offered { session: holder, .. } if holder == session => Some(known),
+        Stage::Offered { .. } | Stage::Queued | Stage::Delayed { .. } | Stage::Beginning => None,
     }
 }
 
