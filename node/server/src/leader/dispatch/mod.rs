@@ -470,4 +470,6 @@ fn offered_to(runs: &mut BTreeMap<RunId, Known>, session: SessionId, id: RunId) 
 }
 
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;
