@@ -224,3 +224,10 @@ fn every_field_is_listed_and_has_its_own_variable() {
         .collect();
     assert_eq!(listed, actual);
 }
+
+#[test]
+fn recovery_cannot_be_switched_off_by_its_budget() {
+    let refusal = refusal("[node]\nid = 1\n[dispatch]\ncatch_up_starts_per_second = 0\n", &[], &[]);
+    assert!(refusal.contains("dispatch.catch_up_starts_per_second"), "{refusal}");
+    assert!(refusal.contains("0 is not between 1 and 1000000"), "{refusal}");
+}
