@@ -3,9 +3,10 @@
 //! A civil time inside a gap means the first instant after it, and one that comes twice means the first pass: the rule of
 //! fixed schedules (DST-1).
 
-use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
-
-use crate::zone::TimeZone;
+use crate::{
+    civil::{DAY_SECONDS, day_of, format_wall, wall_of},
+    zone::TimeZone,
+};
 
 /// Why a text is no time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,12 +42,10 @@ pub fn parse_time(text: &str, zone: &TimeZone) -> Result<i64, TimeError> {
     let shown = || text.chars().take(40).collect::<String>();
     let parts = Parts::read(text.as_bytes()).ok_or_else(|| TimeError::Malformed { text: shown() })?;
     let no_such = |part| TimeError::NoSuch { text: shown(), part };
-    let wall = NaiveDate::from_ymd_opt(parts.year, parts.month, parts.day)
-        .ok_or_else(|| no_such("the date"))?
-        .and_hms_opt(parts.hour, parts.minute, parts.second)
-        .ok_or_else(|| no_such("the time of day"))?
-        .and_utc()
-        .timestamp();
+    let date = (parts.year, parts.month, parts.day);
+    day_of(date.0, date.1, date.2).ok_or_else(|| no_such("the date"))?;
+    let wall =
+        wall_of(date, (parts.hour, parts.minute, parts.second)).ok_or_else(|| no_such("the time of day"))?;
     let seconds = match parts.offset {
         Some(offset) if offset.hours > 23 || offset.minutes > 59 => return Err(no_such("the offset")),
         Some(offset) => wall - offset.seconds(),
@@ -76,20 +75,22 @@ pub fn format_local(unix_millis: i64, zone: &TimeZone) -> String {
 
 fn format_with(unix_millis: i64, offset: i64, suffix: &str) -> String {
     let wall = unix_millis.div_euclid(1000) + offset;
-    let wall = DateTime::<Utc>::from_timestamp(wall, 0).filter(|wall| (0..=9999).contains(&wall.year()));
-    let Some(wall) = wall else { return format!("{unix_millis}ms") };
+    if !YEARS_0_TO_9999.contains(&wall) {
+        return format!("{unix_millis}ms");
+    }
     let millis = match unix_millis.rem_euclid(1000) {
         0 => String::new(),
         millis => format!(".{millis:03}"),
     };
-    let (year, month, day) = (wall.year(), wall.month(), wall.day());
-    let (hour, minute, second) = (wall.hour(), wall.minute(), wall.second());
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{millis}{suffix}")
+    format!("{}{millis}{suffix}", format_wall(wall))
 }
+
+/// The wall times that RFC 3339 can write.
+const YEARS_0_TO_9999: std::ops::Range<i64> = -719_528 * DAY_SECONDS..2_932_897 * DAY_SECONDS;
 
 /// A text's numbers, not yet known to exist.
 struct Parts {
-    year: i32,
+    year: i64,
     month: u32,
     day: u32,
     hour: u32,
@@ -115,7 +116,7 @@ impl Offset {
 impl Parts {
     fn read(text: &[u8]) -> Option<Parts> {
         let mut rest = text;
-        let year = i32::try_from(number(&mut rest, 4)?).ok()?;
+        let year = i64::from(number(&mut rest, 4)?);
         sign(&mut rest, b"-")?;
         let month = number(&mut rest, 2)?;
         sign(&mut rest, b"-")?;

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use crate::timing::Rule;
+use crate::rule::Rule;
 
 struct Table {
     rules: BTreeMap<String, Weak<Rule>>,

@@ -62,6 +62,15 @@ impl Interval {
         assert!(fire > after && fire >= 0, "TIMING-1: a fire lies after the instant asked about");
         (fire < HORIZON_UNIX_MILLIS).then_some(fire)
     }
+
+    /// The last fire strictly before `before`, from the epoch on.
+    pub(crate) fn previous(self, before: i64) -> Option<i64> {
+        let before = before.clamp(0, HORIZON_UNIX_MILLIS);
+        let fire = (before - 1 - self.phase_millis).div_euclid(self.every_millis) * self.every_millis
+            + self.phase_millis;
+        assert!(fire < before, "TIMING-1: a previous fire lies before the instant asked about");
+        (fire >= 0).then_some(fire)
+    }
 }
 
 fn whole_millis(value: Duration) -> Result<i64, TimingError> {
@@ -92,6 +101,16 @@ mod tests {
         let shifted = every("1h", "15m").unwrap();
         assert_eq!(shifted.next(0), Some(900_000));
         assert_eq!(shifted.next(900_000), Some(4_500_000));
+    }
+
+    #[test]
+    fn previous_fires_lie_strictly_before() {
+        let shifted = every("1h", "15m").unwrap();
+        assert_eq!(shifted.previous(900_000), None);
+        assert_eq!(shifted.previous(900_001), Some(900_000));
+        assert_eq!(shifted.previous(4_500_001), Some(4_500_000));
+        assert_eq!(shifted.previous(i64::MIN), None);
+        assert_eq!(shifted.previous(i64::MAX), Some(HORIZON_UNIX_MILLIS - 45 * 60_000));
     }
 
     #[test]

@@ -5,13 +5,13 @@
 //! environment: instants come in as milliseconds since the Unix epoch, and the zone data is compiled in.
 //!
 //! ```text
-//! text ── cron::grammar ──► sets + day rule ── cron::walk ──► matching wall times ── cron::fires ──► instants
-//!              │                                                                        ▲
-//!              └─ H resolved, warnings, columns                    zone: offsets from jiff's bundled tzdb
+//! text ── cron::grammar ──► sets + day rule ── wall::walker ──► matching wall times ── wall::rule ──► instants
+//!              │                                                                           ▲
+//!              └─ H resolved, warnings, columns                       zone: offsets from jiff's bundled tzdb
 //! ```
 //!
 //! Invariants, repeated by id in code and tests:
-//! - TIMING-1: `next(t) > t`, strictly, for every `t`.
+//! - TIMING-1: `next(t) > t` and `previous(t) < t`, strictly, for every `t`.
 //! - TIMING-2: no text and no instant makes anything here panic or loop; each answer takes at most 20 ms.
 //! - TIMING-3: nothing fires before 1970 or at or after [`HORIZON_UNIX_MILLIS`].
 //! - TIMING-4: the same text, zone, seed and tzdata version give the same instants, on every build.
@@ -21,13 +21,16 @@
 //! - DST-3: several matching wall times on one instant are one fire.
 //! - DAY-1: day-of-month and day-of-week must both match if either text begins with `*` or `?`; otherwise one is enough.
 
+mod civil;
 mod clock_text;
 mod cron;
 pub mod crontab;
 mod duration_text;
 mod intern;
 mod interval;
+mod rule;
 mod timing;
+mod wall;
 mod zone;
 
 pub use self::{

@@ -3,11 +3,11 @@
 use std::{fmt, hash, sync::Arc, time::Duration};
 
 use crate::{
-    HORIZON_UNIX_MILLIS,
-    cron::{self, CronError, CronRule, HashSeed, NeverFiring, Parsed, Warning},
+    cron::{self, CronError, HashSeed, NeverFiring, Parsed, Warning},
     duration_text::format_duration,
     format_time, intern,
     interval::{Interval, TimingError},
+    rule::{Cron, Kind, Rule},
     zone::TimeZone,
 };
 
@@ -20,18 +20,6 @@ pub struct Timing {
     /// The expression with `H` resolved.
     resolved: Option<Arc<str>>,
     warnings: Arc<[Warning]>,
-}
-
-/// What a timing means, shared by all that mean the same.
-pub(crate) struct Rule {
-    canonical: String,
-    kind: Kind,
-}
-
-enum Kind {
-    Cron(Box<CronRule>),
-    Every(Interval),
-    At(i64),
 }
 
 impl Timing {
@@ -53,7 +41,8 @@ impl Timing {
                 return Ok(Timing { resolved: Some(expression.into()), ..timing });
             }
         };
-        let kind = || Kind::Cron(Box::new(CronRule::new(&parsed, zone.clone())));
+        let cron = || Cron { expression: parsed.clone(), rule: parsed.in_zone(zone.clone()) };
+        let kind = || Kind::Cron(Box::new(cron()));
         let rule = intern::rule(format!("{parsed} {zone}"), |canonical| Rule { canonical, kind: kind() });
         let mut warnings = parsed.warnings;
         if rule.next(i64::MIN).is_none() {
@@ -86,10 +75,26 @@ impl Timing {
         self.rule.next(after_unix_millis)
     }
 
+    /// The last fire strictly before `before_unix_millis`, or `None` if there is none since the epoch.
+    pub fn previous(&self, before_unix_millis: i64) -> Option<i64> {
+        self.rule.previous(before_unix_millis)
+    }
+
     /// The fires in `(after, until]`, strictly increasing, computed as they are asked for.
     pub fn between(&self, after: i64, until: i64) -> impl Iterator<Item = i64> + '_ {
         let first = self.next(after);
         std::iter::successors(first, |fire| self.next(*fire)).take_while(move |fire| *fire <= until)
+    }
+
+    /// The same fires from the last to the first.
+    pub fn between_rev(&self, after: i64, until: i64) -> impl Iterator<Item = i64> + '_ {
+        let last = self.previous(until.saturating_add(1));
+        std::iter::successors(last, |fire| self.previous(*fire)).take_while(move |fire| *fire > after)
+    }
+
+    /// How many fires lie in `(after, until]`, counted up to `at_most`: the work is in proportion to the answer.
+    pub fn count_between(&self, after: i64, until: i64, at_most: usize) -> usize {
+        self.between(after, until).take(at_most).count()
     }
 
     /// What the user may not have meant.
@@ -104,26 +109,12 @@ impl Timing {
 
     /// The zone of a cron expression; `None` for what no zone moves.
     pub fn time_zone(&self) -> Option<&TimeZone> {
-        match &self.rule.kind {
-            Kind::Cron(rule) => Some(rule.zone()),
-            Kind::Every(_) | Kind::At(_) => None,
-        }
+        self.rule.kind.time_zone()
     }
 
     /// A text that is equal for timings that mean the same: what `==` compares. For keys of caches, not for people.
     pub fn canonical(&self) -> &str {
         &self.rule.canonical
-    }
-}
-
-impl Rule {
-    fn next(&self, after: i64) -> Option<i64> {
-        match &self.kind {
-            // Strictly after: the second that contains `after` has passed, even if `after` is its first millisecond.
-            Kind::Cron(rule) => rule.next(after.div_euclid(1000)).map(|seconds| seconds * 1000),
-            Kind::Every(interval) => interval.next(after),
-            Kind::At(at) => (*at > after && (0..HORIZON_UNIX_MILLIS).contains(at)).then_some(*at),
-        }
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct Span {
     /// Wall time minus instant.
     pub(crate) offset: i64,
     /// The first wall time that no earlier span has shown: where a gap begins, or where an overlap ends.
-    fresh_wall: i64,
+    pub(crate) fresh_wall: i64,
 }
 
 /// A name that is no time zone.
@@ -90,12 +90,22 @@ impl TimeZone {
     /// The offset from UTC in force at an instant, in seconds. Before 1970 and after the horizon it is the nearest
     /// known one.
     pub(crate) fn offset_at(&self, instant: i64) -> i64 {
-        self.0.spans[self.index_at(instant)].offset
+        self.span_at(instant).offset
+    }
+
+    /// The span that contains an instant.
+    pub(crate) fn span_at(&self, instant: i64) -> Span {
+        self.0.spans[self.index_at(instant)]
     }
 
     /// The spans from the one that contains `instant`.
     pub(crate) fn spans_from(&self, instant: i64) -> impl Iterator<Item = Span> + '_ {
         self.0.spans[self.index_at(instant)..].iter().copied()
+    }
+
+    /// The spans from the one that contains `instant` back to the beginning of time.
+    pub(crate) fn spans_back_from(&self, instant: i64) -> impl Iterator<Item = Span> + '_ {
+        self.0.spans[..=self.index_at(instant)].iter().rev().copied()
     }
 
     /// The instant of a wall time (ZONE-2).
@@ -107,7 +117,7 @@ impl TimeZone {
 
     /// The latest wall time whose `first_instant` is not after `instant`.
     pub(crate) fn last_wall_passed(&self, instant: i64) -> i64 {
-        let span = self.0.spans[self.index_at(instant)];
+        let span = self.span_at(instant);
         (instant + span.offset).max(span.fresh_wall - 1)
     }
 

@@ -5,9 +5,8 @@
 
 use std::fmt;
 
-use chrono::{Datelike, NaiveDate};
-
 use super::fields::{Field, ValueSet};
+use crate::wall::Shape;
 
 /// The day-of-month field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,22 +47,9 @@ pub(crate) struct DayRule {
     pub(crate) combine: Combine,
 }
 
-/// The shape of one month.
-#[derive(Clone, Copy)]
-struct Month {
-    /// The weekday of day 1, Sunday being 0.
-    first_weekday: u32,
-    length: u32,
-}
-
 impl DayRule {
-    /// The matching days of a month as bits, day `n` at bit `n`. A month outside the calendar has none.
-    pub(crate) fn in_month(&self, year: i32, month: u32) -> u32 {
-        let Some(first) = NaiveDate::from_ymd_opt(year, month, 1) else { return 0 };
-        let month = Month {
-            first_weekday: first.weekday().num_days_from_sunday(),
-            length: u32::from(first.num_days_in_month()),
-        };
+    /// The matching days of a month as bits, day `n` at bit `n`.
+    pub(crate) fn in_month(&self, month: Shape) -> u32 {
         let by_month_day = self.month_days.in_month(month);
         let by_week_day = self.week_days.in_month(month);
         match self.combine {
@@ -73,61 +59,39 @@ impl DayRule {
     }
 }
 
-impl Month {
-    /// All its days as bits.
-    fn days(self) -> u32 {
-        // Day 31 is bit 31: the upper bound would overflow as `1 << 32`.
-        (u32::MAX >> (31 - self.length)) & !1
-    }
+fn is_working_day(month: Shape, day: u32) -> bool {
+    !matches!(month.weekday(day), 0 | 6)
+}
 
-    fn weekday(self, day: u32) -> u32 {
-        (self.first_weekday + day - 1) % 7
+/// The working day nearest to `day` within the month, if the month has that day.
+fn nearest_working_day(month: Shape, day: u32) -> Option<u32> {
+    if day == 0 || day > month.length {
+        return None;
     }
-
-    fn is_working_day(self, day: u32) -> bool {
-        !matches!(self.weekday(day), 0 | 6)
-    }
-
-    /// The days that fall on one of the weekdays, as bits.
-    fn every(self, weekdays: ValueSet) -> u32 {
-        // Seven bits beginning with the weekday of day 1, then five weeks of them: no loop over days.
-        let week = weekdays.bits() & 0x7f;
-        let from_first = ((week | week << 7) >> self.first_weekday) & 0x7f;
-        let weeks = from_first * 0x1020_4081;
-        // Day 1 is bit 1. The fifth week reaches past bit 31, where no day is.
-        (weeks << 1) as u32 & self.days()
-    }
-
-    /// The working day nearest to `day` within the month, if the month has that day.
-    fn nearest_working_day(self, day: u32) -> Option<u32> {
-        if day == 0 || day > self.length {
-            return None;
-        }
-        // A Saturday moves to Friday and a Sunday to Monday, unless that leaves the month.
-        let nearest = match self.weekday(day) {
-            6 if day == 1 => 3,
-            6 => day - 1,
-            0 if day == self.length => day - 2,
-            0 => day + 1,
-            _working_day => day,
-        };
-        Some(nearest)
-    }
+    // A Saturday moves to Friday and a Sunday to Monday, unless that leaves the month.
+    let nearest = match month.weekday(day) {
+        6 if day == 1 => 3,
+        6 => day - 1,
+        0 if day == month.length => day - 2,
+        0 => day + 1,
+        _working_day => day,
+    };
+    Some(nearest)
 }
 
 impl MonthDays {
-    fn in_month(&self, month: Month) -> u32 {
+    fn in_month(&self, month: Shape) -> u32 {
         // Days of the month are below 32: the cast keeps every bit.
         let mut days = self.plain.bits() as u32 & month.days();
         if self.last {
             days |= 1 << month.length;
         }
         if self.last_weekday {
-            let last = (1..=month.length).rev().find(|day| month.is_working_day(*day));
+            let last = (1..=month.length).rev().find(|day| is_working_day(month, *day));
             days |= last.map_or(0, |day| 1 << day);
         }
         if !self.nearest.is_empty() {
-            let nearest = self.nearest.iter().filter_map(|day| month.nearest_working_day(day));
+            let nearest = self.nearest.iter().filter_map(|day| nearest_working_day(month, day));
             days |= nearest.fold(0, |days, day| days | 1 << day);
         }
         days
@@ -135,27 +99,14 @@ impl MonthDays {
 }
 
 impl WeekDays {
-    fn in_month(&self, month: Month) -> u32 {
+    fn in_month(&self, month: Shape) -> u32 {
         let mut days = month.every(self.plain);
-        for weekday in self.last.iter() {
-            let every = month.every(ValueSet::single(weekday));
-            days |= 1 << (31 - every.leading_zeros());
-        }
-        for (index, weekdays) in self.nth.iter().enumerate() {
-            for weekday in weekdays.iter() {
-                days |= nth_day(month.every(ValueSet::single(weekday)), index);
-            }
+        days |= self.last.iter().fold(0, |days, weekday| days | month.nth_last(weekday, 1));
+        for (nth, weekdays) in (1..).zip(&self.nth) {
+            days |= weekdays.iter().fold(0, |days, weekday| days | month.nth(weekday, nth));
         }
         days
     }
-}
-
-/// The day `index` places after the lowest one of `days`, as a bit; nothing if there are not that many.
-fn nth_day(mut days: u32, index: usize) -> u32 {
-    for _ in 0..index {
-        days &= days.wrapping_sub(1);
-    }
-    days & days.wrapping_neg()
 }
 
 impl fmt::Display for MonthDays {

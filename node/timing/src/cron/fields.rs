@@ -147,6 +147,30 @@ impl ValueSet {
         ValueSet((self.0 | self.0 >> 7) & 0x7f)
     }
 
+    pub(crate) fn contains(self, value: u32) -> bool {
+        value < 64 && self.0 >> value & 1 == 1
+    }
+
+    /// The first value from `value` on.
+    pub(crate) fn from(self, value: u32) -> Option<u32> {
+        let later = self.0.checked_shr(value).map_or(0, |bits| bits << value);
+        (later != 0).then(|| later.trailing_zeros())
+    }
+
+    /// The last value up to `value`.
+    pub(crate) fn until(self, value: u32) -> Option<u32> {
+        let earlier = self.0 & (u64::MAX >> (63 - value.min(63)));
+        (earlier != 0).then(|| 63 - earlier.leading_zeros())
+    }
+
+    pub(crate) fn first(self) -> Option<u32> {
+        self.from(0)
+    }
+
+    pub(crate) fn last(self) -> Option<u32> {
+        self.until(63)
+    }
+
     /// The values as bits, value `n` at bit `n`.
     pub(crate) fn bits(self) -> u64 {
         self.0
@@ -189,6 +213,21 @@ mod tests {
         let values: Vec<u32> = ValueSet::stepped(3, 63, 20).iter().collect();
         assert_eq!(values, [3, 23, 43, 63]);
         assert_eq!(ValueSet::EMPTY.iter().count(), 0);
+    }
+
+    #[test]
+    fn sets_find_their_neighbours() {
+        let set = ValueSet::stepped(3, 63, 20);
+        assert_eq!(
+            [0, 3, 4, 63, 64].map(|value| set.from(value)),
+            [Some(3), Some(3), Some(23), Some(63), None]
+        );
+        assert_eq!(
+            [2, 3, 62, 63, 99].map(|value| set.until(value)),
+            [None, Some(3), Some(43), Some(63), Some(63)]
+        );
+        assert_eq!((ValueSet::EMPTY.first(), ValueSet::EMPTY.last()), (None, None));
+        assert!(set.contains(43) && !set.contains(44) && !set.contains(64));
     }
 
     #[test]

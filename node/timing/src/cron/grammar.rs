@@ -22,7 +22,7 @@ use super::{
     items::Items,
     piece::Piece,
 };
-use crate::{duration_text, interval};
+use crate::{duration_text, interval, wall::DstRule};
 
 /// What a text means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +45,6 @@ pub(crate) struct Expression {
     /// The text with `H` replaced by what it stands for.
     pub(crate) resolved: String,
     pub(crate) warnings: Vec<Warning>,
-}
-
-/// How a rule meets a change of the zone's offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DstRule {
-    /// DST-1.
-    Fixed,
-    /// DST-2.
-    Wildcard,
 }
 
 /// Reads an expression.

@@ -1,22 +1,19 @@
-//! Cron expressions: a strict grammar in front of the `cron` crate's calendar, and our own day and
-//! daylight-saving rules behind it.
+//! Cron expressions: from a text to sets of values and rules, by a strict grammar.
 //!
 //! ```text
 //! grammar ─► items ─► fields, days        what the text means; advice: what was meant instead
-//! walk                                    matching wall times, the only user of the `cron` crate
-//! fires                                   instants, by the zone's offsets
 //! ```
+//!
+//! What comes out is a rule over wall-clock time like any other; see `wall` for when it fires.
 
 mod advice;
 mod days;
 mod error;
 mod fields;
-mod fires;
 mod grammar;
 mod hash;
 mod items;
 mod piece;
-mod walk;
 
 pub use self::{
     error::{CronError, EXPRESSION_BYTES_MAX, Problem, Warning},
@@ -24,11 +21,16 @@ pub use self::{
     hash::HashSeed,
 };
 pub(crate) use self::{
-    fires::CronRule,
-    grammar::{DstRule, Expression, Parsed, parse},
+    fields::ValueSet,
+    grammar::{Expression, Parsed, parse},
 };
 
 use std::fmt;
+
+use crate::{
+    wall::{Days, DstRule, Times, Walker, WallRule, Years},
+    zone::TimeZone,
+};
 
 /// What to do with an expression that matches no instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,15 @@ pub enum NeverFiring {
     Refuse,
     /// Accept it: `0 0 31 2 *` is how people write "only by hand".
     Allow,
+}
+
+impl Expression {
+    /// The rule in a zone.
+    pub(crate) fn in_zone(&self, zone: TimeZone) -> WallRule {
+        let days = Days::new(Years::Every, self.months, |month| self.days.in_month(month));
+        let times = Times::Product { hours: self.hours, minutes: self.minutes, seconds: self.seconds };
+        WallRule { walker: Walker { days, times }, dst: self.dst, zone }
+    }
 }
 
 impl fmt::Display for Expression {
