@@ -27,6 +27,12 @@ pub enum TimeError {
         /// What does not exist.
         part: &'static str,
     },
+    /// An instant or a fraction where a civil time is wanted.
+    #[error("`{text}` is not a plain civil time: write `2026-12-24T18:00`, without an offset or a fraction")]
+    NotCivil {
+        /// The text, cut if it is long.
+        text: String,
+    },
     /// Before the epoch, where nothing is ever due.
     #[error("`{text}` lies before 1970: use a later time")]
     BeforeEpoch {
@@ -39,22 +45,53 @@ pub enum TimeError {
 /// civil time in `zone` (`2026-11-23T02:00`, `2026-11-23 02:00:30`). The answer is in milliseconds since the epoch and
 /// not before it.
 pub fn parse_time(text: &str, zone: &TimeZone) -> Result<i64, TimeError> {
-    let shown = || text.chars().take(40).collect::<String>();
-    let parts = Parts::read(text.as_bytes()).ok_or_else(|| TimeError::Malformed { text: shown() })?;
-    let no_such = |part| TimeError::NoSuch { text: shown(), part };
-    let date = (parts.year, parts.month, parts.day);
-    day_of(date.0, date.1, date.2).ok_or_else(|| no_such("the date"))?;
-    let wall =
-        wall_of(date, (parts.hour, parts.minute, parts.second)).ok_or_else(|| no_such("the time of day"))?;
-    let seconds = match parts.offset {
-        Some(offset) if offset.hours > 23 || offset.minutes > 59 => return Err(no_such("the offset")),
-        Some(offset) => wall - offset.seconds(),
-        None => zone.first_instant(wall),
+    let written = Written::read(text)?;
+    let seconds = match written.offset {
+        Some(offset) => written.wall - offset,
+        None => zone.first_instant(written.wall),
     };
     if seconds < 0 {
-        return Err(TimeError::BeforeEpoch { text: shown() });
+        return Err(TimeError::BeforeEpoch { text: shown(text) });
     }
-    Ok(seconds * 1000 + i64::from(parts.millis))
+    Ok(seconds * 1000 + i64::from(written.millis))
+}
+
+/// Reads a civil time, to the second, as seconds since 1970-01-01T00:00:00 on the wall.
+pub(crate) fn parse_civil(text: &str) -> Result<i64, TimeError> {
+    match Written::read(text)? {
+        Written { wall, millis: 0, offset: None } => Ok(wall),
+        Written { .. } => Err(TimeError::NotCivil { text: shown(text) }),
+    }
+}
+
+/// A time that exists on some wall.
+pub(crate) struct Written {
+    /// Seconds since 1970-01-01T00:00:00 on the wall.
+    pub(crate) wall: i64,
+    pub(crate) millis: u32,
+    /// Wall time minus instant, in seconds; `None` for a civil time.
+    pub(crate) offset: Option<i64>,
+}
+
+impl Written {
+    pub(crate) fn read(text: &str) -> Result<Written, TimeError> {
+        let parts = Parts::read(text.as_bytes()).ok_or_else(|| TimeError::Malformed { text: shown(text) })?;
+        let no_such = |part| TimeError::NoSuch { text: shown(text), part };
+        let date = (parts.year, parts.month, parts.day);
+        day_of(date.0, date.1, date.2).ok_or_else(|| no_such("the date"))?;
+        let wall = wall_of(date, (parts.hour, parts.minute, parts.second))
+            .ok_or_else(|| no_such("the time of day"))?;
+        let offset = match parts.offset {
+            Some(offset) if offset.hours > 23 || offset.minutes > 59 => return Err(no_such("the offset")),
+            Some(offset) => Some(offset.seconds()),
+            None => None,
+        };
+        Ok(Written { wall, millis: parts.millis, offset })
+    }
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(40).collect()
 }
 
 /// Writes an instant as RFC 3339 in UTC: `2026-11-23T02:00:00Z`, with milliseconds only if there are any. An instant

@@ -1,4 +1,4 @@
-//! When a schedule fires: cron expressions, intervals, single instants and time zones as pure functions.
+//! When a schedule fires: cron expressions, calendar rules, intervals, single instants and time zones as pure functions.
 //!
 //! The proposer asks [`Timing::next`] for the fire times it puts into commands, and the command line answers
 //! `belfry schedule next` with the same code and no cluster. Nothing here reads a clock, a file or the
@@ -15,12 +15,14 @@
 //! - TIMING-2: no text and no instant makes anything here panic or loop; each answer takes at most 20 ms.
 //! - TIMING-3: nothing fires before 1970 or at or after [`HORIZON_UNIX_MILLIS`].
 //! - TIMING-4: the same text, zone, seed and tzdata version give the same instants, on every build.
-//! - DST-1: a *fixed* rule (neither its minute nor its hour field begins with `*`) fires once at the first instant
-//!   after a gap that swallowed a matching wall time, and in the first pass only of a repeated hour.
+//! - DST-1: a *fixed* rule (a cron expression of which neither the minute nor the hour field begins with `*`, a calendar
+//!   rule, a civil time) fires once at the first instant after a gap that swallowed a matching wall time, and in the first
+//!   pass only of a repeated hour.
 //! - DST-2: a *wildcard* rule has no fires in a gap and fires in both passes of a repeated hour.
 //! - DST-3: several matching wall times on one instant are one fire.
 //! - DAY-1: day-of-month and day-of-week must both match if either text begins with `*` or `?`; otherwise one is enough.
 
+mod calendar_rule;
 mod civil;
 mod clock_text;
 mod cron;
@@ -34,6 +36,10 @@ mod wall;
 mod zone;
 
 pub use self::{
+    calendar_rule::{
+        CALENDAR_RULE_BYTES_MAX, CALENDAR_TIMES_MAX, CalendarField, CalendarRule, CalendarRuleError,
+        TimeOfDay, Weekday, WeekdayRule,
+    },
     clock_text::{TimeError, format_local, format_time, parse_time},
     cron::{CronError, EXPRESSION_BYTES_MAX, Field, HashSeed, NeverFiring, Problem, Warning},
     duration_text::{DurationError, format_duration, parse_duration},

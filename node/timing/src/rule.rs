@@ -1,6 +1,9 @@
 //! What timings mean: the kinds of rules and the two questions each of them answers.
 
-use crate::{HORIZON_UNIX_MILLIS, cron::Expression, interval::Interval, wall::WallRule, zone::TimeZone};
+use crate::{
+    HORIZON_UNIX_MILLIS, calendar_rule::CalendarRule, cron::Expression, interval::Interval, wall::WallRule,
+    zone::TimeZone,
+};
 
 /// What a timing means, shared by all that mean the same.
 pub(crate) struct Rule {
@@ -12,8 +15,10 @@ pub(crate) struct Rule {
 /// The kinds of rules.
 pub(crate) enum Kind {
     Cron(Box<Cron>),
+    Calendar(Box<Calendar>),
     Every(Interval),
     At(i64),
+    AtLocal(LocalTime),
 }
 
 /// A cron expression in a zone.
@@ -23,13 +28,32 @@ pub(crate) struct Cron {
     pub(crate) rule: WallRule,
 }
 
+/// A calendar rule in a zone.
+pub(crate) struct Calendar {
+    #[expect(dead_code, reason = "what a description of the rule will be written from")]
+    pub(crate) written: CalendarRule,
+    pub(crate) rule: WallRule,
+}
+
+/// One wall time of a zone.
+pub(crate) struct LocalTime {
+    #[expect(dead_code, reason = "what a description of the rule will be written from")]
+    pub(crate) wall: i64,
+    pub(crate) zone: TimeZone,
+    /// Its instant by ZONE-2.
+    pub(crate) at: i64,
+}
+
 impl Rule {
     /// The first fire strictly after `after`, in milliseconds like every instant here.
     pub(crate) fn next(&self, after: i64) -> Option<i64> {
         match &self.kind {
             Kind::Cron(cron) => next_second(&cron.rule, after),
+            Kind::Calendar(calendar) => next_second(&calendar.rule, after),
             Kind::Every(interval) => interval.next(after),
-            Kind::At(at) => Some(*at).filter(|at| *at > after && is_within_time(*at)),
+            Kind::At(at) | Kind::AtLocal(LocalTime { at, .. }) => {
+                Some(*at).filter(|at| *at > after && is_within_time(*at))
+            }
         }
     }
 
@@ -37,8 +61,11 @@ impl Rule {
     pub(crate) fn previous(&self, before: i64) -> Option<i64> {
         match &self.kind {
             Kind::Cron(cron) => previous_second(&cron.rule, before),
+            Kind::Calendar(calendar) => previous_second(&calendar.rule, before),
             Kind::Every(interval) => interval.previous(before),
-            Kind::At(at) => Some(*at).filter(|at| *at < before && is_within_time(*at)),
+            Kind::At(at) | Kind::AtLocal(LocalTime { at, .. }) => {
+                Some(*at).filter(|at| *at < before && is_within_time(*at))
+            }
         }
     }
 }
@@ -48,6 +75,8 @@ impl Kind {
     pub(crate) fn time_zone(&self) -> Option<&TimeZone> {
         match self {
             Kind::Cron(cron) => Some(&cron.rule.zone),
+            Kind::Calendar(calendar) => Some(&calendar.rule.zone),
+            Kind::AtLocal(local) => Some(&local.zone),
             Kind::Every(_) | Kind::At(_) => None,
         }
     }

@@ -1,13 +1,16 @@
-//! A validated timing: cron expression in a zone, interval, or single instant.
+//! A validated timing: a rule that says when something fires.
 
 use std::{fmt, hash, sync::Arc, time::Duration};
 
 use crate::{
+    calendar_rule::{CalendarRule, CalendarRuleError},
+    civil::format_wall,
+    clock_text::{TimeError, parse_civil},
     cron::{self, CronError, HashSeed, NeverFiring, Parsed, Warning},
     duration_text::format_duration,
     format_time, intern,
     interval::{Interval, TimingError},
-    rule::{Cron, Kind, Rule},
+    rule::{Calendar, Cron, Kind, LocalTime, Rule},
     zone::TimeZone,
 };
 
@@ -64,6 +67,49 @@ impl Timing {
     /// Fires once.
     pub fn at(unix_millis: i64) -> Timing {
         Timing::plain(format!("@at {}", format_time(unix_millis)), Kind::At(unix_millis))
+    }
+
+    /// Fires once, when the clocks of `zone` show a civil time: `2026-12-24T18:00` or `2026-12-24T18:00:30`.
+    ///
+    /// A time that the clocks jump over fires at the first instant after the jump; one that they show twice fires in the
+    /// first pass.
+    pub fn at_local(civil_time: &str, zone: &TimeZone) -> Result<Timing, TimeError> {
+        let wall = parse_civil(civil_time)?;
+        let seconds = zone.first_instant(wall);
+        if seconds < 0 {
+            return Err(TimeError::BeforeEpoch { text: civil_time.to_owned() });
+        }
+        let canonical = format!("@at {} {zone}", format_wall(wall));
+        Ok(Timing::plain(
+            canonical,
+            Kind::AtLocal(LocalTime { wall, zone: zone.clone(), at: seconds * 1000 }),
+        ))
+    }
+
+    /// Fires by a structured calendar rule.
+    ///
+    /// A rule that matches no instant before the horizon is refused unless `never` allows it.
+    pub fn calendar(
+        rule: &CalendarRule,
+        zone: &TimeZone,
+        never: NeverFiring,
+    ) -> Result<Timing, CalendarRuleError> {
+        let written = rule.checked()?;
+        let kind = || Calendar { rule: written.in_zone(zone.clone()), written: written.clone() };
+        let rule = intern::rule(format!("@calendar {written} {zone}"), |canonical| Rule {
+            canonical,
+            kind: Kind::Calendar(Box::new(kind())),
+        });
+        let mut warnings = Vec::new();
+        if rule.next(i64::MIN).is_none() {
+            match never {
+                NeverFiring::Refuse => {
+                    return Err(CalendarRuleError::NeverFires { rule: written.to_string() });
+                }
+                NeverFiring::Allow => warnings.push(Warning::NeverFires),
+            }
+        }
+        Ok(Timing { rule, resolved: None, warnings: warnings.into() })
     }
 
     fn plain(canonical: String, kind: Kind) -> Timing {

@@ -28,7 +28,6 @@ pub(crate) struct Days {
 pub(crate) enum Years {
     Every,
     /// Sorted.
-    #[expect(dead_code, reason = "for rules that name years, which no text does yet")]
     These(Box<[i64]>),
 }
 
@@ -129,9 +128,14 @@ impl Shape {
         (weeks << 1) as u32 & self.days()
     }
 
+    /// The days that fall on one weekday, as bits.
+    pub(crate) fn every_weekday(self, weekday: u32) -> u32 {
+        self.every(ValueSet::single(weekday))
+    }
+
     /// The `nth` such weekday of the month, from 1, as a bit; nothing if there are not that many.
     pub(crate) fn nth(self, weekday: u32, nth: u32) -> u32 {
-        let mut days = self.every(ValueSet::single(weekday));
+        let mut days = self.every_weekday(weekday);
         for _ in 1..nth {
             days &= days.wrapping_sub(1);
         }
@@ -140,7 +144,7 @@ impl Shape {
 
     /// The `nth` such weekday counted from the month's end, from 1, as a bit; nothing if there are not that many.
     pub(crate) fn nth_last(self, weekday: u32, nth: u32) -> u32 {
-        let count = self.every(ValueSet::single(weekday)).count_ones();
+        let count = self.every_weekday(weekday).count_ones();
         if nth <= count { self.nth(weekday, count + 1 - nth) } else { 0 }
     }
 }

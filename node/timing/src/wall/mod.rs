@@ -14,7 +14,7 @@ mod times;
 mod walker;
 
 pub(crate) use self::{
-    days::{Days, Shape, Years},
+    days::{Days, Shape, YEAR_MAX, YEAR_MIN, Years},
     rule::{DstRule, WallRule},
     times::Times,
     walker::Walker,

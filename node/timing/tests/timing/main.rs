@@ -3,6 +3,7 @@
 // Helpers of tests are tests too, which clippy cannot see in a binary of its own.
 #![allow(clippy::unwrap_used)]
 
+mod calendar_rules;
 mod cron_text;
 mod crontab;
 mod daylight_saving;
