@@ -22,6 +22,7 @@
 //! - DST-3: several matching wall times on one instant are one fire.
 //! - DAY-1: day-of-month and day-of-week must both match if either text begins with `*` or `?`; otherwise one is enough.
 
+mod calendar;
 mod calendar_rule;
 mod civil;
 mod clock_text;
@@ -36,6 +37,7 @@ mod wall;
 mod zone;
 
 pub use self::{
+    calendar::{CALENDAR_DAYS_MAX, CALENDAR_PERIODS_MAX, Calendar, CalendarError, Coverage},
     calendar_rule::{
         CALENDAR_RULE_BYTES_MAX, CALENDAR_TIMES_MAX, CalendarField, CalendarRule, CalendarRuleError,
         TimeOfDay, Weekday, WeekdayRule,

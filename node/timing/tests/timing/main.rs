@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod calendar_rules;
+mod calendars;
 mod cron_text;
 mod crontab;
 mod daylight_saving;
