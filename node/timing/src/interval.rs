@@ -53,6 +53,14 @@ impl Interval {
         Ok(Interval { every_millis: whole_millis(every)?, phase_millis: whole_millis(phase)? })
     }
 
+    pub(crate) fn every_millis(self) -> i64 {
+        self.every_millis
+    }
+
+    pub(crate) fn phase_millis(self) -> i64 {
+        self.phase_millis
+    }
+
     /// The first fire strictly after `after`, before the horizon.
     pub(crate) fn next(self, after: i64) -> Option<i64> {
         let after = after.clamp(-1, HORIZON_UNIX_MILLIS);

@@ -15,6 +15,8 @@
 //! - TIMING-2: no text and no instant makes anything here panic or loop; each answer takes at most 20 ms.
 //! - TIMING-3: nothing fires before 1970 or at or after [`HORIZON_UNIX_MILLIS`].
 //! - TIMING-4: the same text, zone, seed and tzdata version give the same instants, on every build.
+//! - TIMING-5: a composition's search asks its rules at most [`SEARCH_QUESTIONS_MAX`] questions. What it has not found
+//!   by then it reports as "none", and a composition without a first fire is refused where it is made.
 //! - DST-1: a *fixed* rule (a cron expression of which neither the minute nor the hour field begins with `*`, a calendar
 //!   rule, a civil time) fires once at the first instant after a gap that swallowed a matching wall time, and in the first
 //!   pass only of a repeated hour.
@@ -26,6 +28,7 @@ mod calendar;
 mod calendar_rule;
 mod civil;
 mod clock_text;
+mod composition;
 mod cron;
 pub mod crontab;
 mod duration_text;
@@ -43,6 +46,10 @@ pub use self::{
         TimeOfDay, Weekday, WeekdayRule,
     },
     clock_text::{TimeError, format_local, format_time, parse_time},
+    composition::{
+        COMPOSITION_CALENDARS_MAX, COMPOSITION_RULES_MAX, CalendarMode, CalendarUse, Composition,
+        CompositionError, SEARCH_QUESTIONS_MAX,
+    },
     cron::{CronError, EXPRESSION_BYTES_MAX, Field, HashSeed, NeverFiring, Problem, Warning},
     duration_text::{DurationError, format_duration, parse_duration},
     interval::{EVERY_MAX, EVERY_MIN, TimingError},

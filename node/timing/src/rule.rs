@@ -1,7 +1,12 @@
 //! What timings mean: the kinds of rules and the two questions each of them answers.
 
 use crate::{
-    HORIZON_UNIX_MILLIS, calendar_rule::CalendarRule, cron::Expression, interval::Interval, wall::WallRule,
+    HORIZON_UNIX_MILLIS,
+    calendar_rule::CalendarRule,
+    composition::Composed,
+    cron::Expression,
+    interval::Interval,
+    wall::{Direction, WallRule},
     zone::TimeZone,
 };
 
@@ -19,18 +24,17 @@ pub(crate) enum Kind {
     Every(Interval),
     At(i64),
     AtLocal(LocalTime),
+    Composed(Box<Composed>),
 }
 
 /// A cron expression in a zone.
 pub(crate) struct Cron {
-    #[expect(dead_code, reason = "what a description of the rule will be written from")]
     pub(crate) expression: Expression,
     pub(crate) rule: WallRule,
 }
 
 /// A calendar rule in a zone.
 pub(crate) struct Calendar {
-    #[expect(dead_code, reason = "what a description of the rule will be written from")]
     pub(crate) written: CalendarRule,
     pub(crate) rule: WallRule,
 }
@@ -54,6 +58,7 @@ impl Rule {
             Kind::At(at) | Kind::AtLocal(LocalTime { at, .. }) => {
                 Some(*at).filter(|at| *at > after && is_within_time(*at))
             }
+            Kind::Composed(composed) => composed.neighbour(Direction::Forward, after),
         }
     }
 
@@ -66,6 +71,7 @@ impl Rule {
             Kind::At(at) | Kind::AtLocal(LocalTime { at, .. }) => {
                 Some(*at).filter(|at| *at < before && is_within_time(*at))
             }
+            Kind::Composed(composed) => composed.neighbour(Direction::Backward, before),
         }
     }
 }
@@ -77,6 +83,7 @@ impl Kind {
             Kind::Cron(cron) => Some(&cron.rule.zone),
             Kind::Calendar(calendar) => Some(&calendar.rule.zone),
             Kind::AtLocal(local) => Some(&local.zone),
+            Kind::Composed(composed) => Some(&composed.zone),
             Kind::Every(_) | Kind::At(_) => None,
         }
     }

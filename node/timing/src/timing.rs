@@ -6,6 +6,7 @@ use crate::{
     calendar_rule::{CalendarRule, CalendarRuleError},
     civil::format_wall,
     clock_text::{TimeError, parse_civil},
+    composition::{Composed, Composition, CompositionError},
     cron::{self, CronError, HashSeed, NeverFiring, Parsed, Warning},
     duration_text::format_duration,
     format_time, intern,
@@ -112,6 +113,29 @@ impl Timing {
         Ok(Timing { rule, resolved: None, warnings: warnings.into() })
     }
 
+    /// Fires by several rules, without the instants of others, within calendars and between two instants.
+    ///
+    /// What leaves no instant, or none within reach of the search (TIMING-5), is refused unless `never` allows it.
+    pub fn compose(composition: &Composition, never: NeverFiring) -> Result<Timing, CompositionError> {
+        composition.check()?;
+        if let Some(plain) = composition.plain() {
+            return Ok(plain.clone());
+        }
+        let composed = Composed::new(composition);
+        let canonical = composed.canonical();
+        let rule =
+            intern::rule(canonical, |canonical| Rule { canonical, kind: Kind::Composed(Box::new(composed)) });
+        let of_rules = composition.include.iter().flat_map(|timing| timing.warnings());
+        let mut warnings: Vec<Warning> = of_rules.cloned().collect();
+        if rule.next(i64::MIN).is_none() {
+            match never {
+                NeverFiring::Refuse => return Err(CompositionError::NeverFires),
+                NeverFiring::Allow => warnings.push(Warning::NeverFires),
+            }
+        }
+        Ok(Timing { rule, resolved: None, warnings: warnings.into() })
+    }
+
     fn plain(canonical: String, kind: Kind) -> Timing {
         Timing { rule: Arc::new(Rule { canonical, kind }), resolved: None, warnings: Arc::new([]) }
     }
@@ -143,6 +167,14 @@ impl Timing {
         self.between(after, until).take(at_most).count()
     }
 
+    /// The name of the freeze calendar that an instant is inside of: nothing may be started for it (COMP-3).
+    pub fn frozen_by(&self, instant: i64) -> Option<&str> {
+        match &self.rule.kind {
+            Kind::Composed(composed) => composed.frozen_by(instant),
+            Kind::Cron(_) | Kind::Calendar(_) | Kind::Every(_) | Kind::At(_) | Kind::AtLocal(_) => None,
+        }
+    }
+
     /// What the user may not have meant.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
@@ -153,9 +185,13 @@ impl Timing {
         self.resolved.as_deref()
     }
 
-    /// The zone of a cron expression; `None` for what no zone moves.
+    /// The zone by whose clocks it fires, for a composition that of its schedule; `None` for what no zone moves.
     pub fn time_zone(&self) -> Option<&TimeZone> {
         self.rule.kind.time_zone()
+    }
+
+    pub(crate) fn rule(&self) -> &Arc<Rule> {
+        &self.rule
     }
 
     /// A text that is equal for timings that mean the same: what `==` compares. For keys of caches, not for people.

@@ -109,7 +109,6 @@ impl Calendar {
     }
 
     /// A text that is equal for calendars that mean the same to a schedule in `schedule_zone` and have the same name.
-    #[expect(dead_code, reason = "what compositions will be told apart by")]
     pub(crate) fn canonical(&self, schedule_zone: &TimeZone) -> String {
         let zone = self.zone.as_ref().unwrap_or(schedule_zone);
         format!("{:?} {zone} {:032x}", self.name, self.digest)

@@ -171,6 +171,10 @@ impl ValueSet {
         self.until(63)
     }
 
+    pub(crate) fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
     /// The values as bits, value `n` at bit `n`.
     pub(crate) fn bits(self) -> u64 {
         self.0

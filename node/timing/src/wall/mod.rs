@@ -15,7 +15,7 @@ mod walker;
 
 pub(crate) use self::{
     days::{Days, Shape, YEAR_MAX, YEAR_MIN, Years},
-    rule::{DstRule, WallRule},
+    rule::{Direction, DstRule, WallRule},
     times::Times,
     walker::Walker,
 };

@@ -1,7 +1,10 @@
 //! From matching wall times to instants: the daylight-saving rule.
 
 use super::walker::Walker;
-use crate::{HORIZON_SECONDS, zone::TimeZone};
+use crate::{
+    HORIZON_SECONDS,
+    zone::{Span, TimeZone},
+};
 
 /// How a rule meets a change of the zone's offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +13,13 @@ pub(crate) enum DstRule {
     Fixed,
     /// DST-2.
     Wildcard,
+}
+
+/// Which way a search goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Forward,
+    Backward,
 }
 
 /// Matching wall times in a zone.
@@ -81,6 +91,36 @@ impl WallRule {
             }
         }
         None
+    }
+
+    /// Whether the clocks show a matching wall time at `instant` and a fire is due for it: not one that a gap moved here.
+    pub(crate) fn shows(&self, instant: i64) -> bool {
+        let span = self.zone.span_at(instant);
+        let wall = instant + span.offset;
+        self.walker.contains(wall)
+            && match self.dst {
+                DstRule::Fixed => wall >= span.fresh_wall,
+                DstRule::Wildcard => true,
+            }
+    }
+
+    #[expect(dead_code, reason = "what marks will be made of")]
+    /// The earliest matching wall time that a gap before `instant` swallowed, if the gap ended just then.
+    pub(crate) fn swallowed_at(&self, instant: i64) -> Option<i64> {
+        let span = self.zone.span_at(instant);
+        let (missing, shown) = (span.fresh_wall, span.start + span.offset);
+        match self.dst {
+            DstRule::Fixed if instant == span.start => self.walker.from(missing).filter(|wall| *wall < shown),
+            DstRule::Fixed | DstRule::Wildcard => None,
+        }
+    }
+
+    /// The part of `span`'s wall time for which this rule fires: all of it, or what no earlier span has shown.
+    pub(crate) fn fresh_walls(&self, span: &Span) -> i64 {
+        match self.dst {
+            DstRule::Fixed => (span.start + span.offset).max(span.fresh_wall),
+            DstRule::Wildcard => span.start + span.offset,
+        }
     }
 }
 

@@ -22,7 +22,6 @@ impl Times {
         self.until(86_399).expect("a rule has at least one time of day")
     }
 
-    #[cfg(test)]
     pub(crate) fn contains(&self, second: u32) -> bool {
         match self {
             Times::Product { hours, minutes, seconds } => {

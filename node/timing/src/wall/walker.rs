@@ -15,6 +15,11 @@ pub(crate) struct Walker {
 }
 
 impl Walker {
+    pub(crate) fn contains(&self, wall: i64) -> bool {
+        let (day, second) = split(wall);
+        self.times.contains(second) && self.days.contains(day)
+    }
+
     /// The first matching wall time from `wall` on.
     pub(crate) fn from(&self, wall: i64) -> Option<i64> {
         let (day, second) = split(wall.clamp(WALL_MIN, WALL_MAX));

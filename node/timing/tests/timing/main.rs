@@ -5,6 +5,7 @@
 
 mod calendar_rules;
 mod calendars;
+mod compositions;
 mod cron_text;
 mod crontab;
 mod daylight_saving;
