@@ -34,7 +34,9 @@ pub mod crontab;
 mod duration_text;
 mod intern;
 mod interval;
+mod mark;
 mod rule;
+mod spread;
 mod timing;
 mod wall;
 mod zone;
@@ -53,8 +55,10 @@ pub use self::{
     cron::{CronError, EXPRESSION_BYTES_MAX, Field, HashSeed, NeverFiring, Problem, Warning},
     duration_text::{DurationError, format_duration, parse_duration},
     interval::{EVERY_MAX, EVERY_MIN, TimingError},
+    mark::Mark,
+    spread::spread_offset_millis,
     timing::Timing,
-    zone::{TimeZone, UnknownTimeZone, tzdata_version},
+    zone::{Pass, TimeZone, UnknownTimeZone, tzdata_version},
 };
 
 /// No timing fires at or after this instant: 2101-01-01T00:00:00Z, where the calendar walker's years end.

@@ -41,7 +41,6 @@ pub(crate) struct Calendar {
 
 /// One wall time of a zone.
 pub(crate) struct LocalTime {
-    #[expect(dead_code, reason = "what a description of the rule will be written from")]
     pub(crate) wall: i64,
     pub(crate) zone: TimeZone,
     /// Its instant by ZONE-2.

@@ -11,6 +11,7 @@ use crate::{
     duration_text::format_duration,
     format_time, intern,
     interval::{Interval, TimingError},
+    mark::Mark,
     rule::{Calendar, Cron, Kind, LocalTime, Rule},
     zone::TimeZone,
 };
@@ -173,6 +174,12 @@ impl Timing {
             Kind::Composed(composed) => composed.frozen_by(instant),
             Kind::Cron(_) | Kind::Calendar(_) | Kind::Every(_) | Kind::At(_) | Kind::AtLocal(_) => None,
         }
+    }
+
+    /// What a change of the clocks did to the fire at `instant`; `None` if nothing, or if it does not fire then.
+    pub fn mark(&self, instant: i64) -> Option<Mark> {
+        let fires = self.next(instant.checked_sub(1)?) == Some(instant);
+        if fires { self.rule.mark(instant) } else { None }
     }
 
     /// What the user may not have meant.

@@ -47,6 +47,15 @@ pub(crate) struct Span {
     pub(crate) fresh_wall: i64,
 }
 
+/// Which showing of a wall time that comes twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Before the clocks go back.
+    First,
+    /// After that.
+    Second,
+}
+
 /// A name that is no time zone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown time zone `{name}`: {}", match suggestion {
@@ -113,6 +122,20 @@ impl TimeZone {
     /// The spans from the one that contains `instant` back to the beginning of time.
     pub(crate) fn spans_back_from(&self, instant: i64) -> impl Iterator<Item = Span> + '_ {
         self.0.spans[..=self.index_at(instant)].iter().rev().copied()
+    }
+
+    /// Which of its showings an instant's wall time is, if the clocks show it twice.
+    pub(crate) fn pass_at(&self, instant: i64) -> Option<Pass> {
+        let index = self.index_at(instant);
+        let wall = instant + self.0.spans[index].offset;
+        let shows = |span: &Span| (span.start + span.offset..span.end + span.offset).contains(&wall);
+        // Changes are weeks apart at least, so that only the neighbours can show the same wall time.
+        let neighbour = |index: Option<usize>| index.and_then(|index| self.0.spans.get(index));
+        if neighbour(index.checked_sub(1)).is_some_and(shows) {
+            Some(Pass::Second)
+        } else {
+            neighbour(Some(index + 1)).is_some_and(shows).then_some(Pass::First)
+        }
     }
 
     /// The instant of a wall time (ZONE-2).

@@ -104,7 +104,6 @@ impl WallRule {
             }
     }
 
-    #[expect(dead_code, reason = "what marks will be made of")]
     /// The earliest matching wall time that a gap before `instant` swallowed, if the gap ended just then.
     pub(crate) fn swallowed_at(&self, instant: i64) -> Option<i64> {
         let span = self.zone.span_at(instant);

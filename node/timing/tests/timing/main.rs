@@ -10,4 +10,5 @@ mod cron_text;
 mod crontab;
 mod daylight_saving;
 mod ends_of_time;
+mod marks;
 mod properties;
