@@ -104,6 +104,19 @@ fn an_exclude_follows_its_own_daylight_saving_rule() {
 }
 
 #[test]
+fn a_fixed_exclude_is_not_taken_to_be_dense_in_the_second_pass() {
+    // It fires at each minute of the first pass and of the hours around, and at none of the second pass.
+    let timing = compose(&rules(&["*/30 * 25 10 *"], &["0-59 0-23 * * *"]));
+    let (first, second) = (at("2026-10-25T01:00Z"), at("2026-10-25T01:30Z"));
+    assert_eq!(
+        timing.between(at("2026-10-24T00:00"), at("2026-10-27T00:00")).collect::<Vec<_>>(),
+        [first, second]
+    );
+    assert_eq!(timing.previous(at("2026-10-27T00:00")), Some(second));
+    assert_eq!(timing.previous(second), Some(first));
+}
+
+#[test]
 fn calendars_limit_the_instants() {
     let outside =
         with_calendar(rules(&["0 9 * * *"], &[]), CalendarMode::Exclude, &["*-12-25", "*-12-26"], &[]);

@@ -11,4 +11,7 @@ mod crontab;
 mod daylight_saving;
 mod ends_of_time;
 mod marks;
+mod model;
 mod properties;
+mod scenarios;
+mod second_by_second;

@@ -1,12 +1,13 @@
 //! Whatever is written, nothing panics; whatever fires, an independent reading of the rules fires too.
 
-use std::collections::BTreeSet;
-
 use belfry_timing::{
-    HORIZON_UNIX_MILLIS, HashSeed, NeverFiring, TimeZone, Timing, crontab, parse_duration, parse_time,
+    Calendar, CalendarRule, HORIZON_UNIX_MILLIS, HashSeed, NeverFiring, TimeOfDay, TimeZone, Timing, Weekday,
+    WeekdayRule, crontab, parse_duration, parse_time,
 };
 use jiff::{Timestamp, civil, tz};
 use proptest::{prelude::*, sample::select};
+
+use crate::model::{Model, change_of, models};
 
 const ZONES: [&str; 17] = [
     "Africa/Cairo",
@@ -27,151 +28,6 @@ const ZONES: [&str; 17] = [
     "Pacific/Chatham",
     "UTC",
 ];
-
-/// One field: its text, and the plain values and day signs it names.
-#[derive(Clone, Debug, Default)]
-struct FieldModel {
-    text: String,
-    values: BTreeSet<i32>,
-    signs: Vec<Sign>,
-}
-
-#[derive(Clone, Debug)]
-enum Sign {
-    Last,
-    LastWorkingDay,
-    Nearest(i32),
-    LastWeekday(i32),
-    Nth(i32, i32),
-}
-
-/// An expression as somebody would explain it.
-#[derive(Clone, Debug)]
-struct Model {
-    minute: FieldModel,
-    hour: FieldModel,
-    month_day: FieldModel,
-    month: FieldModel,
-    week_day: FieldModel,
-}
-
-impl Model {
-    fn text(&self) -> String {
-        let fields = [&self.minute, &self.hour, &self.month_day, &self.month, &self.week_day];
-        fields.map(|field| field.text.as_str()).join(" ")
-    }
-
-    fn is_wildcard(&self) -> bool {
-        self.minute.text.starts_with('*') || self.hour.text.starts_with('*')
-    }
-
-    fn matches(&self, wall: civil::DateTime) -> bool {
-        self.minute.values.contains(&wall.minute().into())
-            && self.hour.values.contains(&wall.hour().into())
-            && self.month.values.contains(&wall.month().into())
-            && self.matches_day(wall.date())
-    }
-
-    fn matches_day(&self, date: civil::Date) -> bool {
-        let by_month_day = self.month_day.values.contains(&date.day().into())
-            || self.month_day.signs.iter().any(|sign| sign.matches(date));
-        let by_week_day = self.week_day.values.contains(&weekday(date))
-            || self.week_day.signs.iter().any(|sign| sign.matches(date));
-        if self.month_day.text.starts_with(['*', '?']) || self.week_day.text.starts_with(['*', '?']) {
-            by_month_day && by_week_day
-        } else {
-            by_month_day || by_week_day
-        }
-    }
-}
-
-impl Sign {
-    fn matches(&self, date: civil::Date) -> bool {
-        let (day, length) = (i32::from(date.day()), i32::from(date.days_in_month()));
-        let working_days = || {
-            let days = (1..=date.days_in_month()).map(|day| date.with().day(day).build().unwrap());
-            days.filter(|date| !matches!(weekday(*date), 0 | 6)).map(|date| i32::from(date.day()))
-        };
-        match self {
-            Sign::Last => day == length,
-            Sign::LastWorkingDay => working_days().max() == Some(day),
-            Sign::Nearest(wanted) => {
-                *wanted <= length && working_days().min_by_key(|near| (near - wanted).abs()) == Some(day)
-            }
-            Sign::LastWeekday(wanted) => weekday(date) == wanted % 7 && day + 7 > length,
-            Sign::Nth(wanted, nth) => weekday(date) == wanted % 7 && (day - 1) / 7 + 1 == *nth,
-        }
-    }
-}
-
-fn weekday(date: civil::Date) -> i32 {
-    date.weekday().to_sunday_zero_offset().into()
-}
-
-/// A field with these values; `stars` to two it is a plain `*`.
-fn field(
-    min: i32,
-    max: i32,
-    stars: u32,
-    signs: Option<BoxedStrategy<(String, Sign)>>,
-) -> BoxedStrategy<FieldModel> {
-    let plain = |text: String, values: BTreeSet<i32>| FieldModel { text, values, signs: vec![] };
-    let star = Just(plain("*".to_owned(), (min..=max).collect())).boxed();
-    let star_step = (1..max + 5)
-        .prop_map(move |step| plain(format!("*/{step}"), (min..=max).step_by(step as usize).collect()))
-        .boxed();
-    let value = (min..=max).prop_map(move |value| plain(value.to_string(), [value].into())).boxed();
-    let from_step = (min..=max, 1..max + 5)
-        .prop_map(move |(from, step)| {
-            plain(format!("{from}/{step}"), (from..=max).step_by(step as usize).collect())
-        })
-        .boxed();
-    let range = (min..=max, min..=max, prop::option::of(1..max))
-        .prop_map(move |(a, b, step)| {
-            let (from, to) = (a.min(b), a.max(b));
-            let text = step.map_or(format!("{from}-{to}"), |step| format!("{from}-{to}/{step}"));
-            plain(text, (from..=to).step_by(step.unwrap_or(1) as usize).collect())
-        })
-        .boxed();
-    let mut items = vec![(3, value), (2, range), (2, star_step), (1, from_step), (1, star.clone())];
-    items.extend(signs.map(|signs| {
-        let sign = |(text, sign)| FieldModel { text, values: BTreeSet::new(), signs: vec![sign] };
-        (3, signs.prop_map(sign).boxed())
-    }));
-    let item = prop::strategy::Union::new_weighted(items);
-    let list = prop::collection::vec(item, 1..4).prop_map(|items| {
-        let text = items.iter().map(|item| item.text.as_str()).collect::<Vec<_>>().join(",");
-        let values = items.iter().flat_map(|item| item.values.iter().copied()).collect();
-        FieldModel { text, values, signs: items.into_iter().flat_map(|item| item.signs).collect() }
-    });
-    prop_oneof![stars => star, 2 => list].boxed()
-}
-
-fn models() -> impl Strategy<Value = Model> {
-    let month_signs = prop_oneof![
-        Just(("L".to_owned(), Sign::Last)),
-        Just(("LW".to_owned(), Sign::LastWorkingDay)),
-        (1..=31).prop_map(|day| (format!("{day}W"), Sign::Nearest(day))),
-    ];
-    let week_signs = prop_oneof![
-        (0..=7).prop_map(|day| (format!("{day}L"), Sign::LastWeekday(day))),
-        (0..=7, 1..=5).prop_map(|(day, nth)| (format!("{day}#{nth}"), Sign::Nth(day, nth))),
-    ];
-    let fields = (
-        field(0, 59, 1, None),
-        field(0, 23, 1, None),
-        field(1, 31, 3, Some(month_signs.boxed())),
-        field(1, 12, 6, None),
-        field(0, 6, 3, Some(week_signs.boxed())),
-    );
-    fields.prop_map(|(minute, hour, month_day, month, week_day)| Model {
-        minute,
-        hour,
-        month_day,
-        month,
-        week_day,
-    })
-}
 
 /// The fires in a window, minute by minute, as a clock on the wall would see them: it remembers the latest wall time it has
 /// shown, a fixed rule fires for every wall time newly reached or jumped over, a wildcard rule for what the clock shows.
@@ -217,14 +73,6 @@ fn choices() -> impl Strategy<Value = String> {
     .prop_map(|items| items.join(","))
 }
 
-/// A change of a zone between 1990 and 2090, or some instant if the zone has none.
-fn change_of(zone: &tz::TimeZone, index: usize) -> i64 {
-    let (start, end) = (Timestamp::from_second(631_152_000).unwrap(), 3_786_912_000);
-    let changes = zone.following(start).map(|change| change.timestamp().as_second());
-    let changes: Vec<i64> = changes.take_while(|change| *change < end).collect();
-    changes.get(index % changes.len().max(1)).map_or(1_795_399_200, |change| *change)
-}
-
 fn parse(expression: &str, zone: &TimeZone) -> Option<Timing> {
     Timing::parse_cron(expression, zone, NeverFiring::Allow, &HashSeed::new("ns", "name")).ok()
 }
@@ -250,6 +98,19 @@ fn check_answers(timing: &Timing, afters: &[i64]) {
                 fire > *after && (0..HORIZON_UNIX_MILLIS).contains(&fire),
                 "TIMING-1: {timing:?} {after} {fire}"
             );
+            assert_eq!(timing.previous(fire + 1), Some(fire), "{timing:?}");
+            assert!(
+                timing.previous(fire).is_none_or(|earlier| earlier <= *after),
+                "{timing:?} {after} {fire}"
+            );
+        }
+        if let Some(fire) = timing.previous(*after) {
+            assert!(
+                fire < *after && (0..HORIZON_UNIX_MILLIS).contains(&fire),
+                "TIMING-1: {timing:?} {after} {fire}"
+            );
+            assert_eq!(timing.next(fire - 1), Some(fire), "{timing:?}");
+            assert!(timing.next(fire).is_none_or(|later| later >= *after), "{timing:?} {after} {fire}");
         }
     }
 }
@@ -306,6 +167,8 @@ proptest! {
         }
         let _ = (TimeZone::parse(&text), parse_duration(&text));
         let _ = (parse_time(&text, &TimeZone::utc()), crontab::parse(&text));
+        let _ = (CalendarRule::parse(&text), Timing::at_local(&text, &TimeZone::utc()));
+        let _ = Calendar::parse(&text, None, &[&text], &[(&text, &text)]);
     }
 
     #[test]
@@ -325,6 +188,65 @@ proptest! {
             prop_assert_eq!(again.as_ref(), Some(timing), "{} {}", text, resolved);
         }
         let _ = crontab::parse(&format!("{text} command\n{text}"));
+    }
+
+    #[test]
+    fn no_text_like_a_calendar_rule_or_a_calendar_panics(
+        changes in prop::collection::vec((any::<usize>(), any::<u8>(), select("0123456789*,-:=#TZz+ \tMONFRIJANtimesdays\n%é".chars().collect::<Vec<_>>())), 0..8),
+        afters in afters(),
+        name in select(&ZONES[..]),
+    ) {
+        let zone = TimeZone::parse(name).unwrap();
+        let rule = mutate("years=2027 months=1,7 days=-1,13 weekdays=MON#1,FRI#-1,SUN times=09:00,18:30:05", &changes);
+        if let Ok(rule) = CalendarRule::parse(&rule)
+            && let Ok(timing) = Timing::calendar(&rule, &zone, NeverFiring::Allow)
+        {
+            check_answers(&timing, &afters);
+            // Its text means the same.
+            let again = CalendarRule::parse(&rule.to_string());
+            prop_assert_eq!(again.as_ref(), Ok(&rule));
+        }
+        if let Ok(timing) = Timing::at_local(&mutate("2026-12-24T18:00:30", &changes), &zone) {
+            check_answers(&timing, &afters);
+        }
+        let (day, yearly) = (mutate("2026-12-25", &changes), mutate("*-12-25", &changes));
+        let (start, end) = (mutate("2026-11-27T18:00", &changes), mutate("2026-11-27T18:00:30Z", &changes));
+        for (days, periods) in [
+            (vec![day.as_str()], vec![]),
+            (vec![yearly.as_str()], vec![]),
+            (vec![], vec![(start.as_str(), "2099-01-01T00:00")]),
+            (vec![], vec![("1980-01-01T00:00Z", end.as_str())]),
+        ] {
+            let Ok(calendar) = Calendar::parse(&day, None, &days, &periods) else { continue };
+            let coverage = calendar.coverage(&zone);
+            for after in &afters {
+                prop_assert_eq!(coverage.contains(*after), coverage.next_inside(*after) == Some(*after));
+                prop_assert_eq!(coverage.contains(*after), coverage.next_outside(*after) != *after);
+            }
+        }
+    }
+
+    /// What was sent as lists instead of text is refused as well, or written so that it reads back.
+    #[test]
+    fn no_list_makes_a_calendar_rule_panic(
+        years in prop::collection::vec(prop_oneof![any::<i16>(), 1970..2101_i16], 0..3),
+        months in prop::collection::vec(prop_oneof![any::<u8>(), 1..13_u8], 0..3),
+        month_days in prop::collection::vec(prop_oneof![any::<i8>(), -31..32_i8], 0..5),
+        weekdays in prop::collection::vec((select(&Weekday::ALL[..]), prop::option::of(prop_oneof![any::<i8>(), -5..6_i8])), 0..4),
+        times in prop::collection::vec((0..24_u8, 0..60_u8, 0..60_u8), 0..300),
+        afters in afters(),
+    ) {
+        let rule = CalendarRule {
+            years,
+            months,
+            month_days,
+            weekdays: weekdays.into_iter().map(|(weekday, nth)| WeekdayRule { weekday, nth }).collect(),
+            times: times.into_iter().filter_map(|(hour, minute, second)| TimeOfDay::new(hour, minute, second)).collect(),
+        };
+        if let Ok(timing) = Timing::calendar(&rule, &TimeZone::utc(), NeverFiring::Allow) {
+            check_answers(&timing, &afters);
+            prop_assert_eq!(CalendarRule::parse(&rule.to_string()), Ok(rule));
+        }
     }
 
     #[test]
