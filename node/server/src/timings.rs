@@ -1,51 +1,198 @@
 //! Evaluating timings: the one place of the server that knows cron and time zones.
 //!
-//! Compiled timings are shared: ten thousand schedules of `* * * * *` are one compiled timing.
+//! Compiled timings are shared: ten thousand schedules of `* * * * *` are one compiled timing. A timing that uses calendars is
+//! compiled with those as they are: [`Calendars`] names their versions.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use belfry_core::definition::{Rule, Timing};
-use belfry_core::{ScheduleKey, UnixMillis};
-use belfry_timing::{HashSeed, NeverFiring, TimeZone};
+use belfry_core::definition::{CalendarMode, CalendarRule, Rule, Timing};
+use belfry_core::object::{Object, ObjectKind, ObjectName};
+use belfry_core::{ObjectId, Revision, ScheduleKey, State, UnixMillis};
+use belfry_timing::{
+    Calendar, CalendarUse, Composition, HashSeed, NeverFiring, TimeOfDay, TimeZone, Weekday, WeekdayRule,
+};
 use thiserror::Error;
 
-/// Different timings kept compiled; beyond that all are forgotten and compiled again when wanted.
+/// Different timings, and different calendars, kept compiled; beyond that all are forgotten and compiled again when wanted.
 const COMPILED_MAX: usize = 65_536;
+const CALENDARS_MAX: usize = 1024;
 
 /// A timing that can be asked for its instants. Cheap to clone.
 pub type CompiledTiming = belfry_timing::Timing;
 
 /// This build cannot evaluate a timing that another build accepted.
-#[derive(Debug, Error)]
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("cannot evaluate the timing: {0}")]
 pub struct TimingFault(String);
 
-/// Compiled timings, shared by the parts of a node.
+impl TimingFault {
+    fn new(why: impl std::fmt::Display) -> Self {
+        Self(why.to_string())
+    }
+}
+
+/// The calendars that a timing uses, as they are.
+#[derive(Clone, Default, Debug)]
+pub struct Calendars {
+    used: Vec<(Version, Arc<Calendar>)>,
+    changed_at: UnixMillis,
+}
+
+/// Which calendar, as of which change.
+type Version = (ObjectId, Revision);
+
+impl Calendars {
+    /// The revision of the one that changed last; 0 without any.
+    pub fn revision(&self) -> Revision {
+        self.used.iter().map(|((_, revision), _)| *revision).max().unwrap_or_default()
+    }
+
+    /// When the last of them changed: instants up to then follow them as they were.
+    pub fn changed_at(&self) -> UnixMillis {
+        self.changed_at
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.used.is_empty()
+    }
+
+    fn versions(&self) -> Vec<Version> {
+        self.used.iter().map(|(version, _)| *version).collect()
+    }
+}
+
+/// Compiled timings and calendars, shared by the parts of a node.
 #[derive(Clone, Default, Debug)]
 pub struct Timings {
     compiled: Arc<Mutex<HashMap<Timing, CompiledTiming>>>,
+    with_calendars: Arc<Mutex<HashMap<(Timing, Vec<Version>), CompiledTiming>>>,
+    calendars: Arc<Mutex<HashMap<Version, Arc<Calendar>>>>,
 }
 
 impl Timings {
     /// The compiled form of a timing that was validated at the edge.
-    pub fn compile(&self, timing: &Timing) -> Result<CompiledTiming, TimingFault> {
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = compiled.get(timing) {
-            return Ok(known.clone());
+    pub fn compile(&self, timing: &Timing, calendars: &Calendars) -> Result<CompiledTiming, TimingFault> {
+        let fresh = || compile(timing, calendars, NeverFiring::Allow);
+        if calendars.is_empty() {
+            let known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner).get(timing).cloned();
+            return known.map_or_else(|| remember(&self.compiled, timing.clone(), COMPILED_MAX, fresh), Ok);
         }
-        let fresh = compile(timing)?;
-        if compiled.len() >= COMPILED_MAX {
-            compiled.clear();
-        }
-        compiled.insert(timing.clone(), fresh.clone());
-        Ok(fresh)
+        let key = (timing.clone(), calendars.versions());
+        let known = self.with_calendars.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        known.map_or_else(|| remember(&self.with_calendars, key, COMPILED_MAX, fresh), Ok)
     }
 
-    /// The first instant of a timing strictly after `after`.
-    pub fn next(&self, timing: &Timing, after: UnixMillis) -> Result<Option<UnixMillis>, TimingFault> {
-        Ok(self.compile(timing)?.next(after.0).map(UnixMillis))
+    /// The calendars that a timing of a namespace uses, as the state has them.
+    pub fn calendars(
+        &self,
+        state: &State,
+        namespace: &str,
+        timing: &Timing,
+    ) -> Result<Calendars, TimingFault> {
+        let mut found = Calendars::default();
+        for used in &timing.calendars {
+            let name = ObjectName::Calendar(ScheduleKey::new(namespace, used.calendar.as_str()));
+            let object =
+                state.object(&name).ok_or_else(|| TimingFault::new(format!("there is no {name}")))?;
+            let version = (object.id, object.revision);
+            let known = self.calendars.lock().unwrap_or_else(PoisonError::into_inner).get(&version).cloned();
+            let calendar = match known {
+                Some(known) => known,
+                None => remember(&self.calendars, version, CALENDARS_MAX, || read_calendar(object))?,
+            };
+            found.changed_at = found.changed_at.max(object.updated_at);
+            found.used.push((version, calendar));
+        }
+        Ok(found)
     }
+
+    /// The first instant of a timing that begins after `after`: of a fixed delay, so long after it.
+    pub fn first(
+        &self,
+        timing: &Timing,
+        calendars: &Calendars,
+        after: UnixMillis,
+    ) -> Result<Option<UnixMillis>, TimingFault> {
+        match timing.fixed_delay() {
+            Some(delay) => {
+                let first = after.max(timing.start_at.unwrap_or(after)).plus(delay);
+                Ok(timing.end_at.is_none_or(|end| first < end).then_some(first))
+            }
+            None => self.next(timing, calendars, after),
+        }
+    }
+
+    /// The first instant of a timing strictly after `after`. A fixed delay has none: it counts from the end of a run, which
+    /// the state machine does.
+    pub fn next(
+        &self,
+        timing: &Timing,
+        calendars: &Calendars,
+        after: UnixMillis,
+    ) -> Result<Option<UnixMillis>, TimingFault> {
+        if timing.fixed_delay().is_some() {
+            return Ok(None);
+        }
+        Ok(self.compile(timing, calendars)?.next(after.0).map(UnixMillis))
+    }
+}
+
+/// How long after its nominal time a run is scheduled: stable for its schedule, and before the next instant.
+pub fn spread_for(uid: &str, window: Duration, nominal_at: UnixMillis, next: Option<UnixMillis>) -> Duration {
+    let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+    let gap = next.map(|next| next.0.saturating_sub(nominal_at.0));
+    let offset = belfry_timing::spread_offset_millis(uid, window, gap);
+    Duration::from_millis(u64::try_from(offset).unwrap_or(0))
+}
+
+/// Makes a value and keeps it. Two that do so at once make it twice.
+fn remember<K: Hash + Eq, V: Clone>(
+    kept: &Mutex<HashMap<K, V>>,
+    key: K,
+    max: usize,
+    fresh: impl FnOnce() -> Result<V, TimingFault>,
+) -> Result<V, TimingFault> {
+    let fresh = fresh()?;
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() >= max {
+        kept.clear();
+    }
+    kept.insert(key, fresh.clone());
+    Ok(fresh)
+}
+
+fn read_calendar(object: &Object) -> Result<Arc<Calendar>, TimingFault> {
+    let ObjectKind::Calendar(declared) = &object.kind else {
+        return Err(TimingFault::new("an object of another kind has a calendar's name"));
+    };
+    parse_calendar(declared).map(Arc::new).map_err(TimingFault::new)
+}
+
+/// Reads a calendar as it is declared.
+///
+/// # Errors
+/// Says what is wrong with which entry.
+pub fn parse_calendar(declared: &belfry_core::object::Calendar) -> Result<Calendar, CalendarProblem> {
+    let zone = declared.time_zone.as_deref().map(TimeZone::parse).transpose()?;
+    let days: Vec<_> = declared.days.iter().map(String::as_str).collect();
+    let periods: Vec<_> =
+        declared.periods.iter().map(|(from, until)| (from.as_str(), until.as_str())).collect();
+    Ok(Calendar::parse(&declared.key.name, zone, &days, &periods)?)
+}
+
+/// Why a calendar cannot be read.
+#[derive(Debug, Error)]
+pub enum CalendarProblem {
+    /// Its zone.
+    #[error(transparent)]
+    Zone(#[from] belfry_timing::UnknownTimeZone),
+    /// A day or a period.
+    #[error(transparent)]
+    Entry(#[from] belfry_timing::CalendarError),
 }
 
 /// Compiles what a user wrote, resolving every `H` by the schedule's name.
@@ -62,22 +209,71 @@ pub fn parse_cron(
     CompiledTiming::parse_cron(expression, time_zone, never, &seed)
 }
 
-fn compile(timing: &Timing) -> Result<CompiledTiming, TimingFault> {
-    let fault = |why: &dyn std::fmt::Display| TimingFault(why.to_string());
-    let [rule] = timing.include.as_slice() else {
-        return Err(fault(&"it has not exactly one rule: written by a newer release?"));
+/// Compiles a timing whose rules are valid each by itself.
+///
+/// # Errors
+/// Says what is wrong with them together.
+pub fn compile(
+    timing: &Timing,
+    calendars: &Calendars,
+    never: NeverFiring,
+) -> Result<CompiledTiming, TimingFault> {
+    let zone = TimeZone::parse(&timing.time_zone).map_err(TimingFault::new)?;
+    let rules =
+        |rules: &[Rule]| rules.iter().map(|rule| compile_rule(rule, &zone)).collect::<Result<Vec<_>, _>>();
+    let uses = timing.calendars.iter().zip(&calendars.used).map(|(used, (_, calendar))| CalendarUse {
+        calendar: calendar.clone(),
+        mode: match used.mode {
+            CalendarMode::Include => belfry_timing::CalendarMode::Include,
+            CalendarMode::Exclude => belfry_timing::CalendarMode::Exclude,
+            CalendarMode::Freeze => belfry_timing::CalendarMode::Freeze,
+        },
+    });
+    let composition = Composition {
+        include: rules(&timing.include)?,
+        exclude: rules(&timing.exclude)?,
+        calendars: uses.collect(),
+        start_at: timing.start_at.map(|at| at.0),
+        end_at: timing.end_at.map(|at| at.0),
+        zone: zone.clone(),
     };
+    CompiledTiming::compose(&composition, never).map_err(TimingFault::new)
+}
+
+fn compile_rule(rule: &Rule, zone: &TimeZone) -> Result<CompiledTiming, TimingFault> {
     match rule {
         Rule::Cron { resolved, .. } => {
-            let zone = TimeZone::parse(&timing.time_zone).map_err(|e| fault(&e))?;
             // `H` is resolved already, and never-firing was decided at the edge.
             let seed = HashSeed::new("", "");
-            CompiledTiming::parse_cron(resolved, &zone, NeverFiring::Allow, &seed).map_err(|e| fault(&e))
+            CompiledTiming::parse_cron(resolved, zone, NeverFiring::Allow, &seed).map_err(TimingFault::new)
         }
-        Rule::Interval { every, phase } => CompiledTiming::every(*every, *phase).map_err(|e| fault(&e)),
+        Rule::Interval { every, phase } => CompiledTiming::every(*every, *phase).map_err(TimingFault::new),
         Rule::At(at) => Ok(CompiledTiming::at(at.0)),
-        Rule::AtLocal(_) | Rule::Calendar(_) | Rule::FixedDelay(_) => {
-            Err(fault(&"it has a rule of a newer release"))
+        Rule::AtLocal(at) => CompiledTiming::at_local(at, zone).map_err(TimingFault::new),
+        Rule::Calendar(rule) => {
+            let rule =
+                calendar_rule(rule).ok_or_else(|| TimingFault::new("a calendar rule has no such day"))?;
+            CompiledTiming::calendar(&rule, zone, NeverFiring::Allow).map_err(TimingFault::new)
         }
+        Rule::FixedDelay(_) => Err(TimingFault::new("a fixed delay has no instants of its own")),
     }
+}
+
+/// The rule as the timing crate has it; none if it names a day or a time that does not exist.
+pub fn calendar_rule(rule: &CalendarRule) -> Option<belfry_timing::CalendarRule> {
+    let weekday = |(day, nth): &(u8, Option<i8>)| {
+        let weekday = *Weekday::ALL.get(usize::from(day.checked_sub(1)?))?;
+        Some(WeekdayRule { weekday, nth: *nth })
+    };
+    let time = |seconds: &u32| {
+        let part = |value: u32| u8::try_from(value).ok();
+        TimeOfDay::new(part(seconds / 3600)?, part(seconds / 60 % 60)?, part(seconds % 60)?)
+    };
+    Some(belfry_timing::CalendarRule {
+        years: rule.years.clone(),
+        months: rule.months.clone(),
+        month_days: rule.month_days.clone(),
+        weekdays: rule.weekdays.iter().map(weekday).collect::<Option<_>>()?,
+        times: rule.times.iter().map(time).collect::<Option<_>>()?,
+    })
 }

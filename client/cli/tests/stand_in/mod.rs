@@ -286,4 +286,11 @@ impl ClusterService for Node {
         let leader_id = request.into_inner().to_node_id;
         Ok(Response::new(pb::TransferLeadershipResponse { leader_id }))
     }
+
+    async fn drain_executor(
+        &self,
+        _request: Request<pb::DrainExecutorRequest>,
+    ) -> Answer<pb::DrainExecutorResponse> {
+        Ok(Response::new(pb::DrainExecutorResponse {}))
+    }
 }

@@ -14,7 +14,11 @@ use tonic::transport::Channel;
 use crate::address::{Address, Directory, parse_all};
 use crate::error::{ClientError, innermost};
 use crate::pb;
+use crate::pb::backfill_service_client::BackfillServiceClient;
+use crate::pb::calendar_service_client::CalendarServiceClient;
 use crate::pb::cluster_service_client::ClusterServiceClient;
+use crate::pb::namespace_service_client::NamespaceServiceClient;
+use crate::pb::pool_service_client::PoolServiceClient;
 use crate::pb::run_service_client::RunServiceClient;
 use crate::pb::schedule_service_client::ScheduleServiceClient;
 
@@ -146,7 +150,24 @@ mutations!(
     TriggerScheduleRequest,
     CancelRunRequest,
     ResolveRunRequest,
+    PutCalendarRequest,
+    DeleteCalendarRequest,
+    PutPoolRequest,
+    DeletePoolRequest,
+    PutNamespaceRequest,
+    DeleteNamespaceRequest,
+    CreateBackfillRequest,
 );
+
+/// Takes a request id, and has no dry run.
+impl Mutation for pb::ControlBackfillRequest {
+    fn request_id(&mut self) -> &mut String {
+        &mut self.request_id
+    }
+    fn validate_only(&self) -> bool {
+        false
+    }
+}
 
 /// The table of calls: documentation, how it may be repeated (`read`, `mutation`, `once`), name, request, answer.
 macro_rules! calls {
@@ -193,11 +214,57 @@ calls! {
         /// Says what became of a run whose outcome is unknown.
         mutation resolve_run(ResolveRunRequest) -> pb::Run;
     }
+    CalendarServiceClient {
+        /// Makes a calendar or replaces it. [`ClientError::Conflict`] when the etag is not the current one.
+        mutation put_calendar(PutCalendarRequest) -> pb::Calendar;
+        /// Reads one calendar.
+        read get_calendar(GetCalendarRequest) -> pb::Calendar;
+        /// Reads one page of calendars, in order of name.
+        read list_calendars(ListCalendarsRequest) -> pb::ListCalendarsResponse;
+        /// Deletes a calendar that no schedule uses.
+        mutation delete_calendar(DeleteCalendarRequest) -> ();
+    }
+    PoolServiceClient {
+        /// Declares a pool or changes it.
+        mutation put_pool(PutPoolRequest) -> pb::Pool;
+        /// Reads one pool.
+        read get_pool(GetPoolRequest) -> pb::Pool;
+        /// Reads one page of pools, in order of name.
+        read list_pools(ListPoolsRequest) -> pb::ListPoolsResponse;
+        /// Forgets the limits of a pool.
+        mutation delete_pool(DeletePoolRequest) -> ();
+    }
+    NamespaceServiceClient {
+        /// Declares a namespace or changes it.
+        mutation put_namespace(PutNamespaceRequest) -> pb::Namespace;
+        /// Reads one namespace.
+        read get_namespace(GetNamespaceRequest) -> pb::Namespace;
+        /// Reads one page of namespaces, in order of name.
+        read list_namespaces(ListNamespacesRequest) -> pb::ListNamespacesResponse;
+        /// Forgets the limits of a namespace; its schedules stay.
+        mutation delete_namespace(DeleteNamespaceRequest) -> ();
+    }
+    BackfillServiceClient {
+        /// Begins to run instants of the past.
+        mutation create_backfill(CreateBackfillRequest) -> pb::Backfill;
+        /// Reads one backfill.
+        read get_backfill(GetBackfillRequest) -> pb::Backfill;
+        /// Reads the backfills of a schedule, newest first.
+        read list_backfills(ListBackfillsRequest) -> pb::ListBackfillsResponse;
+        /// Keeps a backfill from making further runs.
+        mutation pause_backfill(ControlBackfillRequest) -> pb::Backfill;
+        /// Lets a backfill go on.
+        mutation resume_backfill(ControlBackfillRequest) -> pb::Backfill;
+        /// Ends a backfill.
+        mutation cancel_backfill(ControlBackfillRequest) -> pb::Backfill;
+    }
     ClusterServiceClient {
         /// What the node that is asked knows of the cluster; answered without a leader too.
         read get_cluster_status(GetClusterStatusRequest) -> pb::ClusterStatus;
         /// Hands leadership to another voter. Takes no request id: it is tried again only while it is certain that no
         /// node has received it.
         once transfer_leadership(TransferLeadershipRequest) -> pb::TransferLeadershipResponse;
+        /// Asks an executor to take no more runs. Asked again it does no harm.
+        read drain_executor(DrainExecutorRequest) -> pb::DrainExecutorResponse;
     }
 }

@@ -152,4 +152,11 @@ impl ClusterService for Node {
     ) -> Answer<pb::TransferLeadershipResponse> {
         self.play("transfer".to_owned(), pb::TransferLeadershipResponse { leader_id: 2 }).await
     }
+
+    async fn drain_executor(
+        &self,
+        _request: Request<pb::DrainExecutorRequest>,
+    ) -> Answer<pb::DrainExecutorResponse> {
+        Ok(Response::new(pb::DrainExecutorResponse {}))
+    }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::command::{Action, Applied, Command, Effect, Outcome, Rejection, RequestKey};
 use crate::ids::{
-    BackfillId, FencingToken, LogPosition, ObjectId, RunId, ScheduleId, ScheduleKey, UnixMillis,
+    BackfillId, FencingToken, LogPosition, ObjectId, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
 };
 use crate::object::{Object, ObjectName};
 use crate::run::{IllegalTransition, Report, Run, RunEvent, RunState, Series, Verdict};
@@ -52,6 +52,8 @@ pub struct State {
     objects: BTreeMap<ObjectId, Object>,
 
     object_ids: BTreeMap<ObjectName, ObjectId>,
+    /// The revision of the last change of what users declare: who depends on it looks again when this rises.
+    declared_revision: Revision,
     /// Schedules by the calendars that they use.
     calendar_users: BTreeMap<ScheduleKey, BTreeSet<ScheduleId>>,
     /// Schedules whose calendars changed since their next instant was computed.

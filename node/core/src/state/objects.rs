@@ -33,6 +33,7 @@ impl State {
         self.touch(BlockId::of_object(id));
         self.object_ids.insert(name.clone(), id);
         self.objects.insert(id, object.clone());
+        self.declared_revision = revision;
         if let ObjectName::Calendar(key) = &name {
             let users = self.calendar_users.get(key).cloned().unwrap_or_default();
             self.stale.extend(users);
@@ -58,6 +59,7 @@ impl State {
         let object = found.clone();
         self.object_ids.remove(&name);
         self.objects.remove(&object.id);
+        self.declared_revision = Revision(self.at.index);
         self.touch(BlockId::of_object(object.id));
         Ok(Outcome::Object(Box::new(object)))
     }
@@ -168,6 +170,11 @@ impl State {
     }
 
     // ---- what others may read
+
+    /// Rises with every change of a calendar, pool or namespace.
+    pub fn declared_revision(&self) -> Revision {
+        self.declared_revision
+    }
 
     /// The object of a name.
     pub fn object(&self, name: &ObjectName) -> Option<&Object> {

@@ -332,6 +332,7 @@ impl State {
         if let ObjectKind::Backfill(backfill) = &object.kind {
             self.backfills.insert((backfill.schedule, backfill.id));
         }
+        self.declared_revision = self.declared_revision.max(object.revision);
         if let Some(name) = object.kind.name()
             && self.object_ids.insert(name, id).is_some()
         {

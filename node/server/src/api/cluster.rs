@@ -35,6 +35,17 @@ impl ClusterService for Api {
         let leader = self.0.replica.transfer_leadership(to).await.map_err(ApiError::Transfer)?;
         Ok(Response::new(pb::TransferLeadershipResponse { leader_id: leader.0 }))
     }
+
+    async fn drain_executor(
+        &self,
+        request: Request<pb::DrainExecutorRequest>,
+    ) -> Result<Response<pb::DrainExecutorResponse>, Status> {
+        let executor = request.into_inner().executor_id;
+        if self.0.leader.drain_executor(&executor).await {
+            return Ok(Response::new(pb::DrainExecutorResponse {}));
+        }
+        Err(ApiError::ExecutorNotFound { executor: executor.chars().take(80).collect() }.into())
+    }
 }
 
 impl Api {

@@ -5,18 +5,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use belfry_core::definition::{CompletionAction, History, Liveness, Priority, Rule, Target, Timing};
-use belfry_core::{ScheduleKey, UnixMillis};
+use belfry_core::UnixMillis;
+use belfry_core::definition::{CompletionAction, History, Liveness, Priority, Target};
 use belfry_proto::v1 as pb;
-use belfry_timing::{NeverFiring, TimeZone, format_duration};
+use belfry_timing::format_duration;
 use bytes::Bytes;
 use prost::Message as _;
 
 use super::encode::{COMMAND, HTTP};
 use super::names;
-use super::violations::{INVALID_CRON, PAYLOAD_TOO_LARGE, Violations};
+use super::violations::{PAYLOAD_TOO_LARGE, Violations};
 use crate::config::Limits;
-use crate::timings::parse_cron;
 
 /// The pool of schedules that name none.
 const DEFAULT_POOL: &str = "default";
@@ -28,41 +27,6 @@ pub(super) struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// Reads `timing`. Where it says what `current` says already, it is `current`: an old instant may stay, and an `H` that
-    /// was resolved stays as it was resolved.
-    pub(super) fn timing(
-        &self,
-        key: &ScheduleKey,
-        timing: Option<&pb::Timing>,
-        current: Option<&Timing>,
-        now: UnixMillis,
-        found: &mut Violations,
-    ) -> Option<Timing> {
-        const FIELD: &str = "schedule.timing";
-        let Some(timing) = timing else {
-            found.add(FIELD, "is required: say when the schedule fires");
-            return None;
-        };
-        let zone = match timing.time_zone.as_str() {
-            "" => Some(TimeZone::utc()),
-            name => found.take("schedule.timing.time_zone", TimeZone::parse(name)),
-        };
-        let [rule] = timing.include.as_slice() else {
-            let count = timing.include.len();
-            found.add(
-                "schedule.timing.include",
-                format_args!("has {count} rules: this release takes exactly one"),
-            );
-            return None;
-        };
-        let zone = zone?;
-        if let Some(current) = current.filter(|current| says_the_same(rule, &zone, current)) {
-            return Some(current.clone());
-        }
-        let rule = read_rule(key, rule, &zone, now, found)?;
-        Some(Timing::of(vec![rule], zone.name()))
-    }
-
     /// Reads `target`.
     pub(super) fn target(&self, target: Option<&pb::Target>, found: &mut Violations) -> Option<Target> {
         use pb::target::Target as Kind;
@@ -221,89 +185,6 @@ impl Rules<'_> {
     }
 }
 
-/// Whether a rule declares what is stored, whatever its output-only fields say.
-fn says_the_same(rule: &pb::Rule, zone: &TimeZone, current: &Timing) -> bool {
-    use pb::rule::Rule as Kind;
-    if current.time_zone != zone.name() {
-        return false;
-    }
-    match (rule.rule.as_ref(), current.include.as_slice()) {
-        (Some(Kind::Cron(cron)), [Rule::Cron { expression, allow_never, .. }]) => {
-            cron.expression == *expression && cron.allow_never == *allow_never
-        }
-        (Some(Kind::AtTime(at)), [Rule::At(current)]) => instant(at) == Some(*current),
-        // The others are read again: nothing about them depends on when.
-        (Some(_) | None, _) => false,
-    }
-}
-
-fn read_rule(
-    key: &ScheduleKey,
-    rule: &pb::Rule,
-    zone: &TimeZone,
-    now: UnixMillis,
-    found: &mut Violations,
-) -> Option<Rule> {
-    use pb::rule::Rule as Kind;
-    const FIELD: &str = "schedule.timing.include[0]";
-    match rule.rule.as_ref() {
-        Some(Kind::Cron(cron)) => read_cron(key, cron, zone, found),
-        Some(Kind::Interval(interval)) => read_interval(interval, found),
-        Some(Kind::AtTime(at)) => {
-            let field = format!("{FIELD}.at_time");
-            let Some(at) = instant(at) else {
-                found.add(&field, "is not a time: nanos must be from 0 to 999999999, and seconds within the years 1 to 9999");
-                return None;
-            };
-            if at <= now || at.0 >= belfry_timing::HORIZON_UNIX_MILLIS {
-                let (at, now) = (belfry_timing::format_time(at.0), belfry_timing::format_time(now.0));
-                found.add(
-                    &field,
-                    format_args!("{at} must lie in the future (it is {now}) and before the year 2101"),
-                );
-                return None;
-            }
-            Some(Rule::At(at))
-        }
-        Some(Kind::AtLocalTime(_) | Kind::Calendar(_) | Kind::FixedDelay(_)) | None => {
-            found.add(FIELD, "is empty: give cron, interval or at_time");
-            None
-        }
-    }
-}
-
-fn read_cron(key: &ScheduleKey, cron: &pb::Cron, zone: &TimeZone, found: &mut Violations) -> Option<Rule> {
-    let never = if cron.allow_never { NeverFiring::Allow } else { NeverFiring::Refuse };
-    match parse_cron(key, &cron.expression, zone, never) {
-        Ok(compiled) => Some(Rule::Cron {
-            expression: cron.expression.clone(),
-            resolved: compiled.resolved_expression().unwrap_or(&cron.expression).to_owned(),
-            allow_never: cron.allow_never,
-        }),
-        Err(error) => {
-            // The error names the column and the way out.
-            found.add_for("schedule.timing.include[0].cron.expression", error, INVALID_CRON);
-            None
-        }
-    }
-}
-
-fn read_interval(interval: &pb::Interval, found: &mut Violations) -> Option<Rule> {
-    const FIELD: &str = "schedule.timing.include[0].interval";
-    let Some(every) = interval.every.as_ref() else {
-        found.add(&format!("{FIELD}.every"), "is required");
-        return None;
-    };
-    let (min, max) = (belfry_timing::EVERY_MIN, belfry_timing::EVERY_MAX);
-    let every = read_duration(&format!("{FIELD}.every"), every, min, max, found)?;
-    let phase = match interval.phase.as_ref() {
-        None => Duration::ZERO,
-        Some(phase) => read_duration(&format!("{FIELD}.phase"), phase, Duration::ZERO, max, found)?,
-    };
-    found.take(FIELD, belfry_timing::Timing::every(every, phase))?;
-    Some(Rule::Interval { every, phase })
-}
-
 fn check_command(command: &pb::CommandTarget, found: &mut Violations) {
     const FIELD: &str = "schedule.target.command";
     let field = |name: &str| format!("{FIELD}.{name}");
@@ -408,8 +289,6 @@ mod tests {
     use super::super::encode;
     use super::*;
 
-    const NOW: UnixMillis = UnixMillis(1_795_399_200_000);
-
     fn check<T>(read: impl FnOnce(&Rules<'_>, &mut Violations) -> T) -> (T, Vec<String>) {
         let limits = Limits::default();
         let mut found = Violations::default();
@@ -420,132 +299,6 @@ mod tests {
             .map(|one| format!("{} {}: {}", one.reason, one.field, one.description))
             .collect();
         (value, lines)
-    }
-
-    fn key() -> ScheduleKey {
-        ScheduleKey::new("ns", "name")
-    }
-
-    fn cron(expression: &str) -> pb::rule::Rule {
-        pb::rule::Rule::Cron(pb::Cron { expression: expression.into(), ..Default::default() })
-    }
-
-    fn timing(rule: pb::rule::Rule, zone: &str) -> pb::Timing {
-        pb::Timing {
-            include: vec![pb::Rule { rule: Some(rule) }],
-            time_zone: zone.into(),
-            ..Default::default()
-        }
-    }
-
-    fn read_timing(timing: &pb::Timing) -> (Option<Timing>, Vec<String>) {
-        check(|rules, found| rules.timing(&key(), Some(timing), None, NOW, found))
-    }
-
-    fn seconds(seconds: i64) -> Option<prost_types::Duration> {
-        Some(prost_types::Duration { seconds, nanos: 0 })
-    }
-
-    #[test]
-    fn timings_come_back_as_they_were_given() {
-        let interval = pb::Interval { every: seconds(90), phase: seconds(5) };
-        let at = prost_types::Timestamp { seconds: NOW.0 / 1000 + 60, nanos: 250_000_000 };
-        for rule in
-            [cron("*/5 9-17 * * MON-FRI"), pb::rule::Rule::Interval(interval), pb::rule::Rule::AtTime(at)]
-        {
-            let given = timing(rule, "Europe/Berlin");
-            let (read, problems) = read_timing(&given);
-            assert_eq!(problems, [""; 0]);
-            let mut back = encode::timing(&read.unwrap());
-            if let Some(pb::rule::Rule::Cron(cron)) = &mut back.include[0].rule {
-                assert_eq!(cron.resolved_expression, cron.expression);
-                cron.resolved_expression.clear();
-            }
-            assert_eq!(back, given);
-        }
-    }
-
-    #[test]
-    fn an_h_is_resolved_by_the_name_and_stays_resolved() {
-        let given = timing(cron("H H * * *"), "");
-        let (read, _) = read_timing(&given);
-        let mut read = read.unwrap();
-        assert_eq!(read.time_zone, "UTC");
-        let Rule::Cron { resolved, .. } = &mut read.include[0] else { panic!("cron") };
-        assert!(!resolved.contains('H'));
-        // As an older build may have resolved it.
-        *resolved = "59 23 * * *".into();
-        let again =
-            check(|rules, found| rules.timing(&key(), Some(&given), Some(&read), NOW, found)).0.unwrap();
-        assert_eq!(again, read);
-        let other = timing(cron("H 1 * * *"), "");
-        let changed = check(|rules, found| rules.timing(&key(), Some(&other), Some(&read), NOW, found)).0;
-        assert_ne!(changed.unwrap(), read);
-    }
-
-    #[test]
-    fn an_instant_that_has_passed_may_stay_but_not_be_set() {
-        let past = timing(pb::rule::Rule::AtTime(encode::timestamp(UnixMillis(NOW.0 - 1))), "");
-        let (_, problems) = read_timing(&past);
-        assert_eq!(
-            problems,
-            [
-                "INVALID_FIELD schedule.timing.include[0].at_time: 2026-11-23T01:59:59.999Z must lie in the future (it is 2026-11-23T02:00:00Z) and before the year 2101"
-            ]
-        );
-        for (seconds, nanos, why) in [
-            (i64::MIN, 0, "is not a time"),
-            (i64::MAX, 999_999_999, "is not a time"),
-            (NOW.0, i32::MIN, "is not a time"),
-            (NOW.0, 1_000_000_000, "is not a time"),
-            (-1, 0, "must lie in the future"),
-            (253_402_300_800, 0, "before the year 2101"),
-            (i64::MAX / 1000, 0, "before the year 2101"),
-        ] {
-            let at = prost_types::Timestamp { seconds, nanos };
-            let (_, problems) = read_timing(&timing(pb::rule::Rule::AtTime(at), ""));
-            assert!(problems[0].contains(why), "{seconds} {nanos}: {problems:?}");
-        }
-        let stored = Timing::of(vec![Rule::At(UnixMillis(NOW.0 - 1))], "UTC");
-        let (kept, problems) =
-            check(|rules, found| rules.timing(&key(), Some(&past), Some(&stored), NOW, found));
-        assert_eq!((kept, problems.len()), (Some(stored), 0));
-    }
-
-    #[test]
-    fn timings_are_refused_with_field_and_way_out() {
-        let problem = |given: &pb::Timing| read_timing(given).1.join("\n");
-        assert_eq!(
-            problem(&pb::Timing::default()),
-            "INVALID_FIELD schedule.timing.include: has 0 rules: this release takes exactly one"
-        );
-        let refused = problem(&timing(cron("61 * * * *"), ""));
-        assert!(
-            refused.starts_with("INVALID_CRON schedule.timing.include[0].cron.expression: column 1: `61`"),
-            "{refused}"
-        );
-        let refused = problem(&timing(cron("0 0 30 2 *"), ""));
-        assert!(refused.contains("never fires") && refused.contains("--allow-never"), "{refused}");
-        assert_eq!(
-            problem(&timing(cron("* * * * *"), "Europe/Berlni")),
-            "INVALID_FIELD schedule.timing.time_zone: unknown time zone `Europe/Berlni`: did you mean `Europe/Berlin`?"
-        );
-        let interval = |every| pb::rule::Rule::Interval(pb::Interval { every, phase: None });
-        for (every, why) in [
-            (None, "every: is required"),
-            (seconds(0), "every: 0s is not between "),
-            (seconds(-5), "every: must not be negative"),
-            (seconds(i64::MIN), "every: must not be negative"),
-            (seconds(i64::MAX), "is not between "),
-            (Some(prost_types::Duration { seconds: i64::MAX, nanos: i32::MAX }), "nanos must be from 0 to"),
-            (Some(prost_types::Duration { seconds: 5, nanos: i32::MIN }), "every: must not be negative"),
-            (Some(prost_types::Duration { seconds: 5, nanos: 1 }), "every: must be whole milliseconds"),
-        ] {
-            let refused = problem(&timing(interval(every), ""));
-            assert!(refused.contains(why), "{refused}");
-        }
-        let (_, problems) = check(|rules, found| rules.timing(&key(), None, None, NOW, found));
-        assert_eq!(problems, ["INVALID_FIELD schedule.timing: is required: say when the schedule fires"]);
     }
 
     #[test]

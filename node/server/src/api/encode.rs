@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use belfry_core::definition::{
-    CalendarMode, CalendarRule, CalendarUse, CompletionAction, Definition, History, Liveness, MisfirePolicy,
+    CalendarMode, CalendarRule, CalendarUse, CompletionAction, History, Liveness, MisfirePolicy,
     OverlapPolicy, Policies, Rule, Target, Timing, UnknownOutcomePolicy,
 };
 use belfry_core::run::{Ending, Reason, Report, RunState, Trigger, Verdict};
@@ -12,7 +12,7 @@ use belfry_proto::v1 as pb;
 use prost::Message as _;
 
 use super::names;
-use crate::timings::Timings;
+use crate::timings::{CompiledTiming, Timings};
 
 /// Handlers that stand for targets of their own in the contract.
 pub(super) const COMMAND: &str = "command";
@@ -26,20 +26,30 @@ pub(super) const NEXT_TIMES_IN_LIST: usize = 1;
 #[derive(Clone, Debug)]
 pub(super) struct ScheduleView {
     pub(super) schedule: Schedule,
+    /// What its timing means; none if this build cannot read it.
+    pub(super) compiled: Option<CompiledTiming>,
     pub(super) due: usize,
     pub(super) running: usize,
 }
 
 impl ScheduleView {
-    pub(super) fn of(state: &State, schedule: &Schedule) -> Self {
+    pub(super) fn of(state: &State, timings: &Timings, schedule: &Schedule) -> Self {
         let (due, running) = state.active_counts(schedule.id);
-        Self { schedule: schedule.clone(), due, running }
+        let compiled = compiled(state, timings, schedule);
+        Self { schedule: schedule.clone(), compiled, due, running }
     }
 
     /// A schedule of which nothing is in the ledger yet.
-    pub(super) fn fresh(schedule: Schedule) -> Self {
-        Self { schedule, due: 0, running: 0 }
+    pub(super) fn fresh(state: &State, timings: &Timings, schedule: Schedule) -> Self {
+        let compiled = compiled(state, timings, &schedule);
+        Self { schedule, compiled, due: 0, running: 0 }
     }
+}
+
+fn compiled(state: &State, timings: &Timings, schedule: &Schedule) -> Option<CompiledTiming> {
+    let timing = &schedule.definition.timing;
+    let calendars = timings.calendars(state, &schedule.key.namespace, timing).ok()?;
+    timings.compile(timing, &calendars).ok()
 }
 
 /// A run with what belongs to it in other places of the state.
@@ -78,12 +88,7 @@ impl RunView {
     }
 }
 
-pub(super) fn schedule(
-    view: &ScheduleView,
-    timings: &Timings,
-    now: UnixMillis,
-    next_times: usize,
-) -> pb::Schedule {
+pub(super) fn schedule(view: &ScheduleView, now: UnixMillis, next_times: usize) -> pb::Schedule {
     let ScheduleView { schedule, .. } = view;
     let definition = &schedule.definition;
     pb::Schedule {
@@ -107,7 +112,7 @@ pub(super) fn schedule(
         }),
         create_time: Some(timestamp(schedule.created_at)),
         update_time: Some(timestamp(schedule.updated_at)),
-        status: Some(status(view, definition, timings, now, next_times)),
+        status: Some(status(view, now, next_times)),
         priority: definition.priority.get().into(),
         max_runs: definition.max_runs.unwrap_or(0),
         completion_action: completion_action(definition.completion).into(),
@@ -146,17 +151,10 @@ fn schedule_state(schedule: &Schedule) -> pb::schedule::State {
     }
 }
 
-fn status(
-    view: &ScheduleView,
-    definition: &Definition,
-    timings: &Timings,
-    now: UnixMillis,
-    next_times: usize,
-) -> pb::ScheduleStatus {
-    let ScheduleView { schedule, due, running } = view;
+fn status(view: &ScheduleView, now: UnixMillis, next_times: usize) -> pb::ScheduleStatus {
+    let ScheduleView { schedule, compiled, due, running } = view;
     let counters = &schedule.counters;
-    // A timing that this build cannot read has no next times to show; the rest is still true.
-    let compiled = timings.compile(&definition.timing).ok();
+    // A timing that this build cannot read, or that counts from the end of a run, has no further times to show.
     // Shown while paused too: they are what will become SKIPPED rows, or what a resume brings back.
     let following = |at: &UnixMillis| compiled.as_ref()?.next(at.0).map(UnixMillis);
     let next = std::iter::successors(schedule.next_fire_at, following).take(next_times);
@@ -355,7 +353,7 @@ pub(super) fn run(view: RunView, output: Output) -> pb::Run {
     }
 }
 
-fn verdict(verdict: &Verdict) -> pb::Verdict {
+pub(super) fn verdict(verdict: &Verdict) -> pb::Verdict {
     pb::Verdict {
         actor: verdict.actor.to_string(),
         reason: verdict.reason.to_string(),
@@ -417,7 +415,7 @@ pub(super) fn timestamp(at: UnixMillis) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at.0.div_euclid(1000), nanos }
 }
 
-fn duration(duration: Duration) -> prost_types::Duration {
+pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     prost_types::Duration { seconds, nanos: duration.subsec_nanos() as i32 }
 }
@@ -426,6 +424,7 @@ fn duration(duration: Duration) -> prost_types::Duration {
 mod tests {
     use std::sync::Arc;
 
+    use belfry_core::definition::Definition;
     use belfry_core::{Generation, Revision, ScheduleId, ScheduleKey};
 
     use super::*;

@@ -57,6 +57,12 @@ pub enum ApiError {
         /// Its name.
         name: String,
     },
+    /// No such executor is connected.
+    #[error("no executor {executor} is connected: `belfry executor list` shows those that are")]
+    ExecutorNotFound {
+        /// Its id.
+        executor: String,
+    },
     /// Not every member of the cluster understands it yet.
     #[error(
         "{what} needs feature level {needed}, and the cluster is at {level}: it rises by itself once every node runs this release"
@@ -165,6 +171,9 @@ impl ApiError {
             ApiError::RunNotFound { name } => Row::new(Code::NotFound, "RUN_NOT_FOUND").with("name", name),
             ApiError::ScheduleNotFound { name } => {
                 Row::new(Code::NotFound, "SCHEDULE_NOT_FOUND").with("name", name)
+            }
+            ApiError::ExecutorNotFound { executor } => {
+                Row::new(Code::NotFound, "EXECUTOR_NOT_FOUND").with("executor", executor)
             }
             ApiError::FeatureLevel { level, needed, .. } => {
                 Row::new(Code::FailedPrecondition, "FEATURE_LEVEL")

@@ -38,7 +38,7 @@ impl Method {
     }
 }
 
-const METHODS: [Method; 15] = [
+const METHODS: [Method; 34] = [
     Method::new("/belfry.v1.ScheduleService/CreateSchedule", "CreateSchedule", Place::Leader, Kind::Call),
     Method::new(
         "/belfry.v1.ScheduleService/GetSchedule",
@@ -61,6 +61,55 @@ const METHODS: [Method; 15] = [
     Method::new("/belfry.v1.RunService/ListRuns", "ListRuns", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/CancelRun", "CancelRun", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.RunService/ResolveRun", "ResolveRun", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.CalendarService/PutCalendar", "PutCalendar", Place::Leader, Kind::Call),
+    Method::new(
+        "/belfry.v1.CalendarService/GetCalendar",
+        "GetCalendar",
+        Place::LeaderUnlessStale,
+        Kind::Call,
+    ),
+    Method::new(
+        "/belfry.v1.CalendarService/ListCalendars",
+        "ListCalendars",
+        Place::LeaderUnlessStale,
+        Kind::Call,
+    ),
+    Method::new("/belfry.v1.CalendarService/DeleteCalendar", "DeleteCalendar", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.PoolService/PutPool", "PutPool", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.PoolService/GetPool", "GetPool", Place::LeaderUnlessStale, Kind::Call),
+    Method::new("/belfry.v1.PoolService/ListPools", "ListPools", Place::LeaderUnlessStale, Kind::Call),
+    Method::new("/belfry.v1.PoolService/DeletePool", "DeletePool", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.NamespaceService/PutNamespace", "PutNamespace", Place::Leader, Kind::Call),
+    Method::new(
+        "/belfry.v1.NamespaceService/GetNamespace",
+        "GetNamespace",
+        Place::LeaderUnlessStale,
+        Kind::Call,
+    ),
+    Method::new(
+        "/belfry.v1.NamespaceService/ListNamespaces",
+        "ListNamespaces",
+        Place::LeaderUnlessStale,
+        Kind::Call,
+    ),
+    Method::new("/belfry.v1.NamespaceService/DeleteNamespace", "DeleteNamespace", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.BackfillService/CreateBackfill", "CreateBackfill", Place::Leader, Kind::Call),
+    Method::new(
+        "/belfry.v1.BackfillService/GetBackfill",
+        "GetBackfill",
+        Place::LeaderUnlessStale,
+        Kind::Call,
+    ),
+    Method::new(
+        "/belfry.v1.BackfillService/ListBackfills",
+        "ListBackfills",
+        Place::LeaderUnlessStale,
+        Kind::Call,
+    ),
+    Method::new("/belfry.v1.BackfillService/PauseBackfill", "PauseBackfill", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.BackfillService/ResumeBackfill", "ResumeBackfill", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.BackfillService/CancelBackfill", "CancelBackfill", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.ClusterService/DrainExecutor", "DrainExecutor", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.ExecutorService/Session", "Session", Place::Leader, Kind::Stream),
     Method::new("/belfry.v1.ClusterService/GetClusterStatus", "GetClusterStatus", Place::Here, Kind::Probe),
     Method::new(

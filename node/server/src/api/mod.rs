@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   edge (span, limit, deadline, metrics) ──► forward ──► the leader
-//!                                                └──► schedules, runs, cluster, executors, health, reflection
+//!                                                └──► schedules, runs, resources, cluster, executors, health, reflection
 //! ```
 //! A handler reads: decode, validate, propose or read, encode. `errors` is the one table from our errors to a status.
 //!
@@ -23,8 +23,10 @@ pub mod names;
 mod pages;
 mod policies;
 mod propose;
+mod resources;
 mod runs;
 mod schedules;
+mod timing;
 mod violations;
 
 #[cfg(test)]
@@ -32,8 +34,12 @@ mod tests;
 
 use std::sync::Arc;
 
+use belfry_proto::v1::backfill_service_server::BackfillServiceServer;
+use belfry_proto::v1::calendar_service_server::CalendarServiceServer;
 use belfry_proto::v1::cluster_service_server::ClusterServiceServer;
 use belfry_proto::v1::executor_service_server::{ExecutorService, ExecutorServiceServer};
+use belfry_proto::v1::namespace_service_server::NamespaceServiceServer;
+use belfry_proto::v1::pool_service_server::PoolServiceServer;
 use belfry_proto::v1::run_service_server::RunServiceServer;
 use belfry_proto::v1::schedule_service_server::ScheduleServiceServer;
 use http::HeaderMap;
@@ -105,10 +111,18 @@ fn routes<E: ExecutorService>(parts: ApiParts<E>) -> Routes {
     let api = Api(Arc::new(Shared { replica, clock, timings, metrics, leader, limits }));
     let schedules = ScheduleServiceServer::new(api.clone());
     let runs = RunServiceServer::new(api.clone());
+    let calendars = CalendarServiceServer::new(api.clone());
+    let pools = PoolServiceServer::new(api.clone());
+    let namespaces = NamespaceServiceServer::new(api.clone());
+    let backfills = BackfillServiceServer::new(api.clone());
     let cluster = ClusterServiceServer::new(api);
     let executors = ExecutorServiceServer::new(executors);
     let routes = Routes::new(schedules.max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(runs.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(calendars.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(pools.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(namespaces.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(backfills.max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(cluster.max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(executors.max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(HealthServer::new(health));

@@ -97,6 +97,31 @@ pub fn parse_schedule(text: &str, max: usize) -> Result<ScheduleKey, NameError> 
     schedule_key(namespace, name, max)
 }
 
+/// Reads `namespaces/{namespace}/calendars/{calendar}`.
+pub fn parse_calendar(text: &str, max: usize) -> Result<ScheduleKey, NameError> {
+    let form = "namespaces/{namespace}/calendars/{calendar}";
+    let [namespace, name] = parts(text, ["namespaces", "calendars"], form)?;
+    check_segment("namespace", namespace, max)?;
+    check_segment("calendar", name, max)?;
+    Ok(ScheduleKey::new(namespace, name))
+}
+
+/// Reads `pools/{pool}`.
+pub fn parse_pool(text: &str, max: usize) -> Result<&str, NameError> {
+    let [pool] = parts(text, ["pools"], "pools/{pool}")?;
+    check_segment("pool", pool, max)?;
+    Ok(pool)
+}
+
+/// Reads `namespaces/{namespace}/schedules/{schedule}/backfills/{number}`.
+pub fn parse_backfill(text: &str, max: usize) -> Result<(ScheduleKey, BackfillId), NameError> {
+    let form = "namespaces/{namespace}/schedules/{schedule}/backfills/{number}";
+    let [namespace, name, number] = parts(text, ["namespaces", "schedules", "backfills"], form)?;
+    let id = number.parse().ok().filter(|id: &u64| id.to_string() == number);
+    let id = id.ok_or_else(|| NameError::Form { text: cut(text), form })?;
+    Ok((schedule_key(namespace, name, max)?, BackfillId(id)))
+}
+
 /// Reads `namespaces/{namespace}/schedules/{schedule}`, where `-` stands for all schedules of the namespace, or of all
 /// namespaces in `namespaces/-/schedules/-`.
 pub fn parse_schedules(text: &str, max: usize) -> Result<(Option<&str>, Option<&str>), NameError> {
@@ -123,6 +148,26 @@ pub fn parse_run(text: &str, max: usize) -> Result<(ScheduleKey, RunKey), NameEr
 /// The name of a schedule.
 pub fn schedule_name(key: &ScheduleKey) -> String {
     format!("namespaces/{}/schedules/{}", key.namespace, key.name)
+}
+
+/// The name of a calendar.
+pub fn calendar_name(key: &ScheduleKey) -> String {
+    format!("namespaces/{}/calendars/{}", key.namespace, key.name)
+}
+
+/// The name of a pool.
+pub fn pool_name(pool: &str) -> String {
+    format!("pools/{pool}")
+}
+
+/// The name of a namespace.
+pub fn namespace_name(namespace: &str) -> String {
+    format!("namespaces/{namespace}")
+}
+
+/// The name of a backfill.
+pub fn backfill_name(key: &ScheduleKey, id: BackfillId) -> String {
+    format!("{}/backfills/{id}", schedule_name(key))
 }
 
 /// The name of a run.

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use belfry_core::object::ObjectName;
 use belfry_core::run::Series;
 use belfry_core::{BackfillId, RunId, ScheduleId, ScheduleKey, UnixMillis};
 use xxhash_rust::xxh3::xxh3_64;
@@ -20,6 +21,8 @@ pub(super) enum Place {
     Row(ScheduleId, UnixMillis, Series),
     /// Before this row, by creation.
     Run(RunId),
+    /// At the calendar, pool or namespace of this name, or the one after it.
+    Object(ObjectName),
 }
 
 /// A page takes no more items than this many bytes: other clients than ours accept 4 MiB by default.
@@ -53,6 +56,9 @@ pub(super) fn token(list: &str, place: &Place) -> String {
             format!("r/{schedule}/{}/{series}", at.0)
         }
         Place::Run(run) => format!("c/{run}"),
+        Place::Object(ObjectName::Calendar(key)) => format!("k/{}/{}", key.namespace, key.name),
+        Place::Object(ObjectName::Pool(name)) => format!("p/{name}"),
+        Place::Object(ObjectName::Namespace(name)) => format!("n/{name}"),
     };
     let text = format!("{VERSION}/{:016x}/{text}", seal(list, &text));
     let mut token = String::with_capacity(text.len() * 2);
@@ -96,6 +102,11 @@ fn read(list: &str, token: &str) -> Option<Place> {
             };
             Some(Place::Row(ScheduleId(schedule), UnixMillis(at), series))
         }
+        ["k", namespace, name] => {
+            Some(Place::Object(ObjectName::Calendar(ScheduleKey::new(*namespace, *name))))
+        }
+        ["p", name] => Some(Place::Object(ObjectName::Pool((*name).into()))),
+        ["n", name] => Some(Place::Object(ObjectName::Namespace((*name).into()))),
         ["c", run] => Some(Place::Run(RunId(run.parse().ok()?))),
         _ => None,
     }
@@ -110,13 +121,16 @@ fn seal(list: &str, text: &str) -> u64 {
 mod tests {
     use super::*;
 
-    fn places() -> [Place; 5] {
+    fn places() -> [Place; 8] {
         [
             Place::Schedule(ScheduleKey::new("a", "b-c.d")),
             Place::Row(ScheduleId(7), UnixMillis(-5), Series::Manual),
             Place::Row(ScheduleId(7), UnixMillis(5), Series::Backfill(BackfillId(3))),
             Place::Row(ScheduleId(7), UnixMillis(1_795_399_200_000), Series::Timing),
             Place::Run(RunId(u64::MAX)),
+            Place::Object(ObjectName::Calendar(ScheduleKey::new("a", "b"))),
+            Place::Object(ObjectName::Pool("p".into())),
+            Place::Object(ObjectName::Namespace("n".into())),
         ]
     }
 

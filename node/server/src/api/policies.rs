@@ -26,6 +26,9 @@ const SKIP_WINDOW: Duration = Duration::from_secs(60);
 /// How far back FIRE_ALL goes, unless told otherwise.
 const FIRE_ALL_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
+/// Window and limit of FIRE_ALL, unless told otherwise.
+pub(super) const FIRE_ALL_DEFAULTS: (Duration, u32) = (FIRE_ALL_WINDOW, MISFIRES.default);
+
 /// Attempts of one run, and codes that a retry policy may name.
 const ATTEMPTS_MAX: u32 = 100;
 const CODES_MAX: usize = 64;

@@ -40,7 +40,8 @@ macro_rules! mutations {
 
 mutations! {
     CreateScheduleRequest UpdateScheduleRequest DeleteScheduleRequest PauseScheduleRequest ResumeScheduleRequest
-    TriggerScheduleRequest CancelRunRequest ResolveRunRequest
+    TriggerScheduleRequest CancelRunRequest ResolveRunRequest PutCalendarRequest DeleteCalendarRequest PutPoolRequest
+    DeletePoolRequest PutNamespaceRequest DeleteNamespaceRequest CreateBackfillRequest ControlBackfillRequest
 }
 
 /// The identity of a request; none if the client gave it no id.

@@ -90,7 +90,12 @@ impl Api {
         self.barrier(freshness).await?;
         let view = self.0.replica.read(|state| RunView::of(state, find(state, &key, run)?));
         let view = view.ok_or(ApiError::RunNotFound { name: request.name })?;
-        Ok(encode::run(view, Output::Included))
+        let running = match &view.run.state {
+            RunState::Running(lease) => Some((view.run.id, lease.token)),
+            RunState::Due { .. } | RunState::Ended { .. } => None,
+        };
+        let progress = running.and_then(|(run, token)| self.0.leader.progress(run, token));
+        Ok(pb::Run { progress: progress.unwrap_or_default(), ..encode::run(view, Output::Included) })
     }
 
     async fn cancel(&self, request: pb::CancelRunRequest) -> Result<pb::Run, ApiError> {
@@ -155,12 +160,18 @@ impl Api {
         actor: &str,
         found: &mut Violations,
     ) -> Option<(ScheduleKey, RunKey)> {
-        if reason.trim().is_empty() {
-            found.add("reason", "is required: the row keeps it for whoever asks later");
-        }
-        found.limit("reason", reason.len(), self.0.limits.description_bytes_max, "bytes");
-        found.limit("actor", actor.len(), self.name_max(), "bytes");
+        self.check_words("", reason, actor, found);
         found.take("name", names::parse_run(name, self.name_max()))
+    }
+
+    /// Checks why somebody decides something, and who it is.
+    pub(super) fn check_words(&self, prefix: &str, reason: &str, actor: &str, found: &mut Violations) {
+        let field = |name: &str| format!("{prefix}{name}");
+        if reason.trim().is_empty() {
+            found.add(&field("reason"), "is required: whoever asks later wants to know why");
+        }
+        found.limit(&field("reason"), reason.len(), self.0.limits.description_bytes_max, "bytes");
+        found.limit(&field("actor"), actor.len(), self.name_max(), "bytes");
     }
 
     async fn find_run(
@@ -249,7 +260,9 @@ fn page(
             let end = (UnixMillis(i64::MAX), Series::LAST);
             let (schedule, before) = match place {
                 Some(Place::Row(schedule, at, series)) => (schedule, (at, series)),
-                Some(Place::Schedule(_) | Place::Run(_)) | None => (listed(state, key)?, end),
+                Some(Place::Schedule(_) | Place::Run(_) | Place::Object(_)) | None => {
+                    (listed(state, key)?, end)
+                }
             };
             let place = |run: &Run| Place::Row(schedule, run.nominal_at, run.series());
             Some(fill(state, state.rows_before(schedule, before), size, wanted, place))
@@ -257,7 +270,7 @@ fn page(
         Scope::Namespace(_) | Scope::Everything => {
             let before = match place {
                 Some(Place::Run(run)) => run,
-                Some(Place::Schedule(_) | Place::Row(..)) | None => RunId(u64::MAX),
+                Some(Place::Schedule(_) | Place::Row(..) | Place::Object(_)) | None => RunId(u64::MAX),
             };
             Some(fill(state, state.runs_before(before), size, wanted, |run| Place::Run(run.id)))
         }

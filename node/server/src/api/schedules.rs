@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use belfry_core::command::{RequestKey, ResumeMissed, Retime, TriggerOverlap};
-use belfry_core::definition::{Definition, Rule, Timing};
+use belfry_core::definition::{Definition, MisfirePolicy, Rule, Timing};
+use belfry_core::object::ObjectName;
 use belfry_core::run::{RunState, Trigger};
 use belfry_core::schedule::{Counters, Pause};
 use belfry_core::state::MANUAL_WAITING_MAX;
@@ -22,7 +23,9 @@ use super::encode::{self, NEXT_TIMES, NEXT_TIMES_IN_LIST, Output, RunView, Sched
 use super::errors::ApiError;
 use super::mask::Mask;
 use super::pages::{self, Place};
+use super::policies::FIRE_ALL_DEFAULTS;
 use super::propose::{Patience, check_revision, request_key, revision};
+use super::timing::may_never_fire;
 use super::violations::{INVALID_FIELD, Violations};
 use super::{Api, Freshness, names};
 
@@ -109,7 +112,7 @@ impl Api {
             self.require_level_2("a pause that ends by itself")?;
         }
         let now = self.0.clock.now();
-        let next_fire_at = self.first_after(&definition.timing, now)?;
+        let (next_fire_at, calendars) = self.first_after(&key, &definition.timing, now)?;
         let definition = Arc::new(definition);
         if validate_only {
             self.barrier(Freshness::Linearizable).await?;
@@ -120,7 +123,6 @@ impl Api {
             return Ok(self.preview(&preview(key, definition, next_fire_at, pause, now), now));
         }
         let uid = Ulid::generate().to_string().into();
-        let calendars = Revision::default();
         let action = Action::CreateSchedule { key, uid, definition, next_fire_at, calendars, pause };
         let outcome = self.propose(now, request, action).await?;
         self.encode_outcome(outcome)
@@ -130,16 +132,37 @@ impl Api {
     ///
     /// An instant that lay in the future when it was read may have passed since; it is refused, because a schedule that
     /// was accepted and never fires would be silence (LEDGER-1).
-    fn first_after(&self, timing: &Timing, after: UnixMillis) -> Result<Option<UnixMillis>, ApiError> {
-        let next = self.0.timings.next(timing, after)?;
+    fn first_after(
+        &self,
+        key: &ScheduleKey,
+        timing: &Timing,
+        after: UnixMillis,
+    ) -> Result<(Option<UnixMillis>, Revision), ApiError> {
+        let timings = &self.0.timings;
+        let calendars = self.0.replica.read(|state| {
+            for used in &timing.calendars {
+                let calendar = ScheduleKey::new(key.namespace.clone(), used.calendar.as_str());
+                if state.calendar(&calendar).is_none() {
+                    return Err(Rejection::ObjectNotFound { name: ObjectName::Calendar(calendar) }.into());
+                }
+            }
+            Ok::<_, ApiError>(timings.calendars(state, &key.namespace, timing)?)
+        })?;
+        let next = timings.first(timing, &calendars, after)?;
         match (next, timing.include.as_slice()) {
+            (None, _) if !calendars.is_empty() && !may_never_fire(timing) => Err(Violations::one(
+                "schedule.timing.calendars",
+                "leave no instant from now on: use others, or change them",
+                INVALID_FIELD,
+            )
+            .into()),
             (None, [Rule::At(at)]) => Err(Violations::one(
                 "schedule.timing.include[0].at_time",
                 format_args!("{} has just passed: give a later time", belfry_timing::format_time(at.0)),
                 INVALID_FIELD,
             )
             .into()),
-            (next, _) => Ok(next),
+            (next, _) => Ok((next, calendars.revision())),
         }
     }
 
@@ -151,7 +174,7 @@ impl Api {
         let key = self.read_name("name", &request.name)?;
         self.barrier(freshness).await?;
         let view = self.view(&key)?;
-        Ok(encode::schedule(&view, &self.0.timings, self.0.clock.now(), NEXT_TIMES))
+        Ok(encode::schedule(&view, self.0.clock.now(), NEXT_TIMES))
     }
 
     async fn list(
@@ -167,7 +190,7 @@ impl Api {
         let namespace = found.or(namespace)?;
         let from = match place {
             Some(Place::Schedule(key)) => key,
-            Some(Place::Row(..) | Place::Run(_)) | None => {
+            Some(Place::Row(..) | Place::Run(_) | Place::Object(_)) | None => {
                 ScheduleKey::new(namespace.unwrap_or_default(), "")
             }
         };
@@ -178,14 +201,14 @@ impl Api {
                 namespace.is_none_or(|namespace| *schedule.key.namespace == *namespace)
             };
             let schedules = state.schedules_from(&from).take_while(inside).take(size + 1);
-            schedules.map(|schedule| ScheduleView::of(state, schedule)).collect::<Vec<_>>()
+            schedules.map(|schedule| ScheduleView::of(state, &self.0.timings, schedule)).collect::<Vec<_>>()
         });
         let mut next = (views.len() > size).then(|| views.remove(size).schedule.key);
         let now = self.0.clock.now();
         let mut schedules = Vec::with_capacity(views.len());
         let mut bytes = 0;
         for view in views {
-            let schedule = encode::schedule(&view, &self.0.timings, now, NEXT_TIMES_IN_LIST);
+            let schedule = encode::schedule(&view, now, NEXT_TIMES_IN_LIST);
             bytes += schedule.encoded_len();
             if bytes > pages::PAGE_BYTES_MAX && !schedules.is_empty() {
                 next = Some(view.schedule.key);
@@ -251,12 +274,13 @@ impl Api {
         };
         self.require_level_of(&definition)?;
         let old = &current.schedule.definition;
-        let retime = if definition.timing == old.timing && definition.max_runs == old.max_runs {
-            Retime::Keep
+        let (retime, calendars) = if definition.timing == old.timing && definition.max_runs == old.max_runs {
+            (Retime::Keep, Revision::default())
         } else {
             // Not before the watermark: another leader's clock may have been ahead, and its instants have their rows.
             let after = now.max(current.schedule.watermark);
-            Retime::From(self.first_after(&definition.timing, after)?)
+            let (next, calendars) = self.first_after(key, &definition.timing, after)?;
+            (Retime::From(next), calendars)
         };
         let definition = Arc::new(definition);
         if *validate_only {
@@ -266,11 +290,10 @@ impl Api {
             if let Retime::From(next) = retime {
                 changed.schedule.next_fire_at = next;
             }
-            return Ok(encode::schedule(&changed, &self.0.timings, now, NEXT_TIMES));
+            return Ok(encode::schedule(&changed, now, NEXT_TIMES));
         }
         // Without an etag of the caller's, that of what was merged: a change in between must not be lost.
         let expected = Some(etag.unwrap_or(current.schedule.revision));
-        let calendars = Revision::default();
         let action = Action::UpdateSchedule { key: key.clone(), expected, definition, retime, calendars };
         let outcome = self.propose(now, request.clone(), action).await?;
         self.encode_outcome(outcome)
@@ -351,13 +374,12 @@ impl Api {
         if request.validate_only {
             return self.validated(&key, expected, |schedule, _| schedule.pause = None).await;
         }
-        let missed =
-            match request.missed() {
-                pb::resume_schedule_request::Missed::Unspecified
-                | pb::resume_schedule_request::Missed::Skip => ResumeMissed::Skip,
-                pb::resume_schedule_request::Missed::Coalesce
-                | pb::resume_schedule_request::Missed::FireAll => ResumeMissed::Coalesce,
-            };
+        use pb::resume_schedule_request::Missed;
+        let missed = match request.missed() {
+            Missed::Unspecified | Missed::Skip => ResumeMissed::Skip,
+            Missed::Coalesce => ResumeMissed::Coalesce,
+            Missed::FireAll => self.fire_all_of_pause(&key)?,
+        };
         if missed != ResumeMissed::Skip {
             self.require_level_2("a resume that makes up for the pause")?;
         }
@@ -405,6 +427,36 @@ impl Api {
         self.0.metrics.count_rows_created("manual", 1);
         let view = self.0.replica.read(|state| RunView::of(state, &run));
         Ok(encode::run(view.ok_or(ApiError::WrongOutcome)?, Output::LeftOut))
+    }
+
+    /// How far back FIRE_ALL goes in the pause of a schedule: by its misfire policy, or the defaults of FIRE_ALL.
+    fn fire_all_of_pause(&self, key: &ScheduleKey) -> Result<ResumeMissed, ApiError> {
+        let now = self.0.clock.now();
+        let found = self.0.replica.read(|state| {
+            let schedule = state.schedule_named(key)?;
+            let timing = &schedule.definition.timing;
+            let calendars = self.0.timings.calendars(state, &key.namespace, timing);
+            let paused_at = schedule.pause.as_ref().map(|pause| pause.paused_at)?;
+            Some((schedule.definition.clone(), calendars, paused_at))
+        });
+        let Some((definition, calendars, paused_at)) = found else { return Ok(ResumeMissed::Skip) };
+        if definition.timing.fixed_delay().is_some() {
+            // It has no instants of its own: one run stands for the pause.
+            return Ok(ResumeMissed::Coalesce);
+        }
+        let (window, count_max) = match definition.policies.misfire {
+            MisfirePolicy::FireAll { window, count_max } => (window, count_max),
+            MisfirePolicy::Coalesce | MisfirePolicy::Skip { .. } => FIRE_ALL_DEFAULTS,
+        };
+        let earliest = paused_at.max(now.minus(window));
+        let compiled = self.0.timings.compile(&definition.timing, &calendars?)?;
+        let newest: Vec<_> = compiled.between_rev(earliest.0, now.0).take(count_max as usize).collect();
+        Ok(match newest.last() {
+            Some(first) => {
+                ResumeMissed::FireAll { from_at: UnixMillis(*first), expected: newest.len() as u64 }
+            }
+            None => ResumeMissed::Skip,
+        })
     }
 
     // ---- reading requests
@@ -527,7 +579,7 @@ impl Api {
 
     fn view(&self, key: &ScheduleKey) -> Result<ScheduleView, ApiError> {
         let view = |state: &belfry_core::State| {
-            state.schedule_named(key).map(|schedule| ScheduleView::of(state, schedule))
+            state.schedule_named(key).map(|schedule| ScheduleView::of(state, &self.0.timings, schedule))
         };
         let view = self.0.replica.read(view);
         view.ok_or_else(|| Rejection::ScheduleNotFound { key: key.clone() }.into())
@@ -560,8 +612,8 @@ impl Api {
         let (Outcome::Schedule(schedule) | Outcome::Deleted { schedule, .. }) = outcome else {
             return Err(ApiError::WrongOutcome);
         };
-        let view = self.0.replica.read(|state| ScheduleView::of(state, &schedule));
-        Ok(encode::schedule(&view, &self.0.timings, self.0.clock.now(), NEXT_TIMES))
+        let view = self.0.replica.read(|state| ScheduleView::of(state, &self.0.timings, &schedule));
+        Ok(encode::schedule(&view, self.0.clock.now(), NEXT_TIMES))
     }
 
     /// What `change` would make of a schedule, without doing it.
@@ -576,20 +628,24 @@ impl Api {
         check_revision(&view.schedule, expected)?;
         let now = self.0.clock.now();
         change(&mut view.schedule, now);
-        Ok(encode::schedule(&view, &self.0.timings, now, NEXT_TIMES))
+        Ok(encode::schedule(&view, now, NEXT_TIMES))
     }
 
     /// A schedule that was not made: it has neither uid nor etag.
     fn preview(&self, schedule: &Schedule, now: UnixMillis) -> pb::Schedule {
-        let view = ScheduleView::fresh(schedule.clone());
-        let encoded = encode::schedule(&view, &self.0.timings, now, NEXT_TIMES);
+        let timings = &self.0.timings;
+        let view = self.0.replica.read(|state| ScheduleView::fresh(state, timings, schedule.clone()));
+        let encoded = encode::schedule(&view, now, NEXT_TIMES);
         pb::Schedule { etag: String::new(), ..encoded }
     }
 }
 
 /// Whether nothing is wrong but an instant that has passed: it may not have when the request came for the first time.
 fn only_too_late(violations: &Violations) -> bool {
-    violations.all().iter().all(|one| one.field.ends_with(".at_time"))
+    violations
+        .all()
+        .iter()
+        .all(|one| one.field.ends_with(".at_time") || one.field.ends_with(".at_local_time"))
 }
 
 /// Changes by others between reading and writing that one update puts up with.

@@ -57,19 +57,22 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use belfry_core::backfill::BackfillMode;
     use belfry_core::command::{
-        Action, Begin, BeginGroup, Command, Completion, Fire, FireGroup, Freeze, LeaseLoss, Prune,
-        RequestKey, ResumeMissed, Retime, Retryable, TriggerOverlap,
+        Action, BackfillVerb, Begin, BeginGroup, Command, Completion, Fire, FireGroup, Freeze, LeaseLoss,
+        Prune, RequestKey, ResumeMissed, Retime, Retimed, Retryable, TriggerOverlap,
     };
     use belfry_core::definition::{
         CalendarMode, CalendarRule, CalendarUse, CompletionAction, Definition, History, Liveness,
         MisfirePolicy, OverlapPolicy, Policies, Priority, Retry, Rule, Target, Timing, UnknownOutcomePolicy,
     };
-    use belfry_core::run::{AttemptResult, Reason, Report, Resolution};
+    use belfry_core::object::{Calendar, Declared, Namespace, Pool, Rate};
+    use belfry_core::run::{AttemptResult, Reason, Report, Resolution, Verdict};
     use belfry_core::schedule::Pause;
+    use belfry_core::state::{BackfillRequest, LastInstants};
     use belfry_core::{
-        AttemptNo, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId, ScheduleKey, State,
-        UnixMillis,
+        AttemptNo, BackfillId, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId,
+        ScheduleKey, State, UnixMillis,
     };
 
     use super::*;
@@ -148,6 +151,7 @@ mod tests {
             uid: format!("uid-{name}").into(),
             definition: definition(rule),
             next_fire_at: Some(UnixMillis(10_000)),
+            calendars: Revision::default(),
             pause,
         }
     }
@@ -161,6 +165,37 @@ mod tests {
             nominal_at: UnixMillis(nominal),
             fires: vec![Fire::new(ScheduleId(schedule), Generation(1), next.map(UnixMillis))],
         }
+    }
+
+    fn calendar(day: &str) -> Declared {
+        Declared::Calendar(Calendar {
+            key: ScheduleKey::new("default", "holidays"),
+            time_zone: Some("Europe/Berlin".into()),
+            days: vec![day.into()],
+            periods: vec![("2026-11-27T18:00".into(), "2026-11-30T06:00".into())],
+            description: "closed".into(),
+        })
+    }
+
+    fn pool() -> Declared {
+        Declared::Pool(Pool {
+            name: "default".into(),
+            slots: Some(3),
+            rate: Some(Rate { count: 5, per: Duration::from_secs(2) }),
+            paused: Some(Verdict { actor: "ops".into(), reason: "why".into(), at: UnixMillis(7) }),
+            description: "all".into(),
+        })
+    }
+
+    fn namespace() -> Declared {
+        Declared::Namespace(Namespace {
+            name: "default".into(),
+            running_max: Some(4),
+            schedules_max: Some(100),
+            weight: 2,
+            spread: Some(Duration::from_secs(9)),
+            description: "us".into(),
+        })
     }
 
     fn trigger(key: ScheduleKey, overlap: TriggerOverlap) -> Action {
@@ -196,9 +231,36 @@ mod tests {
             }])
         };
         let (actor, reason): (Arc<str>, Arc<str>) = ("ops".into(), "why".into());
+        let put = |declared| Action::PutObject { declared, expected: None };
+        let advance = |id, instants: Vec<i64>, last| Action::AdvanceBackfill {
+            backfill: BackfillId(id),
+            instants: instants.into_iter().map(UnixMillis).collect(),
+            last,
+        };
+        let control = |verb| Action::ControlBackfill {
+            backfill: BackfillId(4),
+            verb,
+            actor: "ops".into(),
+            reason: "why".into(),
+        };
+        let retimed = Retimed {
+            schedule: ScheduleId(1),
+            generation: Generation(1),
+            calendars: Revision(21),
+            next_fire_at: Some(UnixMillis(200_000)),
+        };
+        let request = BackfillRequest {
+            from_at: UnixMillis(11_000),
+            until_at: UnixMillis(29_000),
+            mode: BackfillMode::Reprocess,
+            expected: 2,
+            actor: "ops".into(),
+            reason: "why".into(),
+        };
         let lost = LeaseLoss { run: RunId(4), token: FencingToken(3), reason: Reason::LeaseLost };
         vec![
             (0, Action::RaiseFeatureLevel(2)),
+            (0, put(calendar("2026-12-25"))),
             (
                 0,
                 Action::CreateSchedule {
@@ -206,6 +268,7 @@ mod tests {
                     uid: "full".into(),
                     definition: full_definition(),
                     next_fire_at: Some(UnixMillis(10_000)),
+                    calendars: Revision(2),
                     pause: None,
                 },
             ),
@@ -232,6 +295,20 @@ mod tests {
             (80_000, Action::ExpireLeases(vec![lost])),
             (81_000, Action::ResolveRun { run: RunId(4), resolution: Resolution::Failed, actor, reason }),
             (82_000, Action::EndPauses(vec![ScheduleId(1)])),
+            (83_000, put(pool())),
+            (83_000, put(namespace())),
+            (84_000, put(calendar("*-12-26"))),
+            (85_000, Action::Retime(vec![retimed])),
+            (86_000, Action::CreateBackfill { key: key(), request }),
+            (86_000, advance(1, vec![15_000, 25_000], LastInstants::No)),
+            (87_000, advance(4, vec![15_000, 25_000], LastInstants::Yes)),
+            (88_000, control(BackfillVerb::Pause)),
+            (88_000, control(BackfillVerb::Cancel)),
+            (88_000, Action::PutObject { declared: pool(), expected: Some(Revision(1)) }),
+            (89_000, Action::DeleteObject { name: pool().name(), expected: None }),
+            (89_000, Action::DeleteObject { name: namespace().name(), expected: Some(Revision(1)) }),
+            (89_000, Action::DeleteObject { name: calendar("").name(), expected: None }),
+            (89_000, resume(key(), ResumeMissed::FireAll { from_at: UnixMillis(5), expected: 7 })),
         ]
     }
 
@@ -286,6 +363,7 @@ mod tests {
                     expected: Some(Revision(1)),
                     definition: definition(Rule::At(UnixMillis(99_000))),
                     retime: Retime::From(Some(UnixMillis(99_000))),
+                    calendars: Revision::default(),
                 },
             ),
             (
@@ -337,7 +415,15 @@ mod tests {
             assert_eq!(decode_command(&encode_command(&command)).unwrap(), command);
             let applied = state.apply(LogPosition { term: 1, index: index as u64 + 1 }, command);
             if let Err(rejection) = applied.outcome {
-                assert_eq!(rejection, belfry_core::Rejection::NotUnknown { state: "DUE" }, "at {now}");
+                let expected = match now {
+                    81_000 => belfry_core::Rejection::NotUnknown { state: "DUE" },
+                    88_000 => belfry_core::Rejection::ObjectRevisionMismatch {
+                        name: pool().name(),
+                        current: Revision(18),
+                    },
+                    _ => continue,
+                };
+                assert_eq!(rejection, expected, "at {now}");
             }
             for block in state.blocks() {
                 let records = state.block(block);
@@ -353,6 +439,7 @@ mod tests {
                 ("SKIPPED", Some(Reason::Paused)),
                 ("DUE", Some(Reason::LeaseLost)),
                 ("RUNNING", None),
+                ("CANCELLED", Some(Reason::BackfillCancelled)),
             ]
         );
         assert_eq!(full_definition().feature_level(), 2);

@@ -13,6 +13,7 @@
 //!   then and dropped after. Nothing in it is worth keeping: the ledger is the truth.
 //! - REIGN-2: when a reign ends, every session ends with UNAVAILABLE, so that executors dial the next leader.
 
+mod backfill;
 mod commit;
 mod dispatch;
 mod expiry;
@@ -32,7 +33,7 @@ use belfry_core::command::{Command, Outcome};
 use belfry_core::retention::Retention;
 use belfry_core::{FencingToken, RunId};
 use belfry_proto::v1 as pb;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::raft::{Leadership, Replica};
 use crate::timings::Timings;
 
+pub use backfill::count_instants;
 pub use session::ExecutorSessions;
 
 /// Limits of the leader's work.
@@ -213,6 +215,7 @@ impl Leader {
         tasks.spawn(expiry::run(shared.clone()));
         tasks.spawn(housekeeping::run(shared.clone()));
         tasks.spawn(upgrade::run(shared.clone()));
+        tasks.spawn(backfill::run(shared.clone()));
         let ended = CancellationToken::new();
         (Arc::new(Reign { term, shared, events, begins, completions, executors, ended }), tasks)
     }
@@ -220,6 +223,21 @@ impl Leader {
     /// The reign of now, if this node leads.
     pub(crate) fn current(&self) -> Option<Arc<Reign>> {
         self.reign.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a run waits for, as part of a sentence; nothing unless this node leads and the run waits.
+    pub async fn why_waiting(&self, run: RunId) -> Option<String> {
+        let (answer, answered) = oneshot::channel();
+        self.current()?.events.send(pump::Event::WhyAsked { run, answer }).await.ok()?;
+        answered.await.ok()?
+    }
+
+    /// Asks an executor to take nothing more and to end once its runs have; whether it is connected.
+    pub async fn drain_executor(&self, executor: &str) -> bool {
+        let Some(reign) = self.current() else { return false };
+        let (answer, answered) = oneshot::channel();
+        let asked = pump::Event::DrainAsked { executor: executor.to_owned(), answer };
+        reign.events.send(asked).await.is_ok() && answered.await.unwrap_or(false)
     }
 
     /// What a running run last said of its progress; nothing unless this node leads.

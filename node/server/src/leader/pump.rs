@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use belfry_core::object::{Object, ObjectKind, ObjectName};
 use belfry_core::run::{RunState, Trigger};
-use belfry_core::{Effect, RunId, State};
+use belfry_core::{Effect, Revision, RunId, State, UnixMillis};
 use belfry_proto::v1 as pb;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::dispatch::{Class, Dispatch, Executor, Ledger, Need, Priority, Rate, ReadyRun, SessionId};
+use super::dispatch::{
+    Class, Dispatch, Executor, Ledger, NamespaceLimits, Need, PoolLimits, Priority, Rate, ReadyRun, SessionId,
+};
 use super::grant::grant;
 use super::reconcile::{self, Reconcile};
 use super::session::Outbox;
@@ -18,6 +21,10 @@ use crate::metrics::DispatchGauges;
 
 /// How often gauges and the status of executors are brought up to date.
 const REPORT_PERIOD: Duration = Duration::from_millis(250);
+
+/// A row made so long after its instant is recovery work, below what is on time and within the budget. Less is a change of
+/// leader or a slow disk, and nothing that could turn into a flood.
+const RECOVERY_AFTER: Duration = Duration::from_secs(60);
 
 /// Runs looked at, or granted, under one lock: entries wait for it.
 const SLICE: usize = 4096;
@@ -41,8 +48,12 @@ pub(super) enum Event {
     Declined { session: SessionId, runs: Vec<RunId> },
     /// It wants no more.
     Draining { session: SessionId },
-    /// An operator wants it to take no more.
-    DrainAsked { session: SessionId },
+    /// Its attempts of these ended.
+    Ended { session: SessionId, runs: Vec<RunId> },
+    /// An operator wants an executor to take no more; the answer is whether it is connected.
+    DrainAsked { executor: String, answer: oneshot::Sender<bool> },
+    /// Somebody wants to know what a run waits for; none: it does not wait here.
+    WhyAsked { run: RunId, answer: oneshot::Sender<Option<String>> },
 }
 
 struct Pump {
@@ -50,6 +61,9 @@ struct Pump {
     dispatch: Dispatch,
     outboxes: HashMap<SessionId, Outbox>,
     reconcile: Reconcile,
+    /// The last change of pools and namespaces that the dispatcher knows, and those that it was told of.
+    limits_as_of: Revision,
+    limited: BTreeSet<ObjectName>,
 }
 
 /// Offers runs to executors until the reign ends.
@@ -61,7 +75,15 @@ pub(super) async fn run(
     let effects = shared.replica.effects();
     let reconcile = Reconcile::new(Instant::now());
     let catch_up = Rate { per: Duration::from_secs(1), count: shared.limits.catch_up_starts_per_second };
-    let mut pump = Pump { shared, dispatch: Dispatch::new(catch_up), outboxes: HashMap::new(), reconcile };
+    let mut pump = Pump {
+        shared,
+        dispatch: Dispatch::new(catch_up),
+        outboxes: HashMap::new(),
+        reconcile,
+        limits_as_of: Revision::default(),
+        limited: BTreeSet::new(),
+    };
+    pump.refresh_limits();
     let ready: Vec<_> = pump.shared.replica.read(|state| state.ready().iter().copied().collect());
     pump.offer(&ready);
 
@@ -86,6 +108,7 @@ pub(super) async fn run(
                 pump.dispatch.wake(now);
             }
             _ = reporting.tick() => {
+                pump.refresh_limits();
                 pump.forget_dead();
                 pump.find_lost();
                 pump.report(&report);
@@ -114,11 +137,14 @@ impl Pump {
                     self.shared.replica.read(|state| state.cancelling().iter().copied().collect());
                 self.cancel(&runs, Some(&id));
             }
-            Event::DrainAsked { session } => {
-                if let Some(outbox) = self.outboxes.get(&session) {
-                    outbox.send(pb::executor_reply::Message::DrainRequest(pb::DrainRequest {}));
-                }
+            Event::DrainAsked { executor, answer } => {
+                // Who asked may have gone.
+                let _ = answer.send(self.ask_to_drain(&executor));
             }
+            Event::WhyAsked { run, answer } => {
+                let _ = answer.send(self.why_waiting(run));
+            }
+            Event::Ended { session, runs } => self.dispatch.ended(session, &runs),
             Event::Left { session } => {
                 self.dispatch.leave(session);
                 self.outboxes.remove(&session);
@@ -156,6 +182,62 @@ impl Pump {
         self.cancel(&cancelled, None);
     }
 
+    fn ask_to_drain(&mut self, executor_id: &str) -> bool {
+        let of_executor = |(_, executor): &(SessionId, &Executor)| *executor.executor_id == *executor_id;
+        let session = self.dispatch.executors().find(of_executor).map(|(session, _)| session);
+        let Some(outbox) = session.and_then(|session| self.outboxes.get(&session)) else { return false };
+        outbox.send(pb::executor_reply::Message::DrainRequest(pb::DrainRequest {}));
+        true
+    }
+
+    fn why_waiting(&self, run: RunId) -> Option<String> {
+        let now = Instant::now();
+        let waiting =
+            self.shared.replica.read(|state| self.dispatch.why_waiting(run, now, &Ledgered(state)))?;
+        let name = |session: SessionId| {
+            let of_session = |(id, _): &(SessionId, &Executor)| *id == session;
+            let executor = self.dispatch.executors().find(of_session);
+            executor.map_or("an executor".to_owned(), |(_, executor)| executor.display_name.clone())
+        };
+        Some(waiting.in_words(now, name))
+    }
+
+    /// Tells the dispatcher of pools and namespaces that changed since it was told.
+    fn refresh_limits(&mut self) {
+        let as_of = self.limits_as_of;
+        let changed = self.shared.replica.read(|state| {
+            (state.declared_revision() != as_of).then(|| {
+                let first = ObjectName::Pool("".into());
+                let limits = state.objects_from(&first).filter_map(limits_of).collect::<Vec<_>>();
+                (state.declared_revision(), limits)
+            })
+        });
+        let Some((revision, limits)) = changed else { return };
+        let mut gone = std::mem::take(&mut self.limited);
+        for limits in limits {
+            gone.remove(&limits.name());
+            self.limited.insert(limits.name());
+            self.set_limits(limits);
+        }
+        for name in gone {
+            match name {
+                ObjectName::Pool(name) => self.set_limits(Limits::Pool(name, PoolLimits::default())),
+                ObjectName::Namespace(name) => {
+                    self.set_limits(Limits::Namespace(name, NamespaceLimits::default()));
+                }
+                ObjectName::Calendar(_) => {}
+            }
+        }
+        self.limits_as_of = revision;
+    }
+
+    fn set_limits(&mut self, limits: Limits) {
+        match limits {
+            Limits::Pool(name, limits) => self.dispatch.set_pool(&name, limits),
+            Limits::Namespace(name, limits) => self.dispatch.set_namespace(&name, limits),
+        }
+    }
+
     /// Tells executors to end runs: all of them, or one that just came back.
     fn cancel(&self, runs: &[RunId], only: Option<&Arc<str>>) {
         if runs.is_empty() {
@@ -182,11 +264,12 @@ impl Pump {
     }
 
     fn ready_runs(&self, runs: &[RunId]) -> Vec<ReadyRun> {
+        let now = self.shared.clock.now();
         let mut needs = Needs::default();
         let mut ready = Vec::new();
         for slice in runs.chunks(SLICE) {
             self.shared.replica.read(|state| {
-                ready.extend(slice.iter().filter_map(|id| ready_run(state, *id, &mut needs)));
+                ready.extend(slice.iter().filter_map(|id| ready_run(state, now, *id, &mut needs)));
             });
         }
         ready
@@ -269,7 +352,12 @@ impl Pump {
                 running: u32::try_from(running).unwrap_or(u32::MAX),
                 version: executor.version.clone(),
                 draining: executor.draining,
-                ..Default::default()
+                labels: executor
+                    .labels
+                    .iter()
+                    .map(|(key, value)| (key.to_string(), value.to_string()))
+                    .collect(),
+                handler_slots: executor.handler_slots().collect(),
             })
             .collect();
         let mut pools = BTreeMap::<&str, (u64, u64)>::new();
@@ -287,6 +375,36 @@ impl Pump {
             catch_up_budget: self.dispatch.budget_left(Instant::now()).into(),
         });
         *report.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
+/// What a pool or a namespace takes.
+enum Limits {
+    Pool(Arc<str>, PoolLimits),
+    Namespace(Arc<str>, NamespaceLimits),
+}
+
+impl Limits {
+    fn name(&self) -> ObjectName {
+        match self {
+            Limits::Pool(name, _) => ObjectName::Pool(name.clone()),
+            Limits::Namespace(name, _) => ObjectName::Namespace(name.clone()),
+        }
+    }
+}
+
+fn limits_of(object: &Object) -> Option<Limits> {
+    match &object.kind {
+        ObjectKind::Pool(pool) => {
+            let rate = pool.rate.map(|rate| Rate { per: rate.per, count: rate.count });
+            let limits = PoolLimits { slots: pool.slots, rate, paused: pool.paused.is_some() };
+            Some(Limits::Pool(pool.name.clone(), limits))
+        }
+        ObjectKind::Namespace(namespace) => {
+            let limits = NamespaceLimits { weight: namespace.weight, max_running: namespace.running_max };
+            Some(Limits::Namespace(namespace.name.clone(), limits))
+        }
+        ObjectKind::Calendar(_) | ObjectKind::Backfill(_) => None,
     }
 }
 
@@ -313,7 +431,12 @@ struct Needs {
 }
 
 impl Needs {
-    fn intern(&mut self, pool: &str, handler: &str) -> Need {
+    fn intern(&mut self, pool: &str, handler: &str, labels: &BTreeMap<String, String>) -> Need {
+        if !labels.is_empty() {
+            let selector = labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into()));
+            let selector = Arc::new(selector.collect());
+            return Need { pool: pool.into(), handler: handler.into(), selector };
+        }
         self.known
             .entry((pool.to_owned(), handler.to_owned()))
             .or_insert_with(|| Need {
@@ -339,17 +462,16 @@ impl Ledger for Ledgered<'_> {
         Some(target.payload.len() + target.handler.len() + GRANT_BYTES)
     }
 
-    // Asked only where there is a limit, and nothing sets one yet.
-    fn running_in_pool(&self, _pool: &str) -> u32 {
-        0
+    fn running_in_pool(&self, pool: &str) -> u32 {
+        self.0.running_in_pool(pool)
     }
 
-    fn running_in_namespace(&self, _namespace: &str) -> u32 {
-        0
+    fn running_in_namespace(&self, namespace: &str) -> u32 {
+        self.0.running_in_namespace(namespace)
     }
 }
 
-fn ready_run(state: &State, id: RunId, needs: &mut Needs) -> Option<ReadyRun> {
+fn ready_run(state: &State, now: UnixMillis, id: RunId, needs: &mut Needs) -> Option<ReadyRun> {
     if !state.ready().contains(&id) {
         return None;
     }
@@ -358,14 +480,18 @@ fn ready_run(state: &State, id: RunId, needs: &mut Needs) -> Option<ReadyRun> {
     let definition = schedule.definition_of(run.generation);
     let class = match run.trigger {
         Trigger::Timer | Trigger::Manual => Class::OnTime,
+        Trigger::CatchUp if run.created_at.since(run.scheduled_at) < RECOVERY_AFTER => Class::OnTime,
         Trigger::CatchUp => Class::CatchUp,
+        Trigger::Backfill(_) | Trigger::Resume => Class::Backfill,
     };
+    let wait = run.not_before().since(now);
     Some(ReadyRun {
         id,
-        need: needs.intern(&definition.pool, &definition.target.handler),
+        need: needs.intern(&definition.pool, &definition.target.handler, &definition.executor_labels),
         namespace: schedule.key.namespace.clone(),
         class,
-        priority: Priority::default(),
-        not_before: None,
+        priority: Priority::new(definition.priority.get()).unwrap_or_default(),
+        // A little later rather than a little too early, when the ledger would refuse it.
+        not_before: (!wait.is_zero()).then(|| Instant::now() + wait + Duration::from_millis(1)),
     })
 }

@@ -163,6 +163,10 @@ async fn hello(reign: &Reign, messages: &mut Streaming<pb::ExecutorMessage>) -> 
         pool.into(),
         handlers,
         hello.slots,
+    )
+    .with_labels(hello.labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+    .with_handler_slots(
+        hello.handler_slots.into_iter().map(|(handler, slots)| (handler.into(), slots)).collect(),
     ))
 }
 
@@ -273,7 +277,9 @@ async fn handle(
             }
             let mut completions =
                 completions.completions.into_iter().map(completion).collect::<Option<Vec<_>>>()?;
-            reign.shared.progress.forget(completions.iter().map(|completion| completion.run));
+            let runs: Vec<_> = completions.iter().map(|completion| completion.run).collect();
+            reign.shared.progress.forget(runs.iter().copied());
+            reign.events.send(Event::Ended { session, runs }).await.ok()?;
             if reign.shared.replica.read(belfry_core::State::feature_level) < 2 {
                 completions.iter_mut().for_each(as_of_level_1);
             }

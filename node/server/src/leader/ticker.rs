@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_core::command::{Action, Command, Fire, FireGroup, Outcome};
+use belfry_core::command::{Action, Command, Fire, FireGroup, Freeze, Outcome, Retimed};
 use belfry_core::definition::Timing;
-use belfry_core::{Definition, Generation, ScheduleId, State, UnixMillis};
+use belfry_core::{Definition, Generation, Revision, ScheduleId, State, UnixMillis};
 
 use super::Shared;
-use crate::timings::Timings;
+use crate::timings::{Calendars, TimingFault, Timings, spread_for};
 
 /// Instants of one schedule in one batch while it catches up: bounded, so that one long backlog does not keep the
 /// instants of others waiting.
@@ -34,6 +34,18 @@ struct DueSchedule {
     generation: Generation,
     nominal_at: UnixMillis,
     definition: Arc<Definition>,
+    calendars: Calendars,
+    /// Its uid and the window that its runs are spread over, if they are.
+    spread: Option<(Arc<str>, Duration)>,
+}
+
+/// A schedule whose calendars changed since its next instant was computed.
+struct StaleSchedule {
+    id: ScheduleId,
+    generation: Generation,
+    definition: Arc<Definition>,
+    calendars: Calendars,
+    watermark: UnixMillis,
 }
 
 /// Proposes fires until the reign ends.
@@ -46,10 +58,20 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         applied.mark_unchanged();
         let now = shared.clock.now();
-        let (due, next) = shared.replica.read(|state| collect(state, now, batch, &faulty));
+        let timings = &shared.timings;
+        let stale = shared.replica.read(|state| collect_stale(state, timings, batch_max, &mut faulty));
+        if !stale.is_empty() {
+            let retimed = retime(timings, stale, &mut faulty);
+            let command = Command { now, request: None, action: Action::Retime(retimed) };
+            if shared.propose("retime", &command).await.is_none() {
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+            continue;
+        }
+        let (due, next) = shared.replica.read(|state| collect(state, timings, now, batch, &mut faulty));
         let is_full = due.len() == batch;
         if !due.is_empty() {
-            let groups = compute(&shared.timings, due, now, batch_max, &mut faulty);
+            let groups = compute(timings, due, now, batch_max, &mut faulty);
             if !groups.is_empty() && !propose(&shared, now, groups).await {
                 // Leadership is going, or the disk is slow: the instants stay due.
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -65,26 +87,81 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
+/// Notes that this build cannot evaluate the timing of a schedule.
+fn give_up(id: ScheduleId, fault: &TimingFault, faulty: &mut HashSet<ScheduleId>) {
+    tracing::error!(schedule = id.0, %fault, "this node cannot fire a schedule");
+    faulty.insert(id);
+}
+
 /// What is due now, at most `batch_max` schedules, and when the next one will be.
 fn collect(
     state: &State,
+    timings: &Timings,
     now: UnixMillis,
     batch_max: usize,
-    faulty: &HashSet<ScheduleId>,
+    faulty: &mut HashSet<ScheduleId>,
 ) -> (Vec<DueSchedule>, Option<UnixMillis>) {
-    let due: Vec<_> = state
-        .due()
-        .until(now)
-        .filter(|(_, id)| !faulty.contains(id))
-        .take(batch_max)
-        .filter_map(|(nominal_at, id)| {
-            let schedule = state.schedule(id)?;
-            let definition = schedule.definition.clone();
-            Some(DueSchedule { id, generation: schedule.generation, nominal_at, definition })
-        })
-        .collect();
+    let mut due = Vec::new();
+    for (nominal_at, id) in state.due().until(now) {
+        if due.len() == batch_max {
+            break;
+        }
+        let Some(schedule) = state.schedule(id).filter(|_| !faulty.contains(&id)) else { continue };
+        let definition = schedule.definition.clone();
+        let calendars = match timings.calendars(state, &schedule.key.namespace, &definition.timing) {
+            Ok(calendars) => calendars,
+            Err(fault) => {
+                give_up(id, &fault, faulty);
+                continue;
+            }
+        };
+        let window = definition.timing.spread.or_else(|| state.namespace(&schedule.key.namespace)?.spread);
+        let spread = window.map(|window| (schedule.uid.clone(), window));
+        let generation = schedule.generation;
+        due.push(DueSchedule { id, generation, nominal_at, definition, calendars, spread });
+    }
     let mut rest = state.due().all().filter(|(_, id)| !faulty.contains(id));
     (due, rest.next().map(|(at, _)| at))
+}
+
+/// Schedules to be timed anew, at most `batch_max`.
+fn collect_stale(
+    state: &State,
+    timings: &Timings,
+    batch_max: usize,
+    faulty: &mut HashSet<ScheduleId>,
+) -> Vec<StaleSchedule> {
+    let mut stale = Vec::new();
+    for id in state.stale().take(batch_max) {
+        let Some(schedule) = state.schedule(id).filter(|_| !faulty.contains(&id)) else { continue };
+        let definition = schedule.definition.clone();
+        match timings.calendars(state, &schedule.key.namespace, &definition.timing) {
+            Ok(calendars) => {
+                let (generation, watermark) = (schedule.generation, schedule.watermark);
+                stale.push(StaleSchedule { id, generation, definition, calendars, watermark });
+            }
+            Err(fault) => give_up(id, &fault, faulty),
+        }
+    }
+    stale
+}
+
+/// The next instants of schedules by their calendars as they are now: those after the change and after what has its row.
+fn retime(timings: &Timings, stale: Vec<StaleSchedule>, faulty: &mut HashSet<ScheduleId>) -> Vec<Retimed> {
+    let mut retimed = Vec::with_capacity(stale.len());
+    for schedule in stale {
+        let after = schedule.watermark.max(schedule.calendars.changed_at());
+        match timings.next(&schedule.definition.timing, &schedule.calendars, after) {
+            Ok(next_fire_at) => retimed.push(Retimed {
+                schedule: schedule.id,
+                generation: schedule.generation,
+                calendars: schedule.calendars.revision(),
+                next_fire_at,
+            }),
+            Err(fault) => give_up(schedule.id, &fault, faulty),
+        }
+    }
+    retimed
 }
 
 /// The fires of due schedules with the instants after them. A schedule that is behind gets a chain of fires, each
@@ -98,10 +175,10 @@ fn compute(
 ) -> Vec<FireGroup> {
     let mut groups = BTreeMap::<UnixMillis, Vec<Fire>>::new();
     // In a storm most schedules share their timing: compute each (timing, instant) once.
-    let mut known = HashMap::<(&Timing, UnixMillis), Option<UnixMillis>>::new();
+    let mut known = HashMap::<(&Timing, Revision, UnixMillis), Instant>::new();
     let mut room = batch_max.saturating_sub(due.len());
     for schedule in &due {
-        let timing = &schedule.definition.timing;
+        let (timing, revision) = (&schedule.definition.timing, schedule.calendars.revision());
         let mut nominal_at = schedule.nominal_at;
         for link in 0..CHAIN_MAX {
             if link > 0 {
@@ -110,26 +187,45 @@ fn compute(
                 }
                 room -= 1;
             }
-            let next_fire_at = match known.get(&(timing, nominal_at)) {
-                Some(next) => *next,
-                None => match timings.next(timing, nominal_at) {
-                    Ok(next) => *known.entry((timing, nominal_at)).or_insert(next),
+            let instant = match known.get(&(timing, revision, nominal_at)) {
+                Some(instant) => *instant,
+                None => match evaluate(timings, schedule, nominal_at) {
+                    Ok(instant) => *known.entry((timing, revision, nominal_at)).or_insert(instant),
                     Err(fault) => {
-                        tracing::error!(schedule = schedule.id.0, %fault, "this node cannot fire a schedule");
-                        faulty.insert(schedule.id);
+                        give_up(schedule.id, &fault, faulty);
                         break;
                     }
                 },
             };
-            let fire = Fire::new(schedule.id, schedule.generation, next_fire_at);
-            groups.entry(nominal_at).or_default().push(fire);
-            match next_fire_at {
+            let spread_for = schedule
+                .spread
+                .as_ref()
+                .map_or(Duration::ZERO, |(uid, window)| spread_for(uid, *window, nominal_at, instant.next));
+            let fire = Fire::new(schedule.id, schedule.generation, instant.next);
+            groups.entry(nominal_at).or_default().push(Fire { spread_for, freeze: instant.freeze, ..fire });
+            match instant.next {
                 Some(next) if next <= now => nominal_at = next,
                 _ => break,
             }
         }
     }
     groups.into_iter().map(|(nominal_at, fires)| FireGroup { nominal_at, fires }).collect()
+}
+
+/// What a timing says at one of its instants.
+#[derive(Clone, Copy)]
+struct Instant {
+    next: Option<UnixMillis>,
+    freeze: Freeze,
+}
+
+fn evaluate(timings: &Timings, schedule: &DueSchedule, at: UnixMillis) -> Result<Instant, TimingFault> {
+    let timing = &schedule.definition.timing;
+    let next = timings.next(timing, &schedule.calendars, at)?;
+    // Only a calendar can freeze an instant.
+    let frozen = !schedule.calendars.is_empty()
+        && timings.compile(timing, &schedule.calendars)?.frozen_by(at.0).is_some();
+    Ok(Instant { next, freeze: if frozen { Freeze::Frozen } else { Freeze::Open } })
 }
 
 async fn propose(shared: &Shared, now: UnixMillis, groups: Vec<FireGroup>) -> bool {
@@ -164,6 +260,8 @@ mod tests {
             generation: Generation(1),
             nominal_at: UnixMillis(nominal_ms),
             definition: every_second(),
+            calendars: Calendars::default(),
+            spread: None,
         }
     }
 
@@ -235,13 +333,14 @@ mod tests {
                 uid: index.to_string().into(),
                 definition: every_second(),
                 next_fire_at: Some(UnixMillis(next)),
+                calendars: Revision::default(),
                 pause: None,
             };
             let command = Command { now: UnixMillis(0), request: None, action };
             state.apply(belfry_core::LogPosition { term: 1, index }, command);
         }
-        let faulty = HashSet::from([ScheduleId(1)]);
-        let (due, next) = collect(&state, UnixMillis(5000), 100, &faulty);
+        let mut faulty = HashSet::from([ScheduleId(1)]);
+        let (due, next) = collect(&state, &Timings::default(), UnixMillis(5000), 100, &mut faulty);
         assert!(due.is_empty());
         assert_eq!(next, Some(UnixMillis(9000)), "the timer is set for the next one that can fire");
     }

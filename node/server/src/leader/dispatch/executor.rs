@@ -63,18 +63,21 @@ impl Executor {
     }
 
     /// With labels that selectors look at.
-    #[cfg_attr(not(test), expect(dead_code, reason = "Hello carries no labels yet"))]
     pub(crate) fn with_labels(mut self, labels: BTreeMap<Arc<str>, Arc<str>>) -> Self {
         self.labels = labels;
         self
     }
 
     /// With handlers that take only so many runs at once.
-    #[cfg_attr(not(test), expect(dead_code, reason = "Hello carries no slots of handlers yet"))]
     pub(crate) fn with_handler_slots(mut self, handler_slots: BTreeMap<Arc<str>, u32>) -> Self {
         let limited = |(handler, slots)| (handler, Limited { slots, runs: BTreeSet::new() });
         self.limited = handler_slots.into_iter().map(limited).collect();
         self
+    }
+
+    /// Handlers that take fewer runs at once than it has slots.
+    pub(crate) fn handler_slots(&self) -> impl Iterator<Item = (String, u32)> + '_ {
+        self.limited.iter().map(|(handler, limited)| (handler.to_string(), limited.slots))
     }
 
     /// How many runs of a handler it takes now.

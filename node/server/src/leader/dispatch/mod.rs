@@ -46,8 +46,6 @@ pub(crate) use allowance::Rate;
 pub(crate) use executor::{Executor, SessionId};
 pub(crate) use limits::{NamespaceLimits, PoolLimits};
 pub(crate) use ready::{Class, Need, Priority, ReadyRun};
-#[cfg_attr(not(test), expect(unused_imports, reason = "the API does not ask yet"))]
-pub(crate) use why::Waiting;
 
 /// Runs offered in one message: large enough to make a message cheap, small enough to spread over executors.
 pub(super) const GRANTS_PER_MESSAGE: usize = 1024;
@@ -140,7 +138,6 @@ impl Dispatch {
     }
 
     /// Limits a pool from now on. What it has is not taken away.
-    #[cfg_attr(not(test), expect(dead_code, reason = "pools are not defined anywhere yet"))]
     pub(crate) fn set_pool(&mut self, name: &Arc<str>, limits: PoolLimits) {
         let pool = self.lanes.pool(name);
         self.lanes.pools[pool].gate.set(limits);
@@ -148,7 +145,6 @@ impl Dispatch {
     }
 
     /// Limits a namespace from now on. What it has is not taken away.
-    #[cfg_attr(not(test), expect(dead_code, reason = "namespaces are not defined anywhere yet"))]
     pub(crate) fn set_namespace(&mut self, name: &Arc<str>, limits: NamespaceLimits) {
         self.lanes.set_namespace(name, limits);
     }

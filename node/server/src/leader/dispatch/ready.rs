@@ -57,7 +57,6 @@ pub(crate) struct Priority(u8);
 
 impl Priority {
     /// None unless it is 1 to 9.
-    #[cfg_attr(not(test), expect(dead_code, reason = "schedules have no priority yet"))]
     pub(crate) fn new(level: u8) -> Option<Self> {
         (1..=9).contains(&level).then_some(Self(level))
     }

@@ -1,3 +1,4 @@
+use super::why::Waiting;
 use super::*;
 
 /// Everything may begin, and weighs little; nothing runs unless a test says so.

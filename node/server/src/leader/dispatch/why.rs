@@ -1,6 +1,6 @@
 //! Why a run waits: asked of the same gates that let it go.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use belfry_core::RunId;
 
@@ -33,6 +33,43 @@ pub(crate) enum Waiting {
 }
 
 impl Waiting {
+    /// As a part of a sentence: "it waits …", or "it …" while it is offered. `name` names the executor of a session.
+    pub(crate) fn in_words(&self, now: Instant, name: impl Fn(SessionId) -> String) -> String {
+        let within = |until: Instant| {
+            belfry_timing::format_duration(Duration::from_secs(
+                until.saturating_duration_since(now).as_secs().max(1),
+            ))
+        };
+        match self {
+            Waiting::Offered { session } => format!("is offered to {} right now", name(*session)),
+            Waiting::BackOff { until } => format!("waits out a back-off of {} more", within(*until)),
+            Waiting::Budget { until: Some(until) } => {
+                format!(
+                    "waits {} more for the catch-up budget (dispatch.catch_up_starts_per_second)",
+                    within(*until)
+                )
+            }
+            Waiting::Budget { until: None } => "waits for the catch-up budget".to_owned(),
+            Waiting::PoolPaused => "waits for its pool, which is paused".to_owned(),
+            Waiting::PoolFull { in_use, slots } => {
+                format!("waits for a slot of its pool: {in_use} of {slots} are in use")
+            }
+            Waiting::PoolRate { .. } => "waits for the rate of its pool".to_owned(),
+            Waiting::NamespaceFull { in_use, max } => {
+                format!("waits for its namespace: {in_use} of {max} runs are running")
+            }
+            Waiting::NoExecutorWithHandler => {
+                "waits for an executor of its pool that offers its handler: none is connected".to_owned()
+            }
+            Waiting::NoExecutorWithLabels => {
+                "waits for an executor with the labels that it wants: none is connected".to_owned()
+            }
+            Waiting::NoCredit { ahead } => {
+                format!("waits for an executor with a free slot, behind about {ahead} others like it")
+            }
+        }
+    }
+
     /// When it can go on at the earliest, where that is known.
     pub(super) fn until(&self) -> Option<Instant> {
         match self {
@@ -51,7 +88,6 @@ impl Waiting {
 
 impl Dispatch {
     /// What a run waits for; none if it does not wait here.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the API does not ask yet"))]
     pub(crate) fn why_waiting(&self, id: RunId, now: Instant, ledger: &impl Ledger) -> Option<Waiting> {
         let run = self.runs.get(&id)?;
         let lane = &self.lanes.lanes[run.lane];

@@ -52,6 +52,7 @@ pub(super) fn create(name: &str) -> Command {
         uid: Arc::from(format!("uid-{name}")),
         definition: Arc::new(definition),
         next_fire_at: Some(UnixMillis(60_000)),
+        calendars: Default::default(),
         pause: None,
     };
     Command { request: Some(RequestKey { id: Arc::from(name), fingerprint: 1 }), ..command(action) }
