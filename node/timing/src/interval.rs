@@ -53,6 +53,12 @@ impl Interval {
         Ok(Interval { every_millis: whole_millis(every)?, phase_millis: whole_millis(phase)? })
     }
 
+    /// The interval and its phase.
+    pub(crate) fn parts(self) -> (Duration, Duration) {
+        let duration = |millis: i64| Duration::from_millis(millis.unsigned_abs());
+        (duration(self.every_millis), duration(self.phase_millis))
+    }
+
     pub(crate) fn every_millis(self) -> i64 {
         self.every_millis
     }

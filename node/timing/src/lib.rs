@@ -39,6 +39,7 @@ mod rule;
 mod spread;
 mod timing;
 mod wall;
+mod words;
 mod zone;
 
 pub use self::{

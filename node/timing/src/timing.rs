@@ -182,6 +182,11 @@ impl Timing {
         if fires { self.rule.mark(instant) } else { None }
     }
 
+    /// What it says, in plain English sentences: for people who check whether it is what they meant.
+    pub fn describe(&self) -> String {
+        self.rule.describe()
+    }
+
     /// What the user may not have meant.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings

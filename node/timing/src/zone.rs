@@ -103,6 +103,11 @@ impl TimeZone {
         self.0.is_on_minutes
     }
 
+    /// Whether its offset changes at all between 1970 and the horizon.
+    pub(crate) fn has_changes(&self) -> bool {
+        self.0.spans.len() > 1
+    }
+
     /// The offset from UTC in force at an instant, in seconds. Before 1970 and after the horizon it is the nearest
     /// known one.
     pub(crate) fn offset_at(&self, instant: i64) -> i64 {

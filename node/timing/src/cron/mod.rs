@@ -15,14 +15,15 @@ mod hash;
 mod items;
 mod piece;
 
+pub(crate) use self::{
+    days::{Combine, MonthDays, WeekDays},
+    fields::ValueSet,
+    grammar::{Expression, Parsed, parse},
+};
 pub use self::{
     error::{CronError, EXPRESSION_BYTES_MAX, Problem, Warning},
     fields::Field,
     hash::HashSeed,
-};
-pub(crate) use self::{
-    fields::ValueSet,
-    grammar::{Expression, Parsed, parse},
 };
 
 use std::fmt;

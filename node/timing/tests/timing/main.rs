@@ -15,3 +15,4 @@ mod model;
 mod properties;
 mod scenarios;
 mod second_by_second;
+mod words;
