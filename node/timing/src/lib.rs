@@ -35,10 +35,12 @@ mod duration_text;
 mod intern;
 mod interval;
 mod mark;
+mod outlook;
 mod rule;
 mod spread;
 mod timing;
 mod wall;
+mod warning;
 mod words;
 mod zone;
 
@@ -53,12 +55,13 @@ pub use self::{
         COMPOSITION_CALENDARS_MAX, COMPOSITION_RULES_MAX, CalendarMode, CalendarUse, Composition,
         CompositionError, SEARCH_QUESTIONS_MAX,
     },
-    cron::{CronError, EXPRESSION_BYTES_MAX, Field, HashSeed, NeverFiring, Problem, Warning},
+    cron::{CronError, EXPRESSION_BYTES_MAX, Field, HashSeed, NeverFiring, Problem},
     duration_text::{DurationError, format_duration, parse_duration},
     interval::{EVERY_MAX, EVERY_MIN, TimingError},
     mark::Mark,
     spread::spread_offset_millis,
     timing::Timing,
+    warning::Warning,
     zone::{Pass, TimeZone, UnknownTimeZone, tzdata_version},
 };
 

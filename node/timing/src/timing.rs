@@ -7,12 +7,13 @@ use crate::{
     civil::format_wall,
     clock_text::{TimeError, parse_civil},
     composition::{Composed, Composition, CompositionError},
-    cron::{self, CronError, HashSeed, NeverFiring, Parsed, Warning},
+    cron::{self, CronError, HashSeed, NeverFiring, Parsed},
     duration_text::format_duration,
     format_time, intern,
     interval::{Interval, TimingError},
     mark::Mark,
     rule::{Calendar, Cron, Kind, LocalTime, Rule},
+    warning::Warning,
     zone::TimeZone,
 };
 
@@ -187,9 +188,15 @@ impl Timing {
         self.rule.describe()
     }
 
-    /// What the user may not have meant.
+    /// What the user may not have meant, whenever it is looked at.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// What the user may not have meant, seen from `instant`: times that the next change of the clocks doubles, delays or
+    /// drops, and compositions that leave nothing for a year. Not part of [`Timing::warnings`].
+    pub fn warnings_from(&self, instant: i64) -> Vec<Warning> {
+        self.rule.warnings_from(instant)
     }
 
     /// The expression after `H` was resolved, equal to the input without `H`; `None` if there was no expression.

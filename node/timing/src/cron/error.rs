@@ -1,8 +1,6 @@
-//! Why an expression is refused, and what deserves a word although it is accepted.
+//! Why an expression is refused.
 //!
 //! Every refusal names the column, the text and the way out; where a corrected text exists it is part of the message.
-
-use std::fmt;
 
 use super::fields::Field;
 use crate::{DurationError, TimingError};
@@ -264,75 +262,4 @@ pub enum Problem {
         /// The same range with `H`.
         rewritten: String,
     },
-}
-
-/// Something the user may not have meant, in an expression that is accepted as it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Warning {
-    /// The step is larger than the range, so only the first value is left.
-    StepTooLarge {
-        /// Where the text begins, counted from 1.
-        column: usize,
-        /// The item with the step.
-        text: String,
-        /// The only value that is left.
-        only: u32,
-    },
-    /// The step does not divide the field, so the last gap is shorter than the others.
-    StepUneven {
-        /// Where the text begins, counted from 1.
-        column: usize,
-        /// The item with the step.
-        text: String,
-        /// The field, in which counting begins again.
-        field: Field,
-    },
-    /// `*/n` in one day field and a restriction in the other: both must match here, one is enough in Kubernetes.
-    StepWithOtherDay {
-        /// Where the stepped field begins, counted from 1.
-        column: usize,
-        /// The stepped field.
-        text: String,
-    },
-    /// Both day fields are restricted: one of them is enough (DAY-1).
-    EitherDay {
-        /// The day-of-month field.
-        month_days: String,
-        /// The day-of-week field.
-        week_days: String,
-    },
-    /// Accepted although it never fires.
-    NeverFires,
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Warning::StepTooLarge { column, text, only } => {
-                write!(
-                    f,
-                    "column {column}: the step of `{text}` is larger than its range: it means just `{only}`"
-                )
-            }
-            Warning::StepUneven { column, text, field } => {
-                write!(
-                    f,
-                    "column {column}: the step of `{text}` does not divide the {field} field: counting begins again each time it wraps"
-                )
-            }
-            Warning::StepWithOtherDay { column, text } => {
-                write!(
-                    f,
-                    "column {column}: `{text}` begins with `*`, so the other day field must match too; Kubernetes reads this as one or the other"
-                )
-            }
-            Warning::EitherDay { month_days, week_days } => {
-                write!(
-                    f,
-                    "fires on days matching `{month_days}` and also on weekdays matching `{week_days}`: cron reads two restricted day fields as one or the other"
-                )
-            }
-            Warning::NeverFires => f.write_str("never fires: it runs only by hand"),
-        }
-    }
 }

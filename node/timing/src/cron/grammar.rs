@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use super::{
     days::{Combine, DayRule},
-    error::{CronError, EXPRESSION_BYTES_MAX, Warning},
+    error::{CronError, EXPRESSION_BYTES_MAX},
     fields::{Field, ValueSet},
     hash::HashSeed,
     items::Items,
     piece::Piece,
 };
-use crate::{duration_text, interval, wall::DstRule};
+use crate::{duration_text, interval, wall::DstRule, warning::Warning};
 
 /// What a text means.
 #[derive(Clone, Debug, PartialEq, Eq)]

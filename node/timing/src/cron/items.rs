@@ -6,11 +6,12 @@ use super::{
         refuse_week_day_slips, why_no_value,
     },
     days::{MonthDays, WeekDays},
-    error::{CronError, Problem, Warning},
+    error::{CronError, Problem},
     fields::{Field, Style, ValueSet},
     hash::HashSeed,
     piece::Piece,
 };
+use crate::warning::Warning;
 
 /// Reads fields one after another and keeps what was noticed on the way.
 pub(crate) struct Items<'a> {

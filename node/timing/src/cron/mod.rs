@@ -21,7 +21,7 @@ pub(crate) use self::{
     grammar::{Expression, Parsed, parse},
 };
 pub use self::{
-    error::{CronError, EXPRESSION_BYTES_MAX, Problem, Warning},
+    error::{CronError, EXPRESSION_BYTES_MAX, Problem},
     fields::Field,
     hash::HashSeed,
 };

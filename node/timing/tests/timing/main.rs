@@ -15,4 +15,5 @@ mod model;
 mod properties;
 mod scenarios;
 mod second_by_second;
+mod warnings;
 mod words;
