@@ -71,7 +71,7 @@ impl CalendarRule {
         };
         let days = Days::new(years, months, |month| self.in_month(month));
         let times = Times::List(self.times.iter().map(|time| time.second_of_day()).collect());
-        WallRule { walker: Walker { days, times }, dst: DstRule::Fixed, zone }
+        WallRule { walker: Walker { days, times, schedule: None }, dst: DstRule::Fixed, zone }
     }
 
     /// RULE-2: the matching days of a month as bits, day `n` at bit `n`.

@@ -11,9 +11,8 @@
 use super::{CalendarMode, Composed, Covered};
 use crate::{rule::Rule, wall::Direction};
 
-/// The most questions of one search, see TIMING-5. One takes up to 0.15 µs with 64 rules, so that the slowest answer
-/// measured takes 11 of the 20 ms that TIMING-2 allows.
-pub const SEARCH_QUESTIONS_MAX: u32 = 75_000;
+/// The most questions of one search, see TIMING-5.
+pub const SEARCH_QUESTIONS_MAX: u32 = 50_000;
 
 struct Search<'a> {
     composed: &'a Composed,

@@ -47,7 +47,21 @@ impl Expression {
     pub(crate) fn in_zone(&self, zone: TimeZone) -> WallRule {
         let days = Days::new(Years::Every, self.months, |month| self.days.in_month(month));
         let times = Times::Product { hours: self.hours, minutes: self.minutes, seconds: self.seconds };
-        WallRule { walker: Walker { days, times }, dst: self.dst, zone }
+        let schedule = Some(Box::new(self.schedule()));
+        WallRule { walker: Walker { days, times, schedule }, dst: self.dst, zone }
+    }
+
+    /// The months and times as the `cron` crate takes them.
+    fn schedule(&self) -> ::cron::Schedule {
+        let canonical = format!(
+            "{} {} {} * {} *",
+            self.seconds.text(Field::Second),
+            self.minutes.text(Field::Minute),
+            self.hours.text(Field::Hour),
+            self.months.text(Field::Month),
+        );
+        ::cron::Schedule::try_from(canonical)
+            .expect("sets that are not empty, within range and written as numbers are what the crate reads")
     }
 }
 
