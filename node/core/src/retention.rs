@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::command::Prune;
+use crate::definition::History;
 use crate::ids::{RunId, ScheduleId, UnixMillis};
 use crate::run::Run;
 use crate::state::{State, Subject};
 
-/// How much is kept. Whichever limit is hit first lets the oldest go; the last success and the last failure of a schedule
+/// How much is kept, where a schedule's own `history` does not say otherwise. Whichever limit is hit first lets the oldest go; the last success and the last failure of a schedule
 /// stay, and so does everything that has not ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Retention {
@@ -58,11 +59,21 @@ pub fn select(state: &State, keep: &Retention, now: UnixMillis, cursor: Cursor) 
             next.schedule = id;
             break;
         }
-        let surplus = state.row_count(id).saturating_sub(keep.rows_per_schedule_max);
+        let history =
+            state.schedule(id).map_or_else(History::default, |schedule| schedule.definition.history);
+        let count_max = history.keep_count.map_or(keep.rows_per_schedule_max, u64::from);
+        let surplus = usize::try_from(state.row_count(id).saturating_sub(count_max)).unwrap_or(usize::MAX);
+        let old = history.keep_for.map(|keep_for| now.minus(keep_for));
         let room = PRUNED_PER_COMMAND - prune.runs.len().min(PRUNED_PER_COMMAND);
-        let rows = state.rows(id).take(usize::try_from(surplus).unwrap_or(usize::MAX));
-        prune.runs.extend(rows.filter(|run| may_go(state, run)).map(|run| run.id).take(room));
+        let rows = state.rows(id).take(ROWS_PER_PASS).enumerate();
+        let rows =
+            rows.take_while(|(place, run)| *place < surplus || old.is_some_and(|old| run.created_at < old));
+        prune.runs.extend(rows.filter(|(_, run)| may_go(state, run)).map(|(_, run)| run.id).take(room));
     }
+
+    // A row may be too old for the cluster and for its schedule.
+    prune.runs.sort_unstable();
+    prune.runs.dedup();
 
     let (reports, mut weight) = state.reports();
     for (id, report) in reports.take(PRUNED_PER_COMMAND) {
@@ -94,7 +105,10 @@ fn select_rows(state: &State, keep: &Retention, now: UnixMillis, from: RunId, pr
         if seen == ROWS_PER_PASS || prune.runs.len() >= PRUNED_PER_COMMAND {
             return run.id;
         }
-        if may_go(state, run) {
+        // A schedule that wants its rows for longer keeps them, as long as there is room for all.
+        let wanted = state.schedule(run.schedule).and_then(|schedule| schedule.definition.history.keep_for);
+        let is_old = wanted.is_none_or(|keep_for| run.created_at < now.minus(keep_for));
+        if (is_old || prune.runs.len() < surplus) && may_go(state, run) {
             prune.runs.push(run.id);
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use belfry_core::command::{
     Action, Begin, BeginGroup, Command, Completion, Fire, FireGroup, Prune, RequestKey,
 };
-use belfry_core::definition::{Definition, Rule, Target, Timing};
+use belfry_core::definition::{Definition, History, Rule, Target, Timing};
 use belfry_core::retention::{Cursor, Retention, select};
 use belfry_core::run::{AttemptResult, Report};
 use belfry_core::{
@@ -30,13 +30,18 @@ impl World {
     }
 
     fn create(&mut self, count: u64) {
+        self.create_with(count, |_| History::default());
+    }
+
+    fn create_with(&mut self, count: u64, history: impl Fn(u64) -> History) {
         let target = Target { handler: "h".into(), payload: Default::default() };
-        let definition = Arc::new(Definition::new(Timing::of(vec![Rule::At(UnixMillis(10))], "UTC"), target));
+        let timing = Timing::of(vec![Rule::At(UnixMillis(10))], "UTC");
         for number in 0..count {
+            let definition = Definition::new(timing.clone(), target.clone());
             let action = Action::CreateSchedule {
                 key: ScheduleKey::new("default", format!("s{number}")),
                 uid: format!("uid-{number}").into(),
-                definition: definition.clone(),
+                definition: Arc::new(Definition { history: history(number), ..definition }),
                 next_fire_at: Some(UnixMillis(10)),
                 calendars: Default::default(),
                 pause: None,
@@ -133,4 +138,22 @@ fn a_row_that_is_an_answer_is_not_chosen() {
     world.apply(4, None, Action::Prune(Prune { answers: vec![1], ..Prune::default() }));
     assert_eq!(world.round(5, &few), [1]);
     assert_eq!(world.state.schedule_ids_from(ScheduleId(0)).count(), 0);
+}
+
+#[test]
+fn a_schedule_may_keep_fewer_rows_or_keep_them_for_longer() {
+    let mut world = World::default();
+    world.create_with(3, |number| match number {
+        0 => History { keep_count: Some(2), keep_for: None },
+        1 => History { keep_for: Some(Duration::from_secs(60)), keep_count: None },
+        _ => History { keep_for: Some(Duration::from_secs(36_000)), keep_count: None },
+    });
+    for nominal in [10, 20, 30] {
+        world.succeed(nominal, 3);
+    }
+    // Of the first one row is too many, of the second all are too old but the last success.
+    assert_eq!(world.round(70_000, &keep()), [1, 2, 5]);
+    // The third keeps its rows beyond the hour that the cluster keeps them.
+    assert_eq!(world.round(3_700_000, &keep()), [4]);
+    assert_eq!(world.round(36_100_000, &keep()), [3, 6]);
 }
