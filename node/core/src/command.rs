@@ -12,7 +12,7 @@ use crate::ids::{
 use crate::object::{Declared, Object, ObjectName};
 use crate::run::{AttemptResult, Ending, Reason, Report, Resolution, Run};
 use crate::schedule::{Pause, Schedule};
-use crate::state::{BackfillRequest, LastInstants};
+use crate::state::{BackfillRequest, LastInstants, LastPart};
 
 /// One log entry's meaning.
 #[derive(Clone, PartialEq, Debug)]
@@ -143,6 +143,15 @@ pub enum Action {
     },
     /// Moves the next instants of schedules whose calendars changed.
     Retime(Vec<Retimed>),
+    /// Moves next instants to where newer time-zone data puts them.
+    Rezone {
+        /// Of the data.
+        version: String,
+        /// What moves.
+        rezoned: Vec<Rezoned>,
+        /// Whether every schedule has been looked at.
+        last: LastPart,
+    },
     /// Begins a backfill.
     CreateBackfill {
         /// Of which schedule.
@@ -196,6 +205,19 @@ pub struct Retimed {
     /// The revision of the calendar that changed last of those that it was computed with.
     pub calendars: Revision,
     /// The first instant after the watermark and the change.
+    pub next_fire_at: Option<UnixMillis>,
+}
+
+/// The next instant of a schedule by newer time-zone data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rezoned {
+    /// Which schedule.
+    pub schedule: ScheduleId,
+    /// Whose timing it was computed from.
+    pub generation: Generation,
+    /// Its next instant so far: it counts only if it still is.
+    pub former: UnixMillis,
+    /// The one by the newer data.
     pub next_fire_at: Option<UnixMillis>,
 }
 

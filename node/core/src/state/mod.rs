@@ -15,6 +15,7 @@ mod objects;
 mod records;
 mod schedules;
 mod verdicts;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use due::DueIndex;
 pub use invariants::Violation;
 pub use leases::LeaseIndex;
 pub use records::{Answer, BlockId, BlockKind, Record, RestoreError, Subject, Totals};
+pub use zones::{LastPart, MOVES_NAMED_MAX, ZoneChange, ZoneData, ZoneMove};
 
 /// Runs triggered by hand that may wait on one schedule.
 pub const MANUAL_WAITING_MAX: usize = 100;
@@ -155,6 +157,7 @@ impl State {
             Action::PutObject { declared, expected } => self.put_object(now, declared, expected),
             Action::DeleteObject { name, expected } => self.delete_object(name, expected),
             Action::Retime(retimed) => Ok(self.retime_stale(retimed)),
+            Action::Rezone { version, rezoned, last } => Ok(self.rezone(now, version, rezoned, last)),
             Action::CreateBackfill { key, request } => self.create_backfill(now, key, request),
             Action::AdvanceBackfill { backfill, instants, last } => {
                 Ok(self.advance_backfill(now, backfill, &instants, last, effects))

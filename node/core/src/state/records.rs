@@ -17,6 +17,7 @@ use crate::object::{Object, ObjectKind};
 use crate::run::{Ending, Lease, Report, Run, RunState, Trigger, Verdict};
 use crate::schedule::Schedule;
 use crate::state::attempts::Running;
+use crate::state::zones::{ZoneChange, ZoneData};
 use crate::state::{RowKey, Slot, State};
 
 /// Name of a block of records.
@@ -116,6 +117,8 @@ pub struct Totals {
     pub next_answer: u64,
     /// The last handle of an object handed out.
     pub next_object: u64,
+    /// Time-zone data.
+    pub zones: ZoneData,
 }
 
 impl Default for Totals {
@@ -127,6 +130,7 @@ impl Default for Totals {
             next_token: 0,
             next_answer: 1,
             next_object: 0,
+            zones: ZoneData::default(),
         }
     }
 }
@@ -395,7 +399,11 @@ impl Record {
                 .number(totals.next_run)
                 .number(totals.next_token)
                 .number(totals.next_answer)
-                .unless_default(1, totals.next_object, Canonical::number),
+                .unless_default(1, totals.next_object, Canonical::number)
+                .unless_default(2, totals.zones.version.as_str(), Canonical::text)
+                .unless_default(3, totals.zones.change.as_ref(), |out, change| {
+                    out.option(change, write_zone_change)
+                }),
             Record::Schedule(schedule) => write_schedule(out, schedule),
             Record::Run(run) => write_run(out, run),
             Record::Report(id, report) => out
@@ -455,6 +463,16 @@ fn write_schedule(out: Canonical, schedule: &Schedule) -> Canonical {
     .unless_default(4, counters.begun, Canonical::number)
     .unless_default(5, schedule.timed_with, |out, revision| out.number(revision.0))
     .unless_default(6, schedule.pruned_until, |out, at| out.option(at, |out, at| out.signed(at.0)))
+}
+
+fn write_zone_change(out: Canonical, change: &ZoneChange) -> Canonical {
+    let out = out.text(&change.from).text(&change.to).signed(change.at.0).number(change.moved);
+    out.each(change.named.iter(), |out, step| {
+        out.text(&step.key.namespace)
+            .text(&step.key.name)
+            .signed(step.former.0)
+            .option(step.next, |out, next| out.signed(next.0))
+    })
 }
 
 fn write_object(out: Canonical, object: &Object) -> Canonical {

@@ -1,6 +1,7 @@
 //! `ClusterService`.
 
 use belfry_core::State;
+use belfry_core::state::{ZoneChange, ZoneMove};
 use belfry_proto::v1 as pb;
 use belfry_proto::v1::cluster_service_server::ClusterService;
 use tonic::{Request, Response, Status};
@@ -8,6 +9,7 @@ use tonic::{Request, Response, Status};
 use super::Api;
 use super::encode::timestamp;
 use super::errors::ApiError;
+use super::names;
 use crate::raft::{Leadership, MemberStatus, NodeId};
 
 /// Asks for the digest however long it takes; the only value is `full`.
@@ -86,11 +88,28 @@ impl Api {
                 due_count: count("DUE"),
                 running_count: count("RUNNING"),
                 run_count: state.run_count() as u64,
+                cluster_tzdata_version: state.zones().version.clone(),
+                zone_change: state.zones().change.as_ref().map(zone_change),
                 applied_index: at.index,
                 state_digest: if wanted { digest(state) } else { String::new() },
                 ..status
             }
         })
+    }
+}
+
+fn zone_change(change: &ZoneChange) -> pb::ZoneChange {
+    let step = |step: &ZoneMove| pb::zone_change::Move {
+        schedule: names::schedule_name(&step.key),
+        former_time: Some(timestamp(step.former)),
+        next_time: step.next.map(timestamp),
+    };
+    pb::ZoneChange {
+        from_version: change.from.clone(),
+        to_version: change.to.clone(),
+        change_time: Some(timestamp(change.at)),
+        moved_count: change.moved,
+        moves: change.named.iter().map(step).collect(),
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use belfry_core::command::{
-    Action, BackfillVerb, Command, LeaseLoss, Prune, RequestKey, ResumeMissed, Retime, Retimed,
+    Action, BackfillVerb, Command, LeaseLoss, Prune, RequestKey, ResumeMissed, Retime, Retimed, Rezoned,
     TriggerOverlap,
 };
 use belfry_core::object::ObjectName;
 use belfry_core::run::{Reason, Resolution};
-use belfry_core::state::{BackfillRequest, LastInstants};
+use belfry_core::state::{BackfillRequest, LastInstants, LastPart};
 use belfry_core::{
     BackfillId, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
 };
@@ -136,6 +136,19 @@ fn encode_action(action: &Action) -> Wire {
                     next_fire_unix_ms: retimed.next_fire_at.map(|at| at.0),
                 })
                 .collect(),
+        }),
+        Action::Rezone { version, rezoned, last } => Wire::Rezone(pb::Rezone {
+            version: version.clone(),
+            items: rezoned
+                .iter()
+                .map(|rezoned| pb::rezone::Item {
+                    schedule: rezoned.schedule.0,
+                    generation: rezoned.generation.0,
+                    former_unix_ms: rezoned.former.0,
+                    next_fire_unix_ms: rezoned.next_fire_at.map(|at| at.0),
+                })
+                .collect(),
+            last: *last == LastPart::Yes,
         }),
         Action::CreateBackfill { key, request } => Wire::CreateBackfill(pb::CreateBackfill {
             key: encode_key(key),
@@ -275,6 +288,19 @@ fn decode_action(action: Wire) -> Result<Action, CodecError> {
                 next_fire_at: item.next_fire_unix_ms.map(UnixMillis),
             };
             Action::Retime(retime.items.into_iter().map(item).collect())
+        }
+        Wire::Rezone(rezone) => {
+            let item = |item: pb::rezone::Item| Rezoned {
+                schedule: ScheduleId(item.schedule),
+                generation: Generation(item.generation),
+                former: UnixMillis(item.former_unix_ms),
+                next_fire_at: item.next_fire_unix_ms.map(UnixMillis),
+            };
+            Action::Rezone {
+                version: rezone.version,
+                rezoned: rezone.items.into_iter().map(item).collect(),
+                last: if rezone.last { LastPart::Yes } else { LastPart::No },
+            }
         }
         Wire::CreateBackfill(create) => Action::CreateBackfill {
             key: decode_key(create.key)?,

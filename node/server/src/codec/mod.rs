@@ -60,7 +60,7 @@ mod tests {
     use belfry_core::backfill::BackfillMode;
     use belfry_core::command::{
         Action, BackfillVerb, Begin, BeginGroup, Command, Completion, Fire, FireGroup, Freeze, LeaseLoss,
-        Prune, RequestKey, ResumeMissed, Retime, Retimed, Retryable, TriggerOverlap,
+        Prune, RequestKey, ResumeMissed, Retime, Retimed, Retryable, Rezoned, TriggerOverlap,
     };
     use belfry_core::definition::{
         CalendarMode, CalendarRule, CalendarUse, CompletionAction, Definition, History, Liveness,
@@ -69,7 +69,7 @@ mod tests {
     use belfry_core::object::{Calendar, Declared, Namespace, Pool, Rate};
     use belfry_core::run::{AttemptResult, Reason, Report, Resolution, Verdict};
     use belfry_core::schedule::Pause;
-    use belfry_core::state::{BackfillRequest, LastInstants};
+    use belfry_core::state::{BackfillRequest, LastInstants, LastPart};
     use belfry_core::{
         AttemptNo, BackfillId, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId,
         ScheduleKey, State, UnixMillis,
@@ -249,6 +249,12 @@ mod tests {
             calendars: Revision(21),
             next_fire_at: Some(UnixMillis(200_000)),
         };
+        let rezoned = Rezoned {
+            schedule: ScheduleId(1),
+            generation: Generation(1),
+            former: UnixMillis(200_000),
+            next_fire_at: Some(UnixMillis(203_600)),
+        };
         let request = BackfillRequest {
             from_at: UnixMillis(11_000),
             until_at: UnixMillis(29_000),
@@ -308,6 +314,8 @@ mod tests {
             (89_000, Action::DeleteObject { name: pool().name(), expected: None }),
             (89_000, Action::DeleteObject { name: namespace().name(), expected: Some(Revision(1)) }),
             (89_000, Action::DeleteObject { name: calendar("").name(), expected: None }),
+            (89_000, Action::Rezone { version: "2026b".into(), rezoned: vec![rezoned], last: LastPart::No }),
+            (89_000, Action::Rezone { version: "2026b".into(), rezoned: vec![], last: LastPart::Yes }),
             (89_000, resume(key(), ResumeMissed::FireAll { from_at: UnixMillis(5), expected: 7 })),
         ]
     }

@@ -6,7 +6,7 @@ use belfry_core::run::{
     Cancellation, Ending, Lease, Reason, Report, Retrying, Run, RunState, Trigger, Verdict,
 };
 use belfry_core::schedule::{Counters, Pause, Schedule};
-use belfry_core::state::{Answer, Record, Subject, Totals};
+use belfry_core::state::{Answer, Record, Subject, Totals, ZoneChange, ZoneData, ZoneMove};
 use belfry_core::{
     AttemptNo, BackfillId, FencingToken, Generation, ObjectId, Revision, RunId, ScheduleId, ScheduleKey,
     UnixMillis,
@@ -66,7 +66,40 @@ fn encode_totals(totals: &Totals) -> pb::Totals {
         next_token: totals.next_token,
         next_answer: totals.next_answer,
         next_object: totals.next_object,
+        tzdata_version: totals.zones.version.clone(),
+        zone_change: totals.zones.change.as_ref().map(|change| pb::ZoneChange {
+            from_version: change.from.clone(),
+            to_version: change.to.clone(),
+            at_unix_ms: change.at.0,
+            moved: change.moved,
+            named: change
+                .named
+                .iter()
+                .map(|step| pb::zone_change::Move {
+                    namespace: step.key.namespace.to_string(),
+                    name: step.key.name.to_string(),
+                    former_unix_ms: step.former.0,
+                    next_unix_ms: step.next.map(|at| at.0),
+                })
+                .collect(),
+        }),
     }
+}
+
+fn decode_zones(version: &str, change: Option<&pb::ZoneChange>) -> ZoneData {
+    let step = |step: &pb::zone_change::Move| ZoneMove {
+        key: ScheduleKey::new(step.namespace.as_str(), step.name.as_str()),
+        former: UnixMillis(step.former_unix_ms),
+        next: step.next_unix_ms.map(UnixMillis),
+    };
+    let change = change.map(|change| ZoneChange {
+        from: change.from_version.clone(),
+        to: change.to_version.clone(),
+        at: UnixMillis(change.at_unix_ms),
+        moved: change.moved,
+        named: change.named.iter().map(step).collect(),
+    });
+    ZoneData { version: version.to_owned(), change }
 }
 
 fn decode_totals(totals: &pb::Totals) -> Totals {
@@ -77,6 +110,7 @@ fn decode_totals(totals: &pb::Totals) -> Totals {
         next_token: totals.next_token,
         next_answer: totals.next_answer,
         next_object: totals.next_object,
+        zones: decode_zones(&totals.tzdata_version, totals.zone_change.as_ref()),
     }
 }
 

@@ -25,6 +25,7 @@ mod reconcile;
 mod session;
 mod ticker;
 mod upgrade;
+mod zones;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -216,6 +217,7 @@ impl Leader {
         tasks.spawn(housekeeping::run(shared.clone()));
         tasks.spawn(upgrade::run(shared.clone()));
         tasks.spawn(backfill::run(shared.clone()));
+        tasks.spawn(zones::run(shared.clone()));
         let ended = CancellationToken::new();
         (Arc::new(Reign { term, shared, events, begins, completions, executors, ended }), tasks)
     }
