@@ -21,13 +21,15 @@ pub(crate) enum Tone {
     Open,
     /// Of lesser interest.
     Faint,
+    /// Values, among which those that nobody chose are of lesser interest.
+    Settings,
 }
 
 impl Tone {
     /// The ANSI code of its colour, from the sixteen that every theme defines.
     fn code(self) -> Option<&'static str> {
         match self {
-            Tone::Plain => None,
+            Tone::Plain | Tone::Settings => None,
             Tone::Good => Some("32"),
             Tone::Bad => Some("31"),
             Tone::Open => Some("33"),
@@ -35,6 +37,10 @@ impl Tone {
         }
     }
 }
+
+/// The mark of a value that nobody chose, and how it looks.
+const DEFAULT: &str = "(default)";
+const FAINT_DEFAULT: &str = "\x1b[2m(default)\x1b[0m";
 
 /// Text and its tone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +58,7 @@ impl Cell {
 
     fn painted(&self) -> String {
         match self.tone.code() {
+            None if self.tone == Tone::Settings => self.text.replace(DEFAULT, FAINT_DEFAULT),
             Some(code) => format!("\x1b[{code}m{}\x1b[0m", self.text),
             None => self.text.clone(),
         }
@@ -150,6 +157,12 @@ mod tests {
         let mut table = Table::plain();
         let rows = [vec![Cell::new("é", Tone::Bad), "x".into()], row(["ab", "y"])];
         assert_eq!(table.lay_out(&rows, true), "\x1b[31mé\x1b[0m   x\nab  y\n");
+    }
+
+    #[test]
+    fn defaults_among_settings_are_faint() {
+        let cells = vec![Cell::new("1h (default), 5m", Tone::Settings), "x".into()];
+        assert_eq!(Table::plain().lay_out(&[cells], true), "1h \x1b[2m(default)\x1b[0m, 5m  x\n");
     }
 
     #[test]

@@ -7,12 +7,17 @@ use crate::text;
 
 /// When a timing fires, as the end of a sentence.
 pub(crate) fn timing_in_words(timing: &TimingView) -> String {
-    timing
-        .include
-        .iter()
-        .map(|rule| rule_in_words(rule, &timing.time_zone))
-        .collect::<Vec<_>>()
-        .join("; and ")
+    let words = |rules: &[RuleView]| {
+        rules.iter().map(|rule| rule_in_words(rule, &timing.time_zone)).collect::<Vec<_>>()
+    };
+    let mut text = words(&timing.include).join("; and ");
+    for excluded in words(&timing.exclude) {
+        text.push_str(&format!("; but not {excluded}"));
+    }
+    for bound in timing.bounds() {
+        text.push_str(&format!("; {bound}"));
+    }
+    text
 }
 
 fn rule_in_words(rule: &RuleView, zone: &str) -> String {
@@ -26,6 +31,15 @@ fn rule_in_words(rule: &RuleView, zone: &str) -> String {
             "0s" => format!("every {}, counted from 1970-01-01T00:00:00Z", interval.every),
             phase => format!("every {}, counted from {phase} after 1970-01-01T00:00:00Z", interval.every),
         };
+    }
+    if let Some(fixed) = &rule.fixed_delay {
+        return format!("{} after the last run ended", fixed.delay);
+    }
+    if let Some(calendar) = &rule.calendar {
+        return format!("by `{}` (clocks of {zone})", calendar.short());
+    }
+    if let Some(at) = &rule.at_local_time {
+        return format!("once, at {at} (clocks of {zone})");
     }
     match rule.at_time {
         Some(at) => {

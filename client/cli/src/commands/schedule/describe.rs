@@ -14,9 +14,6 @@ use crate::text;
 /// Fires and runs shown: what fits on a screen together.
 const FIRES_SHOWN: usize = 4;
 const RUNS_SHOWN: u32 = 8;
-/// What this release does with every schedule.
-const RULES: &str =
-    "one run at a time; missed instants merge into the newest; an unknown outcome is never started again";
 /// The ledger is behind when it has not been continued for this long: a new leader takes about a second.
 const LEDGER_BEHIND_MILLIS: i64 = 60_000;
 
@@ -44,33 +41,36 @@ pub(crate) async fn run(context: &Context, args: &NameArgs) -> Result<(), Failur
 }
 
 impl Description {
+    /// What it does now and what to do about it, then what happened, then how it is set up.
     fn screen(&self, printer: &Printer, now: i64) -> String {
-        let mut screen = printer.lay_out(&mut Table::plain(), &self.facts(now));
+        let mut screen = printer.lay_out(&mut Table::plain(), &self.standing(now));
+        screen.push_str("\nWhat to do\n");
+        screen.extend(self.advice.iter().map(|advice| format!("  - {advice}\n")));
+        screen.push('\n');
         if !self.runs.is_empty() {
-            screen.push('\n');
             let rows: Vec<_> = self.runs.iter().map(|run| run.cells(printer.is_wide(), now)).collect();
             let mut table = Table::new(RunView::headers(printer.is_wide()));
             screen.push_str(&printer.lay_out(&mut table, &rows));
+            screen.push('\n');
         }
-        screen.push_str("\nWhat to do\n");
-        screen.extend(self.advice.iter().map(|advice| format!("  - {advice}\n")));
+        screen.push_str(&printer.lay_out(&mut Table::plain(), &self.definition(now)));
         screen
     }
 
-    fn facts(&self, now: i64) -> Vec<Vec<Cell>> {
+    fn standing(&self, now: i64) -> Vec<Vec<Cell>> {
         let schedule = &self.schedule;
         let status = &schedule.status;
+        let in_a_row = match status.consecutive_failures {
+            0 => String::new(),
+            count => format!(", the last {count} in a row"),
+        };
         let mut facts = vec![
             fact("Schedule", schedule.name.as_str()),
             vec![Cell::new("State", Tone::Faint), self.state(now)],
-            fact("When", self.when()),
-            fact("Runs", self.target()),
-            fact("Limits", self.limits()),
-            fact("Rules", RULES),
             fact(
                 "Counts",
                 format!(
-                    "{} succeeded, {} unsuccessful, {} not started; {} due, {} running now",
+                    "{} succeeded, {} unsuccessful{in_a_row}, {} not started; {} due, {} running now",
                     status.succeeded_count,
                     status.unsuccessful_count,
                     status.not_started_count,
@@ -91,34 +91,56 @@ impl Description {
         if !schedule.description.is_empty() {
             facts.insert(1, fact("For", text::shortened(&schedule.description, 200)));
         }
-        if !schedule.labels.is_empty() {
-            let labels = schedule.labels.iter().map(|(key, value)| format!("{key}={value}"));
-            facts.push(fact("Labels", labels.collect::<Vec<_>>().join(", ")));
-        }
+        facts
+    }
+
+    fn definition(&self, now: i64) -> Vec<Vec<Cell>> {
+        let (schedule, policies) = (&self.schedule, &self.schedule.policies);
+        let mut facts = vec![fact("When", self.when())];
         facts.extend(
-            status
+            schedule
+                .status
                 .warnings
                 .iter()
                 .map(|warning| vec![Cell::new("Warning", Tone::Faint), Cell::new(warning, Tone::Open)]),
         );
         facts.extend(self.fires(now));
+        facts.extend([
+            fact("Runs", self.target()),
+            setting("Where", schedule.placement()),
+            setting("Overlap", policies.overlap()),
+            setting("Missed", policies.misfire()),
+            setting("Failed", policies.failure()),
+            setting("Unknown", policies.unknown_outcome()),
+            setting("Limits", policies.limits()),
+            setting("Life", schedule.life()),
+            setting("History", schedule.history.in_words()),
+            setting("Liveness", schedule.liveness.in_words()),
+        ]);
+        if !schedule.labels.is_empty() {
+            facts.push(fact("Labels", schedule.labels_in_a_line()));
+        }
         facts
     }
 
     fn state(&self, now: i64) -> Cell {
-        match &self.schedule.pause {
-            Some(pause) => {
-                let since = moment(pause.pause_time, now);
-                Cell::new(format!("PAUSED by {} since {since}: {}", pause.actor, pause.reason), Tone::Open)
-            }
-            None => self.schedule.state_cell(),
-        }
+        let Some(pause) = &self.schedule.pause else { return self.schedule.state_cell() };
+        let since = moment(pause.pause_time, now);
+        let until = match pause.until {
+            Some(until) => format!(", until {}", moment(Some(until), now)),
+            None => String::new(),
+        };
+        let skipped = match pause.skipped_count {
+            0 => String::new(),
+            count => format!(" ({count} instants skipped so far)"),
+        };
+        let (actor, reason) = (&pause.actor, &pause.reason);
+        Cell::new(format!("PAUSED by {actor} since {since}{until}: {reason}{skipped}"), Tone::Open)
     }
 
     fn target(&self) -> String {
         let mut parts = vec![text::shortened(&self.schedule.target.short(), 200)];
         parts.extend(self.schedule.target.circumstances());
-        parts.push(format!("in pool {}", self.schedule.pool));
         parts.join(", ")
     }
 
@@ -129,17 +151,6 @@ impl Description {
             true => format!("{}: {}", timing.short(), timing_in_words(timing)),
             false => timing_in_words(timing),
         }
-    }
-
-    fn limits(&self) -> String {
-        let policies = &self.schedule.policies;
-        let or = |limit: &Option<String>, default: &str| limit.clone().unwrap_or_else(|| default.to_owned());
-        let begin = match &policies.start_deadline {
-            Some(deadline) => format!("begins within {deadline} or expires"),
-            None => "begins however late".to_owned(),
-        };
-        let (end, lease) = (or(&policies.attempt_timeout, "1h"), or(&policies.lease_duration, "30s"));
-        format!("{begin}, ends within {end}; its executor may be silent for {lease}")
     }
 
     fn fires(&self, now: i64) -> Vec<Vec<Cell>> {
@@ -154,6 +165,11 @@ impl Description {
         };
         fires.map(fire).collect()
     }
+}
+
+/// A fact in which defaults are marked.
+fn setting(label: &str, text: String) -> Vec<Cell> {
+    vec![Cell::new(label, Tone::Faint), Cell::new(text, Tone::Settings)]
 }
 
 fn fact(label: &str, text: impl Into<String>) -> Vec<Cell> {
@@ -197,8 +213,8 @@ fn advice(schedule: &ScheduleView, runs: &[RunView], cluster: Option<&ClusterVie
     }
     if let Some(run) = runs.iter().find(|run| run.is_unknown()) {
         advice.push(format!(
-            "{} may or may not have done its work: look there, and if it has not, `belfry schedule trigger {name}{namespace}`",
-            run.short_name()
+            "{run} may or may not have done its work: look there, and say what you found: `belfry run resolve {run}{namespace} --did-run` (or --failed, --did-not-run) with --reason",
+            run = run.short_name()
         ));
     }
     let last = runs.iter().find(|run| run.has_succeeded() || run.is_unsuccessful());
@@ -336,10 +352,12 @@ mod tests {
         for part in [
             "PAUSED by anna since never: disk is full",
             "0 3 * * *: at 03:00 every day (clocks of Europe/Berlin)",
-            "shell backup, in pool default",
+            "shell backup",
+            "pool default, priority 5 (default)",
+            "one run at a time, the newest instant waits (default)",
             "Next if resumed  2026-11-23T02:00:00Z   Mon 2026-11-23 03:00:00 CET   in 1m",
             "backup/2026-11-22T02:00:00Z  SKIPPED",
-            "What to do\n  - look\n",
+            "\nWhat to do\n  - look\n",
         ] {
             assert!(screen.contains(part), "{part:?} in\n{screen}");
         }

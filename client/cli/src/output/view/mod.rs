@@ -1,13 +1,16 @@
 //! The messages of the contract as documents and table rows.
 
 mod cluster;
+mod policies;
 mod run;
 mod schedule;
 mod target;
+mod timing;
 
 pub(crate) use cluster::ClusterView;
 pub(crate) use run::RunView;
-pub(crate) use schedule::{RuleView, ScheduleView, TimingView};
+pub(crate) use schedule::ScheduleView;
+pub(crate) use timing::{RuleView, TimingView};
 
 use std::collections::BTreeMap;
 
@@ -62,6 +65,11 @@ impl Content {
             false => text.clone(),
         })
     }
+}
+
+/// A duration that may be unset.
+fn written(part: Option<&prost_types::Duration>) -> Option<String> {
+    part.map(text::duration)
 }
 
 /// The name of an enum's value in the contract; its number when a newer node sent one that this build does not know.

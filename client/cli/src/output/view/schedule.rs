@@ -1,4 +1,6 @@
 //! Schedules as documents and rows.
+//!
+//! A document is also what `belfry apply` reads: `commands/apply/document` knows the same names.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +8,16 @@ use belfry_sdk::pb;
 use pb::schedule::State;
 use serde::Serialize;
 
+use super::policies::{HistoryView, LivenessView, MARK, PoliciesView};
 use super::target::TargetView;
+use super::timing::TimingView;
 use super::{Instant, enum_name};
 use crate::output::{Cell, Row, Tone};
 use crate::text;
+
+/// What a schedule that names none has.
+const POOL_DEFAULT: &str = "default";
+const PRIORITY_DEFAULT: u32 = 5;
 
 /// A schedule, with the field names of the contract.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +33,12 @@ pub(crate) struct ScheduleView {
     pub(crate) target: TargetView,
     pub(crate) policies: PoliciesView,
     pub(crate) pool: String,
+    pub(crate) priority: u32,
+    pub(crate) executor_labels: BTreeMap<String, String>,
+    pub(crate) max_runs: u64,
+    pub(crate) completion_action: String,
+    pub(crate) history: HistoryView,
+    pub(crate) liveness: LivenessView,
     pub(crate) state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pause: Option<PauseView>,
@@ -35,52 +49,6 @@ pub(crate) struct ScheduleView {
     pub(crate) status: StatusView,
 }
 
-/// When it fires.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct TimingView {
-    pub(crate) include: Vec<RuleView>,
-    pub(crate) time_zone: String,
-}
-
-/// Exactly one of its fields.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct RuleView {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cron: Option<CronView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) interval: Option<IntervalView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) at_time: Option<Instant>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct CronView {
-    pub(crate) expression: String,
-    pub(crate) allow_never: bool,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) resolved_expression: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct IntervalView {
-    pub(crate) every: String,
-    pub(crate) phase: String,
-}
-
-/// By which rules it runs.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct PoliciesView {
-    pub(crate) overlap_policy: String,
-    pub(crate) misfire_policy: String,
-    pub(crate) unknown_outcome_policy: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) start_deadline: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) attempt_timeout: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) lease_duration: Option<String>,
-}
-
 /// Why, by whom and since when it is paused.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct PauseView {
@@ -88,6 +56,9 @@ pub(crate) struct PauseView {
     pub(crate) actor: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pause_time: Option<Instant>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<Instant>,
+    pub(crate) skipped_count: u64,
 }
 
 /// How it is doing.
@@ -101,6 +72,8 @@ pub(crate) struct StatusView {
     pub(crate) succeeded_count: u64,
     pub(crate) unsuccessful_count: u64,
     pub(crate) not_started_count: u64,
+    pub(crate) begun_count: u64,
+    pub(crate) consecutive_failures: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_success_time: Option<Instant>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +90,34 @@ impl ScheduleView {
         self.state == State::Completed.as_str_name()
     }
 
+    /// Where it runs, and before what.
+    pub(crate) fn placement(&self) -> String {
+        let marked = |text: String, is_default: bool| if is_default { text + MARK } else { text };
+        let mut parts = vec![format!("pool {}", self.pool)];
+        if !self.executor_labels.is_empty() {
+            parts.push(format!("executors with {}", pairs(&self.executor_labels)));
+        }
+        parts.push(marked(format!("priority {}", self.priority), self.priority == PRIORITY_DEFAULT));
+        parts.join(", ")
+    }
+
+    /// How long it lives.
+    pub(crate) fn life(&self) -> String {
+        let begun = self.status.begun_count;
+        let runs = match self.max_runs {
+            0 => format!("any number of runs{MARK}"),
+            max => format!("at most {max} runs, {begun} begun"),
+        };
+        let deleted = self.completion_action == pb::CompletionAction::Delete.as_str_name();
+        let end = if deleted { "deleted".to_owned() } else { format!("kept{MARK}") };
+        format!("{runs}; then {end}")
+    }
+
+    /// Its labels, as flags write them.
+    pub(crate) fn labels_in_a_line(&self) -> String {
+        pairs(&self.labels)
+    }
+
     /// The state and its tone.
     pub(crate) fn state_cell(&self) -> Cell {
         let tone = if self.is_paused() {
@@ -130,78 +131,8 @@ impl ScheduleView {
     }
 }
 
-impl TimingView {
-    pub(crate) fn of(timing: Option<&pb::Timing>) -> Self {
-        let include = timing.map_or(&[][..], |timing| &timing.include);
-        let zone = timing.map_or("", |timing| &timing.time_zone);
-        Self {
-            include: include.iter().map(RuleView::of).collect(),
-            time_zone: text::zone_or_utc(zone).to_owned(),
-        }
-    }
-
-    /// The rules in few characters: `0 3 * * *`, `every 1h`, `at 2026-…`.
-    pub(crate) fn short(&self) -> String {
-        self.include.iter().map(RuleView::short).collect::<Vec<_>>().join(" + ")
-    }
-}
-
-impl RuleView {
-    fn of(rule: &pb::Rule) -> Self {
-        use pb::rule::Rule;
-        match &rule.rule {
-            Some(Rule::Cron(cron)) => Self {
-                cron: Some(CronView {
-                    expression: cron.expression.clone(),
-                    allow_never: cron.allow_never,
-                    resolved_expression: cron.resolved_expression.clone(),
-                }),
-                ..Self::default()
-            },
-            Some(Rule::Interval(interval)) => {
-                let written = |part: &Option<_>| part.as_ref().map_or("0s".to_owned(), text::duration);
-                let view = IntervalView { every: written(&interval.every), phase: written(&interval.phase) };
-                Self { interval: Some(view), ..Self::default() }
-            }
-            Some(Rule::AtTime(time)) => {
-                Self { at_time: Some(Instant(text::millis(time))), ..Self::default() }
-            }
-            Some(Rule::AtLocalTime(_) | Rule::Calendar(_) | Rule::FixedDelay(_)) | None => Self::default(),
-        }
-    }
-
-    /// Whether it was made to run by hand only.
-    pub(crate) fn may_never_fire(&self) -> bool {
-        self.cron.as_ref().is_some_and(|cron| cron.allow_never)
-    }
-
-    fn short(&self) -> String {
-        match (&self.cron, &self.interval, self.at_time) {
-            (Some(cron), _, _) => cron.expression.clone(),
-            (None, Some(interval), _) if interval.phase == "0s" => format!("every {}", interval.every),
-            (None, Some(interval), _) => format!("every {} + {}", interval.every, interval.phase),
-            (None, None, Some(at)) => format!("at {at}"),
-            (None, None, None) => "?".to_owned(),
-        }
-    }
-}
-
-impl PoliciesView {
-    fn of(policies: Option<&pb::Policies>) -> Self {
-        let policies = policies.cloned().unwrap_or_default();
-        let written = |part: Option<prost_types::Duration>| part.as_ref().map(text::duration);
-        Self {
-            overlap_policy: enum_name(policies.overlap_policy, pb::OverlapPolicy::as_str_name),
-            misfire_policy: enum_name(policies.misfire_policy, pb::MisfirePolicy::as_str_name),
-            unknown_outcome_policy: enum_name(
-                policies.unknown_outcome_policy,
-                pb::UnknownOutcomePolicy::as_str_name,
-            ),
-            start_deadline: written(policies.start_deadline),
-            attempt_timeout: written(policies.attempt_timeout),
-            lease_duration: written(policies.lease_duration),
-        }
-    }
+fn pairs(map: &BTreeMap<String, String>) -> String {
+    map.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 impl StatusView {
@@ -214,6 +145,8 @@ impl StatusView {
             succeeded_count: status.succeeded_count,
             unsuccessful_count: status.unsuccessful_count,
             not_started_count: status.not_started_count,
+            begun_count: status.begun_count,
+            consecutive_failures: status.consecutive_failures,
             last_success_time: Instant::of(status.last_success_time.as_ref()),
             last_failure_time: Instant::of(status.last_failure_time.as_ref()),
             warnings: status.warnings,
@@ -232,11 +165,19 @@ impl From<pb::Schedule> for ScheduleView {
                 reason: pause.reason,
                 actor: pause.actor,
                 pause_time: Instant::of(pause.pause_time.as_ref()),
+                until: Instant::of(pause.until.as_ref()),
+                skipped_count: pause.skipped_count,
             }),
             create_time: Instant::of(schedule.create_time.as_ref()),
             update_time: Instant::of(schedule.update_time.as_ref()),
             status: StatusView::of(schedule.status.unwrap_or_default()),
-            pool: if schedule.pool.is_empty() { "default".to_owned() } else { schedule.pool },
+            pool: if schedule.pool.is_empty() { POOL_DEFAULT.to_owned() } else { schedule.pool },
+            priority: if schedule.priority == 0 { PRIORITY_DEFAULT } else { schedule.priority },
+            executor_labels: schedule.executor_labels,
+            max_runs: schedule.max_runs,
+            completion_action: enum_name(schedule.completion_action, pb::CompletionAction::as_str_name),
+            history: HistoryView::of(schedule.history.as_ref()),
+            liveness: LivenessView::of(schedule.liveness.as_ref()),
             name: schedule.name,
             uid: schedule.uid,
             etag: schedule.etag,
@@ -275,9 +216,7 @@ impl Row for ScheduleView {
         if is_wide {
             cells.push(self.pool.as_str().into());
             cells.push(text::shortened(&self.target.short(), 60).into());
-            let labels: Vec<String> =
-                self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            cells.push(labels.join(",").into());
+            cells.push(pairs(&self.labels).into());
         }
         cells
     }
@@ -337,11 +276,16 @@ mod tests {
             r#"{"name":"namespaces/default/schedules/invoices","uid":"","etag":"7","generation":2,"labels":{},"#,
             r#""timing":{"include":[{"cron":{"expression":"0 3 * * *","allow_never":false}}],"time_zone":"Europe/Berlin"},"#,
             r#""target":{"command":{"shell":"backup","environment":{},"stdin_base64":"/w=="}},"#,
-            r#""policies":{"overlap_policy":"OVERLAP_POLICY_HOLD_ONE","misfire_policy":"MISFIRE_POLICY_UNSPECIFIED","#,
-            r#""unknown_outcome_policy":"UNKNOWN_OUTCOME_POLICY_UNSPECIFIED","lease_duration":"30s"},"pool":"default","#,
-            r#""state":"PAUSED","pause":{"reason":"disk","actor":"anna","pause_time":"1970-01-01T00:00:00Z"},"#,
+            r#""policies":{"overlap_policy":"OVERLAP_POLICY_HOLD_ONE","overlap_limit":0,"#,
+            r#""misfire_policy":"MISFIRE_POLICY_UNSPECIFIED","misfire_limit":0,"#,
+            r#""unknown_outcome_policy":"UNKNOWN_OUTCOME_POLICY_UNSPECIFIED","lease_duration":"30s","#,
+            r#""pause_after_failures":0},"pool":"default","priority":5,"executor_labels":{},"max_runs":0,"#,
+            r#""completion_action":"COMPLETION_ACTION_UNSPECIFIED","history":{"keep_count":0},"#,
+            r#""liveness":{"disabled":false},"#,
+            r#""state":"PAUSED","pause":{"reason":"disk","actor":"anna","pause_time":"1970-01-01T00:00:00Z","#,
+            r#""skipped_count":0},"#,
             r#""status":{"next_times":["1970-01-01T01:00:00Z"],"due_count":0,"running_count":0,"succeeded_count":0,"#,
-            r#""unsuccessful_count":0,"not_started_count":0,"warnings":[]}}"#,
+            r#""unsuccessful_count":0,"not_started_count":0,"begun_count":0,"consecutive_failures":0,"warnings":[]}}"#,
         );
         assert_eq!(json, expected);
         let yaml = serde_yaml_ng::to_string(&ScheduleView::from(schedule())).unwrap();

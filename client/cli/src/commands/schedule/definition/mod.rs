@@ -2,16 +2,21 @@
 //!
 //! - DEF-1: a flag replaces what it names, whole, and nothing else: `--env` all variables, `--label` all labels.
 
-mod rules;
+mod placement;
+mod policies;
 mod target;
 mod timing;
+mod upkeep;
+mod values;
 
 use belfry_sdk::pb;
 use clap::Args;
 
-use self::rules::RuleArgs;
+use self::placement::PlacementArgs;
+use self::policies::PolicyArgs;
 use self::target::TargetArgs;
 use self::timing::TimingArgs;
+use self::upkeep::UpkeepArgs;
 use crate::exit::Failure;
 
 /// The flags of `create` and `set`.
@@ -22,7 +27,11 @@ pub(crate) struct DefinitionArgs {
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
-    rules: RuleArgs,
+    placement: PlacementArgs,
+    #[command(flatten)]
+    policies: PolicyArgs,
+    #[command(flatten)]
+    upkeep: UpkeepArgs,
 }
 
 impl DefinitionArgs {
@@ -36,7 +45,9 @@ impl DefinitionArgs {
         let mut schedule = pb::Schedule::default();
         self.apply(&mut schedule)?;
         if schedule.timing.as_ref().is_none_or(|timing| timing.include.is_empty()) {
-            return Err(Failure::usage("say when it fires: --cron EXPR, --every DURATION or --at TIME"));
+            return Err(Failure::usage(
+                "say when it fires: --cron EXPR, --every DURATION, --at TIME, --calendar-rule RULE or --delay DURATION",
+            ));
         }
         if schedule.target.is_none() {
             return Err(Failure::usage(
@@ -55,7 +66,9 @@ impl DefinitionArgs {
         if self.target.apply(&mut schedule.target)? {
             paths.push("target");
         }
-        paths.extend(self.rules.apply(schedule));
+        paths.extend(self.placement.apply(schedule));
+        paths.extend(self.policies.apply(schedule));
+        paths.extend(self.upkeep.apply(schedule));
         Ok(paths)
     }
 }
@@ -114,7 +127,9 @@ mod tests {
     #[test]
     fn what_excludes_each_other_is_refused() {
         for words in [
-            &["--cron", "* * * * *", "--every", "1h"][..],
+            &["--priority", "0", "--every", "1h"][..],
+            &["--overlap", "forbid"],
+            &["--max-runs", "-1"],
             &["--command", "true", "--handler", "h"],
             &["--command", "true", "--", "prog"],
             &["--argv"],
@@ -127,6 +142,9 @@ mod tests {
         }
         for words in [
             &["--every", "1h", "--allow-never", "--command", "true"][..],
+            &["--every", "1h", "--every", "2h", "--phase", "1m", "--command", "true"],
+            &["--calendar-rule", "months=1", "--command", "true"],
+            &["--every", "1h", "--end", "later", "--command", "true"],
             &["--every", "1h", "--command", "true", "--header", "A:b"],
             &["--every", "1h", "--handler", "h", "--env", "A=b"],
             &["--every", "1h", "--url", "u", "--workdir", "/"],
@@ -179,6 +197,168 @@ mod tests {
         let mut schedule = nightly();
         args(&["--env", "", "--label", ""]).apply(&mut schedule).unwrap();
         assert!(command_of(&schedule).environment.is_empty());
+    }
+
+    #[test]
+    fn rules_unite_and_are_narrowed() {
+        let words = [
+            "--cron",
+            "0 3 * * *",
+            "--cron",
+            "0 15 * * *",
+            "--every",
+            "1h",
+            "--at-local",
+            "2026-12-24T18:00",
+            "--calendar-rule",
+            "days=-1 times=09:00",
+            "--exclude-cron",
+            "* * 24 12 *",
+            "--calendar",
+            "open",
+            "--freeze-calendar",
+            "freeze",
+            "--start",
+            "2026-01-01T00:00:00Z",
+            "--end",
+            "2027-01-01T00:00",
+            "--spread",
+            "5m",
+            "--tz",
+            "Europe/Berlin",
+            "--command",
+            "true",
+        ];
+        let mut schedule = args(&words).new_schedule().unwrap();
+        let timing = schedule.timing.clone().unwrap();
+        assert_eq!((timing.include.len(), timing.exclude.len(), timing.calendars.len()), (5, 1, 2));
+        assert_eq!(timing.end_time, Some(text::timestamp(1_798_758_000_000)));
+        assert_eq!(timing.spread, Some(prost_types::Duration { seconds: 300, nanos: 0 }));
+
+        let words = ["--exclude-cron", "none", "--calendar", "none", "--start", "none", "--spread", "none"];
+        assert_eq!(args(&words).apply(&mut schedule).unwrap(), ["timing"]);
+        let timing = schedule.timing.clone().unwrap();
+        assert_eq!((timing.include.len(), timing.exclude.len()), (5, 0));
+        assert_eq!(timing.calendars, [pb::CalendarUse { calendar: "freeze".into(), mode: 3 }]);
+        assert_eq!((timing.start_time, timing.end_time.is_some(), timing.spread), (None, true, None));
+
+        args(&["--delay", "10m"]).apply(&mut schedule).unwrap();
+        assert_eq!(schedule.timing.unwrap().include.len(), 1, "a rule replaces all rules");
+    }
+
+    #[test]
+    fn every_rule_can_be_set_and_taken_back() {
+        let (given, unset): (Vec<&str>, Vec<&str>) = [
+            ("--priority", "9"),
+            ("--max-runs", "7"),
+            ("--start-deadline", "1m"),
+            ("--attempt-timeout", "2m"),
+            ("--lease", "3m"),
+            ("--cancel-grace", "4m"),
+            ("--overlap-limit", "5"),
+            ("--misfire-window", "6m"),
+            ("--misfire-limit", "7"),
+            ("--retry-backoff", "8m"),
+            ("--retry-max-backoff", "9m"),
+            ("--no-retry-code", "-1"),
+            ("--pause-after-failures", "3"),
+            ("--keep-for", "10d"),
+            ("--keep-count", "11"),
+            ("--start-grace", "12m"),
+            ("--success-within", "13h"),
+        ]
+        .into_iter()
+        .map(|(flag, value)| ([flag, value], [flag, "none"]))
+        .fold((vec![], vec![]), |(mut given, mut unset), (one, other)| {
+            given.extend(one);
+            unset.extend(other);
+            (given, unset)
+        });
+        let chosen = [
+            "--overlap",
+            "allow",
+            "--misfire",
+            "fire-all",
+            "--on-unknown",
+            "retry",
+            "--retries",
+            "3",
+            "--executor-label",
+            "gpu=yes",
+            "--then-delete",
+            "--no-liveness",
+        ];
+        let mut schedule = nightly();
+        let before = schedule.clone();
+        let paths = args(&[&given[..], &chosen[..]].concat()).apply(&mut schedule).unwrap();
+        assert_eq!(
+            paths,
+            [
+                "executor_labels",
+                "priority",
+                "max_runs",
+                "completion_action",
+                "policies.start_deadline",
+                "policies.attempt_timeout",
+                "policies.lease_duration",
+                "policies.cancel_grace",
+                "policies.overlap_policy",
+                "policies.misfire_policy",
+                "policies.misfire_window",
+                "policies.unknown_outcome_policy",
+                "policies.overlap_limit",
+                "policies.misfire_limit",
+                "policies.pause_after_failures",
+                "policies.retry",
+                "history",
+                "liveness",
+            ]
+        );
+        let minutes = |count: i64| Some(prost_types::Duration { seconds: 60 * count, nanos: 0 });
+        let policies = schedule.policies.clone().unwrap();
+        assert_eq!((schedule.priority, schedule.max_runs, policies.overlap_limit), (9, 7, 5));
+        assert_eq!((policies.misfire_window, policies.misfire_limit), (minutes(6), 7));
+        let retry = pb::Retry {
+            max_attempts: 4,
+            initial_backoff: minutes(8),
+            max_backoff: minutes(9),
+            non_retryable_codes: vec![-1],
+        };
+        assert_eq!(policies.retry, Some(retry));
+        assert!(schedule.liveness.as_ref().unwrap().disabled);
+
+        let defaults = [
+            "--overlap",
+            "hold-one",
+            "--misfire",
+            "coalesce",
+            "--on-unknown",
+            "hold",
+            "--retries",
+            "0",
+            "--executor-label",
+            "",
+            "--then-keep",
+            "--liveness",
+        ];
+        args(&[&unset[..], &defaults[..]].concat()).apply(&mut schedule).unwrap();
+        let policies = schedule.policies.take().unwrap();
+        let expected = pb::Policies {
+            overlap_policy: 1,
+            misfire_policy: 1,
+            unknown_outcome_policy: 1,
+            retry: Some(pb::Retry { max_attempts: 1, ..Default::default() }),
+            ..Default::default()
+        };
+        assert_eq!(policies, expected);
+        let expected = pb::Schedule {
+            policies: None,
+            completion_action: 1,
+            history: Some(pb::History::default()),
+            liveness: Some(pb::Liveness::default()),
+            ..before
+        };
+        assert_eq!(schedule, expected);
     }
 
     #[test]
