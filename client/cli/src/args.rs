@@ -171,7 +171,7 @@ mod tests {
             ),
             (
                 "schedule pause",
-                "the following required arguments were not provided: --reason <TEXT> <NAME>; see `belfry schedule pause --help`",
+                "the following required arguments were not provided: --reason <TEXT> <NAME>...; see `belfry schedule pause --help`",
             ),
             (
                 "schedule list -o xml",

@@ -169,6 +169,103 @@ fn a_pause_names_who_and_why_and_describe_repeats_it() {
 }
 
 #[test]
+fn a_resume_says_what_was_skipped_and_what_becomes_of_it() {
+    let node = StandIn::start();
+    create(&node, "x");
+    let paused = run(
+        &node,
+        &["schedule", "pause", "x", "--reason", "r", "--until", "2099-01-01T00:00:00Z", "-o", "json"],
+    );
+    assert!(paused.stdout.contains(r#""until":"2099-01-01T00:00:00Z""#), "{}", paused.stdout);
+    let resumed = run(&node, &["schedule", "resume", "x", "--missed", "coalesce"]);
+    assert_eq!(
+        resumed.stderr.lines().next(),
+        Some("x: 3 instant(s) were skipped in the pause; one run stands for them")
+    );
+    assert_eq!(node.calls().last().map(String::as_str), Some("resume x Coalesce"));
+    let relative = run(&node, &["schedule", "pause", "x", "--reason", "r", "--until", "2h"]);
+    assert!(relative.stderr.starts_with("until 2"), "{}", relative.stderr);
+}
+
+#[test]
+fn what_a_selector_matches_is_listed_and_changed_after_a_yes() {
+    let node = StandIn::start();
+    for (name, team) in [("a", "ops"), ("b", "web"), ("c", "ops")] {
+        let label = format!("team={team}");
+        ok(&node, &["schedule", "create", name, "--every", "1h", "--command", "x", "--label", &label]);
+    }
+    let created = node.calls().len();
+    let ended = run(&node, &["schedule", "pause", "-l", "team=ops", "--reason", "r"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+    assert_eq!(
+        ended.stderr,
+        "  a\n  c\nerror: would pause 2 schedule(s), and nobody is there to ask: repeat it with --yes\n"
+    );
+    assert_eq!(node.calls().len(), created);
+    let preview = run(&node, &["schedule", "delete", "-l", "team=ops", "--dry-run"]);
+    assert_eq!(preview.code, Some(0));
+    assert!(
+        preview.stderr.starts_with("would delete namespaces/default/schedules/a\n"),
+        "{}",
+        preview.stderr
+    );
+    assert_eq!(node.calls().len(), created);
+    let names = ok(&node, &["schedule", "pause", "-l", "team=ops", "--reason", "r", "--yes", "-o", "name"]);
+    assert_eq!(names, "namespaces/default/schedules/a\nnamespaces/default/schedules/c\n");
+    assert_eq!(node.calls()[created..], ["pause a", "pause c"]);
+    let everything = run(&node, &["schedule", "resume", "-l", "", "--yes"]);
+    assert_eq!(everything.code, Some(2));
+    assert!(everything.stderr.contains("an empty selector matches every schedule"), "{}", everything.stderr);
+    let nothing = run(&node, &["schedule", "delete", "-l", "team=none", "--yes"]);
+    assert_eq!(nothing.code, Some(0), "{}", nothing.stderr);
+}
+
+#[test]
+fn verbs_are_checked_without_effect() {
+    let node = StandIn::start();
+    create(&node, "x");
+    for words in [
+        &["schedule", "pause", "x", "--reason", "r"][..],
+        &["schedule", "resume", "x"],
+        &["schedule", "trigger", "x"],
+        &["schedule", "delete", "x"],
+        &["schedule", "set", "x", "--priority", "9"],
+        &["run", "cancel", "x/r2", "--reason", "r"],
+        &["run", "resolve", "x/r2", "--did-run", "--reason", "r"],
+    ] {
+        ok(&node, &[words, &["--dry-run"]].concat());
+    }
+    assert_eq!(node.calls(), ["create x"]);
+}
+
+#[test]
+fn a_trigger_says_what_to_do_about_others() {
+    let node = StandIn::start();
+    create(&node, "x");
+    ok(&node, &["schedule", "trigger", "x", "--overlap", "allow"]);
+    assert_eq!(node.calls().last().map(String::as_str), Some("trigger x Allow"));
+    assert_eq!(run(&node, &["schedule", "trigger", "x", "--overlap", "refuse"]).code, Some(1));
+}
+
+#[test]
+fn runs_are_cancelled_and_resolved_with_a_reason() {
+    let node = StandIn::start();
+    let screen = ok(&node, &["run", "cancel", "x/r2", "--reason", "wrong data"]);
+    assert!(screen.contains("by anna: wrong data") && screen.contains("CANCELLED"), "{screen}");
+    let ended = run(&node, &["run", "cancel", "x/r1", "x/missing", "x/r2", "--reason", "r", "-o", "name"]);
+    assert_eq!((ended.code, ended.stdout.lines().count()), (Some(3), 2), "{}", ended.stderr);
+    for (flag, state) in [("--did-run", "SUCCEEDED"), ("--failed", "FAILED"), ("--did-not-run", "SKIPPED")] {
+        let json = ok(&node, &["run", "resolve", "x/r2", flag, "--reason", "looked", "-o", "json"]);
+        assert!(json.contains(&format!(r#""state":"{state}""#)), "{json}");
+    }
+    assert_eq!(run(&node, &["run", "resolve", "x/r2", "--reason", "r"]).code, Some(2));
+    assert_eq!(
+        run(&node, &["run", "resolve", "x/r2", "--failed", "--did-run", "--reason", "r"]).code,
+        Some(2)
+    );
+}
+
+#[test]
 fn runs_are_listed_up_to_the_limit_and_shown_with_their_output() {
     let node = StandIn::start();
     assert_eq!(

@@ -1,12 +1,13 @@
 //! `belfry run`: the ledger of what happened, and why.
 
 use belfry_sdk::{Client, pb};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
+use super::schedule::{ActorArgs, CheckArgs, Failures, RequestArgs};
 use super::{Context, converse};
 use crate::exit::Failure;
 use crate::output::prose;
-use crate::output::view::RunView;
+use crate::output::view::{RunView, ScheduleView};
 use crate::text;
 
 /// The most runs that a node puts into one page.
@@ -18,6 +19,10 @@ pub(crate) enum RunCommand {
     List(ListArgs),
     /// Show one run with the tail of its output.
     Get(GetArgs),
+    /// End runs: at once while they wait, by telling their executor while they are running.
+    Cancel(CancelArgs),
+    /// Say what became of a run whose outcome is unknown.
+    Resolve(ResolveArgs),
 }
 
 #[derive(Debug, Args)]
@@ -36,6 +41,47 @@ pub(crate) struct ListArgs {
 pub(crate) struct GetArgs {
     /// The run, as SCHEDULE/RUN or as its resource name.
     run: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// The runs, as SCHEDULE/RUN or as resource names.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<String>,
+    /// Why: the row keeps it for whoever asks later.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    actor: ActorArgs,
+    #[command(flatten)]
+    check: CheckArgs,
+    #[command(flatten)]
+    request: RequestArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("outcome").required(true))]
+pub(crate) struct ResolveArgs {
+    /// The run, as SCHEDULE/RUN or as its resource name.
+    run: String,
+    /// It did its work: it becomes SUCCEEDED.
+    #[arg(long, group = "outcome")]
+    did_run: bool,
+    /// It ran and did not do its work: it becomes FAILED.
+    #[arg(long, group = "outcome")]
+    failed: bool,
+    /// It did nothing at all: it becomes SKIPPED.
+    #[arg(long, group = "outcome")]
+    did_not_run: bool,
+    /// How you know.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    actor: ActorArgs,
+    #[command(flatten)]
+    check: CheckArgs,
+    #[command(flatten)]
+    request: RequestArgs,
 }
 
 /// States as people type them.
@@ -77,6 +123,8 @@ pub(crate) fn run(context: &Context, command: RunCommand) -> Result<(), Failure>
         match command {
             RunCommand::List(args) => list(context, &args).await,
             RunCommand::Get(args) => get(context, &args).await,
+            RunCommand::Cancel(args) => cancel(context, &args).await,
+            RunCommand::Resolve(args) => resolve(context, &args).await,
         }
     })
 }
@@ -97,8 +145,66 @@ async fn list(context: &Context, args: &ListArgs) -> Result<(), Failure> {
 
 async fn get(context: &Context, args: &GetArgs) -> Result<(), Failure> {
     let name = context.run(&args.run)?;
-    let run = context.client()?.get_run(pb::GetRunRequest { name }).await?;
-    show(context, &RunView::from(run))
+    let client = context.client()?;
+    let mut run = RunView::from(client.get_run(pb::GetRunRequest { name: name.clone() }).await?);
+    if let Some((schedule, _)) = name.rsplit_once("/runs/") {
+        // How many attempts it may have is worth showing, and not worth failing for.
+        let schedule = client.get_schedule(pb::GetScheduleRequest { name: schedule.to_owned() }).await.ok();
+        run.attempts_max = schedule.map(|schedule| ScheduleView::from(schedule).policies.attempts());
+    }
+    show(context, &run)
+}
+
+async fn cancel(context: &Context, args: &CancelArgs) -> Result<(), Failure> {
+    let names: Vec<String> = args.runs.iter().map(|run| context.run(run)).collect::<Result<_, _>>()?;
+    let is_one = names.len() == 1;
+    if !is_one && !args.request.id().is_empty() {
+        return Err(Failure::usage("--request-id is for one run: name just one"));
+    }
+    let client = context.client()?;
+    let mut listing = context.printer.listing::<RunView>("runs", text::now_millis());
+    let mut failures = Failures::default();
+    for name in names {
+        let request = pb::CancelRunRequest {
+            name: name.clone(),
+            reason: args.reason.clone(),
+            actor: args.actor.name(),
+            request_id: args.request.id(),
+            validate_only: args.check.dry_run,
+        };
+        match client.cancel_run(request).await.map(RunView::from).map_err(Failure::from) {
+            Ok(run) if is_one => show(context, &run)?,
+            Ok(run) => listing.page(&[run])?,
+            Err(failure) => failures.add(if is_one { failure } else { failure.about(&name) }),
+        }
+    }
+    if !is_one {
+        listing.end()?;
+    }
+    args.check.remark("cancelled");
+    failures.end()
+}
+
+async fn resolve(context: &Context, args: &ResolveArgs) -> Result<(), Failure> {
+    use pb::resolve_run_request::Outcome;
+    let outcome = match (args.did_run, args.failed) {
+        (true, _) => Outcome::Succeeded,
+        (false, true) => Outcome::Failed,
+        // One of the three was given.
+        (false, false) => Outcome::DidNotRun,
+    };
+    let request = pb::ResolveRunRequest {
+        name: context.run(&args.run)?,
+        outcome: outcome.into(),
+        reason: args.reason.clone(),
+        actor: args.actor.name(),
+        request_id: args.request.id(),
+        validate_only: args.check.dry_run,
+    };
+    let run = RunView::from(context.client()?.resolve_run(request).await?);
+    show(context, &run)?;
+    args.check.remark("changed");
+    Ok(())
 }
 
 /// Shows everything about a run.

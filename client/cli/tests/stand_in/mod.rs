@@ -94,6 +94,18 @@ impl State {
         }
     }
 
+    /// The schedule as it is from now on, or would be.
+    fn store(&mut self, schedule: pb::Schedule, verb: &str, validate_only: bool) -> pb::Schedule {
+        if validate_only {
+            return schedule;
+        }
+        let name = schedule.name.clone();
+        let (verb, more) = verb.split_once(' ').unwrap_or((verb, ""));
+        self.note(verb, &name, more);
+        self.schedules.insert(name.clone(), schedule);
+        self.changed(&name)
+    }
+
     fn changed(&mut self, name: &str) -> pb::Schedule {
         self.revision += 1;
         let etag = self.revision.to_string();
@@ -101,6 +113,24 @@ impl State {
         schedule.etag = etag;
         schedule.clone()
     }
+}
+
+/// What a node makes of a definition.
+fn as_made(mut schedule: pb::Schedule) -> pb::Schedule {
+    schedule.set_state(match schedule.pause {
+        Some(_) => pb::schedule::State::Paused,
+        None => pb::schedule::State::Active,
+    });
+    let fires = schedule.timing.iter().flat_map(|timing| &timing.include).map(|rule| match &rule.rule {
+        Some(pb::rule::Rule::AtTime(at)) => *at,
+        _other => prost_types::Timestamp { seconds: 4_102_444_800, nanos: 0 },
+    });
+    schedule.status = Some(pb::ScheduleStatus {
+        next_times: fires.collect(),
+        warnings: vec!["a stand-in never fires".to_owned()],
+        ..Default::default()
+    });
+    schedule
 }
 
 #[tonic::async_trait]
@@ -111,28 +141,13 @@ impl ScheduleService for Node {
             let details = ErrorDetails::with_bad_request_violation("schedule_id", "is not a name");
             return Err(Status::with_error_details(Code::InvalidArgument, "bad request", details));
         }
-        let mut schedule = request.schedule.unwrap_or_default();
+        let mut schedule = as_made(request.schedule.unwrap_or_default());
         schedule.name = format!("{}/schedules/{}", request.parent, request.schedule_id);
-        schedule.set_state(match schedule.pause {
-            Some(_) => pb::schedule::State::Paused,
-            None => pb::schedule::State::Active,
-        });
-        schedule.status = Some(pb::ScheduleStatus {
-            next_times: vec![prost_types::Timestamp { seconds: 4_102_444_800, nanos: 0 }],
-            warnings: vec!["a stand-in never fires".to_owned()],
-            ..Default::default()
-        });
-        if request.validate_only {
-            return Ok(Response::new(schedule));
-        }
         let mut state = self.state();
-        let name = schedule.name.clone();
-        if state.schedules.contains_key(&name) {
-            return Err(Status::already_exists(name));
+        if state.schedules.contains_key(&schedule.name) {
+            return Err(Status::already_exists(schedule.name));
         }
-        state.note("create", &name, "");
-        state.schedules.insert(name.clone(), schedule);
-        Ok(Response::new(state.changed(&name)))
+        Ok(Response::new(state.store(schedule, "create", request.validate_only)))
     }
 
     async fn get_schedule(&self, request: Request<pb::GetScheduleRequest>) -> Answer<pb::Schedule> {
@@ -167,52 +182,83 @@ impl ScheduleService for Node {
     async fn update_schedule(&self, request: Request<pb::UpdateScheduleRequest>) -> Answer<pb::Schedule> {
         let request = request.into_inner();
         let (wanted, mask) = (request.schedule.unwrap_or_default(), request.update_mask.unwrap_or_default());
+        if wanted.description == "refused" {
+            return Err(Status::invalid_argument("it is refused"));
+        }
         let mut state = self.state();
-        let schedule = state.found(&wanted.name, &wanted.etag)?;
+        if request.allow_missing && !state.schedules.contains_key(&wanted.name) {
+            let made = pb::Schedule { pause: None, ..as_made(wanted) };
+            return Ok(Response::new(state.store(made, "create", request.validate_only)));
+        }
+        let current = state.found(&wanted.name, &wanted.etag)?.clone();
+        let mut changed = current.clone();
         for path in &mask.paths {
             match path.as_str() {
-                "timing" => schedule.timing.clone_from(&wanted.timing),
-                "target" => schedule.target.clone_from(&wanted.target),
-                "description" => schedule.description.clone_from(&wanted.description),
+                "*" => {
+                    changed = pb::Schedule {
+                        etag: current.etag.clone(),
+                        pause: current.pause.clone(),
+                        state: current.state,
+                        ..as_made(wanted.clone())
+                    }
+                }
+                "timing" => changed.timing.clone_from(&wanted.timing),
+                "target" => changed.target.clone_from(&wanted.target),
+                "description" => changed.description.clone_from(&wanted.description),
+                "priority" => changed.priority = wanted.priority,
                 policy if policy.starts_with("policies.") => {
-                    schedule.policies.clone_from(&wanted.policies);
+                    changed.policies.clone_from(&wanted.policies);
                 }
                 unknown => return Err(Status::invalid_argument(unknown)),
             }
         }
-        state.note("update", &wanted.name, &mask.paths.join(","));
-        Ok(Response::new(state.changed(&wanted.name)))
+        if changed == current {
+            return Ok(Response::new(current));
+        }
+        let verb = format!("update {}", mask.paths.join(","));
+        Ok(Response::new(state.store(changed, &verb, request.validate_only)))
     }
 
     async fn delete_schedule(&self, request: Request<pb::DeleteScheduleRequest>) -> Answer<()> {
         let request = request.into_inner();
         let mut state = self.state();
         state.found(&request.name, &request.etag)?;
-        state.schedules.remove(&request.name);
+        if !request.validate_only {
+            state.schedules.remove(&request.name);
+            state.note("delete", &request.name, "");
+        }
         Ok(Response::new(()))
     }
 
     async fn pause_schedule(&self, request: Request<pb::PauseScheduleRequest>) -> Answer<pb::Schedule> {
         let request = request.into_inner();
         let mut state = self.state();
-        let schedule = state.found(&request.name, &request.etag)?;
+        let mut schedule = state.found(&request.name, &request.etag)?.clone();
         schedule.set_state(pb::schedule::State::Paused);
-        schedule.pause =
-            Some(pb::Pause { reason: request.reason, actor: request.actor, ..Default::default() });
-        Ok(Response::new(state.changed(&request.name)))
+        let pb::PauseScheduleRequest { reason, actor, until, .. } = request;
+        schedule.pause = Some(pb::Pause { reason, actor, until, skipped_count: 3, ..Default::default() });
+        Ok(Response::new(state.store(schedule, "pause", request.validate_only)))
     }
 
     async fn resume_schedule(&self, request: Request<pb::ResumeScheduleRequest>) -> Answer<pb::Schedule> {
         let request = request.into_inner();
         let mut state = self.state();
-        let schedule = state.found(&request.name, &request.etag)?;
+        let mut schedule = state.found(&request.name, &request.etag)?.clone();
         schedule.set_state(pb::schedule::State::Active);
         schedule.pause = None;
-        Ok(Response::new(state.changed(&request.name)))
+        let verb = format!("resume {:?}", request.missed());
+        Ok(Response::new(state.store(schedule, &verb, request.validate_only)))
     }
 
     async fn trigger_schedule(&self, request: Request<pb::TriggerScheduleRequest>) -> Answer<pb::Run> {
-        let name = format!("{}/runs/r2", request.into_inner().name);
+        let request = request.into_inner();
+        if request.overlap() == pb::trigger_schedule_request::Overlap::Refuse {
+            return Err(Status::failed_precondition("something is running"));
+        }
+        let name = format!("{}/runs/r2", request.name);
+        if !request.validate_only {
+            self.state().note("trigger", &request.name, &format!("{:?}", request.overlap()));
+        }
         Ok(Response::new(pb::Run { name, state: pb::run::State::Due.into(), ..Default::default() }))
     }
 }
@@ -246,6 +292,9 @@ impl RunService for Node {
 
     async fn cancel_run(&self, request: Request<pb::CancelRunRequest>) -> Answer<pb::Run> {
         let pb::CancelRunRequest { name, reason, actor, .. } = request.into_inner();
+        if name.ends_with("/missing") {
+            return Err(Status::not_found(name));
+        }
         let cancel = Some(pb::Verdict { actor, reason, time: None });
         Ok(Response::new(pb::Run {
             name,
@@ -256,9 +305,17 @@ impl RunService for Node {
     }
 
     async fn resolve_run(&self, request: Request<pb::ResolveRunRequest>) -> Answer<pb::Run> {
-        let pb::ResolveRunRequest { name, reason, actor, .. } = request.into_inner();
+        use pb::resolve_run_request::Outcome;
+        let request = request.into_inner();
+        let state = match request.outcome() {
+            Outcome::Succeeded => pb::run::State::Succeeded,
+            Outcome::Failed => pb::run::State::Failed,
+            Outcome::DidNotRun => pb::run::State::Skipped,
+            Outcome::Unspecified => return Err(Status::invalid_argument("outcome")),
+        };
+        let state = state.into();
+        let pb::ResolveRunRequest { name, reason, actor, .. } = request;
         let resolution = Some(pb::Verdict { actor, reason, time: None });
-        let state = pb::run::State::Succeeded.into();
         Ok(Response::new(pb::Run { name, state, resolution, ..Default::default() }))
     }
 }

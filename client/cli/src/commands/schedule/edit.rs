@@ -70,7 +70,7 @@ pub(crate) async fn set(context: &Context, args: &SetArgs) -> Result<(), Failure
             "nothing to change: give at least one flag, see `belfry schedule set --help`",
         ));
     }
-    let schedule = change(&context.client()?, &name, args).await?;
+    let schedule = Box::pin(change(&context.client()?, &name, args)).await?;
     if args.dry_run {
         prose("dry run: nothing was changed");
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use belfry_sdk::pb;
+use belfry_sdk::{Client, pb};
 use clap::Args;
 
 use crate::commands::Context;
@@ -24,23 +24,45 @@ pub(crate) struct ListArgs {
 pub(crate) async fn run(context: &Context, args: &ListArgs) -> Result<(), Failure> {
     let client = context.client()?;
     let mut listing = context.printer.listing::<ScheduleView>("schedules", text::now_millis());
-    let mut page_token = String::new();
-    loop {
-        let request =
-            pb::ListSchedulesRequest { parent: context.parent(), page_size: args.page_size, page_token };
-        let page = client.list_schedules(request).await?;
-        let fitting = page.schedules.into_iter().filter(|schedule| args.selector.fits(&schedule.labels));
+    let mut pages = Pages { page_size: args.page_size, ..schedules(&client, &context.parent()) };
+    while let Some(page) = pages.next().await? {
+        let fitting = page.into_iter().filter(|schedule| args.selector.fits(&schedule.labels));
         listing.page(&fitting.map(ScheduleView::from).collect::<Vec<_>>())?;
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
     }
     if listing.end()? == 0 {
         let fitting = if args.selector == Selector::default() { "" } else { " with these labels" };
         prose(&format!("no schedules{fitting} in {}", context.parent()));
     }
     Ok(())
+}
+
+/// Schedules per call, where nobody chooses.
+const PAGE_SIZE: i32 = 500;
+
+/// The schedules of a namespace, page by page.
+pub(crate) fn schedules(client: &Client, parent: &str) -> Pages {
+    let page_token = Some(String::new());
+    Pages { client: client.clone(), parent: parent.to_owned(), page_size: PAGE_SIZE, page_token }
+}
+
+pub(crate) struct Pages {
+    client: Client,
+    parent: String,
+    page_size: i32,
+    /// Of the next page, if there is one.
+    page_token: Option<String>,
+}
+
+impl Pages {
+    /// The next page; none behind the last one.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<pb::Schedule>>, Failure> {
+        let Some(page_token) = self.page_token.take() else { return Ok(None) };
+        let (parent, page_size) = (self.parent.clone(), self.page_size);
+        let page =
+            self.client.list_schedules(pb::ListSchedulesRequest { parent, page_size, page_token }).await?;
+        self.page_token = Some(page.next_page_token).filter(|token| !token.is_empty());
+        Ok(Some(page.schedules))
+    }
 }
 
 /// Conditions on labels, all of which must hold.
@@ -56,12 +78,22 @@ enum Condition {
 }
 
 impl Selector {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let conditions = text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Condition::parse);
         conditions.collect::<Result<_, _>>().map(Self)
     }
 
-    fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
+    /// Refuses a selector that matches everything, for what changes all that it matches.
+    pub(crate) fn check_narrow(&self) -> Result<(), Failure> {
+        match self.0.is_empty() {
+            true => Err(Failure::usage(
+                "an empty selector matches every schedule: give a label, such as team=billing",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|condition| condition.holds(labels))
     }
 }

@@ -4,10 +4,13 @@ mod definition;
 mod describe;
 mod edit;
 mod list;
+mod matched;
 mod next;
 mod verbs;
 
-pub(crate) use verbs::local_user;
+pub(crate) use list::{Selector, schedules};
+pub(crate) use matched::{Failures, agree};
+pub(crate) use verbs::{ActorArgs, local_user};
 
 use belfry_sdk::pb;
 use clap::{Args, Subcommand};
@@ -15,7 +18,7 @@ use clap::{Args, Subcommand};
 use super::{Context, converse};
 use crate::exit::Failure;
 use crate::output::view::ScheduleView;
-use crate::output::{Cell, Printer, Row as _, Table, Tone, warning};
+use crate::output::{Cell, Printer, Row as _, Table, Tone, prose, warning};
 use crate::text;
 
 /// Next fires shown behind a change.
@@ -36,9 +39,9 @@ pub(crate) enum ScheduleCommand {
     Set(Box<edit::SetArgs>),
     /// Delete schedules. Their ledger stays.
     Delete(verbs::DeleteArgs),
-    /// Keep a schedule from starting runs by itself.
+    /// Keep schedules from starting runs by themselves.
     Pause(verbs::PauseArgs),
-    /// End a pause.
+    /// End pauses.
     Resume(verbs::ResumeArgs),
     /// Run a schedule once, now, without moving its timing. Works on a paused one too.
     Trigger(verbs::TriggerArgs),
@@ -52,6 +55,23 @@ pub(crate) struct NameArgs {
     name: String,
 }
 
+/// Whether a change is only checked.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct CheckArgs {
+    /// Only check it; nothing is changed.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+impl CheckArgs {
+    /// Says that nothing was done, where that is so.
+    pub(crate) fn remark(self, done: &str) {
+        if self.dry_run {
+            prose(&format!("dry run: nothing was {done}"));
+        }
+    }
+}
+
 /// What protects a change.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct RequestArgs {
@@ -61,7 +81,7 @@ pub(crate) struct RequestArgs {
 }
 
 impl RequestArgs {
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.request_id.clone().unwrap_or_default()
     }
 }
@@ -76,7 +96,7 @@ pub(crate) fn run(context: &Context, command: ScheduleCommand) -> Result<(), Fai
             ScheduleCommand::Get(args) => get(context, &args).await,
             ScheduleCommand::List(args) => list::run(context, &args).await,
             ScheduleCommand::Describe(args) => describe::run(context, &args).await,
-            ScheduleCommand::Set(args) => edit::set(context, &args).await,
+            ScheduleCommand::Set(args) => Box::pin(edit::set(context, &args)).await,
             ScheduleCommand::Delete(args) => verbs::delete(context, &args).await,
             ScheduleCommand::Pause(args) => verbs::pause(context, &args).await,
             ScheduleCommand::Resume(args) => verbs::resume(context, &args).await,

@@ -1,18 +1,20 @@
 //! `belfry schedule delete`, `pause`, `resume` and `trigger`.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use belfry_sdk::{Client, pb};
-use belfry_timing::parse_duration;
-use clap::Args;
+use belfry_sdk::{Client, ClientError, pb};
+use belfry_timing::{format_time, parse_duration};
+use clap::{Args, ValueEnum};
 use tokio::time::{sleep, timeout};
 
-use super::{RequestArgs, show_changed};
+use super::definition::instant;
+use super::matched::{Asks, Failures, MatchArgs, Matched};
+use super::{CheckArgs, RequestArgs, show_changed};
 use crate::commands::{Context, run};
 use crate::exit::{Exit, Failure};
 use crate::output::prose;
-use crate::output::view::RunView;
+use crate::output::view::{RunView, ScheduleView};
+use crate::text;
 
 /// How often a run that is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -21,73 +23,130 @@ const LOOKS_BEFORE_A_HINT: u32 = 6;
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// The schedules, as NAME or as resource names.
-    #[arg(required = true, value_name = "NAME")]
-    names: Vec<String>,
+    #[command(flatten)]
+    schedules: MatchArgs,
     /// Delete it only if this is still its etag.
-    #[arg(long)]
-    etag: Option<String>,
-    /// Do not ask.
-    #[arg(short, long)]
-    yes: bool,
+    #[arg(long, default_value_t, hide_default_value = true)]
+    etag: String,
+    #[command(flatten)]
+    check: CheckArgs,
     #[command(flatten)]
     request: RequestArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PauseArgs {
-    /// The schedule, as NAME or as its resource name.
-    name: String,
+    #[command(flatten)]
+    schedules: MatchArgs,
     /// Why: whoever finds it paused at night wants to know.
     #[arg(long, value_name = "TEXT")]
     reason: String,
+    /// End the pause by itself then: 2026-11-23T02:00:00Z (UTC, unless it names an offset), or after 2h30m.
+    #[arg(long, value_name = "TIME|DURATION")]
+    until: Option<String>,
     #[command(flatten)]
     actor: ActorArgs,
     /// Pause it only if this is still its etag.
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t, hide_default_value = true)]
     etag: String,
+    #[command(flatten)]
+    check: CheckArgs,
     #[command(flatten)]
     request: RequestArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
-    /// The schedule, as NAME or as its resource name.
-    name: String,
+    #[command(flatten)]
+    schedules: MatchArgs,
+    /// What becomes of the instants inside the pause.
+    #[arg(long, value_enum, default_value_t)]
+    missed: MissedArg,
     #[command(flatten)]
     actor: ActorArgs,
     /// Resume it only if this is still its etag.
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t, hide_default_value = true)]
     etag: String,
     #[command(flatten)]
+    check: CheckArgs,
+    #[command(flatten)]
     request: RequestArgs,
+}
+
+/// What becomes of missed instants, as people type it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum MissedArg {
+    /// They stay skipped.
+    #[default]
+    Skip,
+    /// One run stands for all of them.
+    Coalesce,
+    /// Each runs, one at a time.
+    FireAll,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TriggerArgs {
     /// The schedule, as NAME or as its resource name.
     name: String,
+    /// When something of the schedule is running: wait for it, run beside it, or do nothing.
+    #[arg(long, value_enum, default_value_t)]
+    overlap: OverlapArg,
     #[command(flatten)]
     actor: ActorArgs,
     /// Wait for the run to end, and show its output. Exits with 8 when it does not succeed.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
     /// Wait no longer than this.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "wait")]
     wait_timeout: Option<Duration>,
     #[command(flatten)]
+    check: CheckArgs,
+    #[command(flatten)]
     request: RequestArgs,
 }
 
+/// What a trigger does about others, as people type it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum OverlapArg {
+    /// Begin when what is running has ended.
+    #[default]
+    Wait,
+    /// Begin beside what is running.
+    Allow,
+    /// Fail when anything is running or waiting.
+    Refuse,
+}
+
+impl From<MissedArg> for pb::resume_schedule_request::Missed {
+    fn from(missed: MissedArg) -> Self {
+        match missed {
+            MissedArg::Skip => Self::Skip,
+            MissedArg::Coalesce => Self::Coalesce,
+            MissedArg::FireAll => Self::FireAll,
+        }
+    }
+}
+
+impl From<OverlapArg> for pb::trigger_schedule_request::Overlap {
+    fn from(overlap: OverlapArg) -> Self {
+        match overlap {
+            OverlapArg::Wait => Self::Wait,
+            OverlapArg::Allow => Self::Allow,
+            OverlapArg::Refuse => Self::Refuse,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
-struct ActorArgs {
+pub(crate) struct ActorArgs {
     /// Who does it, for the record. Without it: the user of this machine.
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
 }
 
 impl ActorArgs {
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.actor.clone().unwrap_or_else(local_user)
     }
 }
@@ -99,77 +158,132 @@ pub(crate) fn local_user() -> String {
 }
 
 pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), Failure> {
-    let names: Vec<String> =
-        args.names.iter().map(|name| context.schedule(name)).collect::<Result<_, _>>()?;
-    let is_single = names.len() == 1;
-    if !is_single && (args.etag.is_some() || args.request.request_id.is_some()) {
-        return Err(Failure::usage("--etag and --request-id are for one schedule: name just one"));
-    }
-    if !args.yes && io::stdin().is_terminal() && !confirms(&args.names)? {
-        return Err(Failure::new(Exit::Failed, "nothing was deleted"));
-    }
-    let client = context.client()?;
-    let mut failed = None;
-    let about = |failure: Failure, name: &str| if is_single { failure } else { failure.about(name) };
-    for name in names {
+    args.schedules.check(&args.etag, &args.request)?;
+    let (client, dry_run) = (context.client()?, args.check.dry_run);
+    let matched = args.schedules.resolve(context, &client, "delete", Asks::Always, dry_run).await?;
+    let mut failures = Failures::default();
+    for name in &matched.names {
         let request = pb::DeleteScheduleRequest {
             name: name.clone(),
-            etag: args.etag.clone().unwrap_or_default(),
+            etag: args.etag.clone(),
             request_id: args.request.id(),
+            validate_only: dry_run,
             ..Default::default()
         };
         match client.delete_schedule(request).await.map_err(Failure::from) {
+            Ok(()) if dry_run => prose(&format!("would delete {name}")),
             Ok(()) => prose(&format!("deleted {name}")),
-            Err(failure) => match &mut failed {
-                None => failed = Some(about(failure, &name)),
-                Some(failed) => failed.also(about(failure, &name)),
-            },
+            Err(failure) => failures.add(if matched.is_one() { failure } else { failure.about(name) }),
         }
     }
-    failed.map_or(Ok(()), Err)
-}
-
-fn confirms(names: &[String]) -> Result<bool, Failure> {
-    let mut stderr = io::stderr().lock();
-    write!(stderr, "delete {}? [y/N] ", names.join(", "))?;
-    stderr.flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    failures.end()
 }
 
 pub(crate) async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
-    let request = pb::PauseScheduleRequest {
-        name: context.schedule(&args.name)?,
+    args.schedules.check(&args.etag, &args.request)?;
+    let until = args.until.as_deref().map(|until| end_of_pause(until, text::now_millis())).transpose()?;
+    let (client, dry_run) = (context.client()?, args.check.dry_run);
+    let matched = args.schedules.resolve(context, &client, "pause", Asks::AboutSelections, dry_run).await?;
+    let request = |name: &str| pb::PauseScheduleRequest {
+        name: name.to_owned(),
         reason: args.reason.clone(),
         actor: args.actor.name(),
         etag: args.etag.clone(),
         request_id: args.request.id(),
-        ..Default::default()
+        validate_only: dry_run,
+        until,
     };
-    show_changed(context, context.client()?.pause_schedule(request).await?)
+    each(context, &matched, async |name: &str| client.pause_schedule(request(name)).await).await?;
+    args.check.remark("paused");
+    Ok(())
+}
+
+/// The instant of `--until`, in full: an answer that got lost can be asked for again.
+fn end_of_pause(until: &str, now: i64) -> Result<prost_types::Timestamp, Failure> {
+    let Ok(after) = parse_duration(until) else { return instant(until, "UTC") };
+    let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+    // Whole seconds can be typed.
+    let until = now.saturating_add(after) / 1000 * 1000;
+    prose(&format!("until {}", format_time(until)));
+    Ok(text::timestamp(until))
 }
 
 pub(crate) async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure> {
-    let request = pb::ResumeScheduleRequest {
-        name: context.schedule(&args.name)?,
+    args.schedules.check(&args.etag, &args.request)?;
+    let (client, dry_run) = (context.client()?, args.check.dry_run);
+    let matched = args.schedules.resolve(context, &client, "resume", Asks::AboutSelections, dry_run).await?;
+    let missed: pb::resume_schedule_request::Missed = args.missed.into();
+    let request = |name: &str| pb::ResumeScheduleRequest {
+        name: name.to_owned(),
         actor: args.actor.name(),
         etag: args.etag.clone(),
         request_id: args.request.id(),
-        ..Default::default()
+        validate_only: dry_run,
+        missed: missed.into(),
     };
-    show_changed(context, context.client()?.resume_schedule(request).await?)
+    each(context, &matched, async |name: &str| {
+        // The pause is gone from the answer, and with it the count.
+        let before = client.get_schedule(pb::GetScheduleRequest { name: name.to_owned() }).await?;
+        let resumed = client.resume_schedule(request(name)).await?;
+        say_skipped(name, before.pause.as_ref(), args.missed);
+        Ok(resumed)
+    })
+    .await?;
+    args.check.remark("resumed");
+    Ok(())
+}
+
+fn say_skipped(name: &str, pause: Option<&pb::Pause>, missed: MissedArg) {
+    let name = text::short_name(name);
+    let Some(pause) = pause else {
+        return prose(&format!("{name} was not paused"));
+    };
+    let fate = match (pause.skipped_count, missed) {
+        (0, _) => "",
+        (_, MissedArg::Skip) => "; they stay skipped, unless --missed says otherwise",
+        (_, MissedArg::Coalesce) => "; one run stands for them",
+        (_, MissedArg::FireAll) => "; they are made up for one at a time",
+    };
+    prose(&format!("{name}: {} instant(s) were skipped in the pause{fate}", pause.skipped_count));
+}
+
+/// Changes each of the schedules, shows what came of it, and goes on after failures.
+async fn each(
+    context: &Context,
+    matched: &Matched,
+    change: impl AsyncFn(&str) -> Result<pb::Schedule, ClientError>,
+) -> Result<(), Failure> {
+    if let (true, [name]) = (matched.is_one(), matched.names.as_slice()) {
+        return show_changed(context, change(name).await?);
+    }
+    let mut listing = context.printer.listing::<ScheduleView>("schedules", text::now_millis());
+    let mut failures = Failures::default();
+    for name in &matched.names {
+        match change(name).await {
+            Ok(schedule) => listing.page(&[ScheduleView::from(schedule)])?,
+            Err(error) => failures.add(Failure::from(error).about(name)),
+        }
+    }
+    listing.end()?;
+    failures.end()
 }
 
 pub(crate) async fn trigger(context: &Context, args: &TriggerArgs) -> Result<(), Failure> {
+    let overlap: pb::trigger_schedule_request::Overlap = args.overlap.into();
     let request = pb::TriggerScheduleRequest {
         name: context.schedule(&args.name)?,
         actor: args.actor.name(),
         request_id: args.request.id(),
-        ..Default::default()
+        validate_only: args.check.dry_run,
+        overlap: overlap.into(),
     };
     let client = context.client()?;
     let run = RunView::from(client.trigger_schedule(request).await?);
+    if args.check.dry_run {
+        run::show(context, &run)?;
+        args.check.remark("triggered");
+        return Ok(());
+    }
     if !args.wait {
         run::show(context, &run)?;
         prose(&format!("how it went: `belfry run get {}`, or trigger with --wait", run.short_name()));

@@ -50,10 +50,45 @@ pub(crate) struct RunView {
     idempotency_key: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     actor: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel: Option<VerdictView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution: Option<VerdictView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_time: Option<Instant>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    backfill: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    progress: String,
+    /// Attempts that its schedule allows, where that is known.
+    #[serde(skip)]
+    pub(crate) attempts_max: Option<u32>,
     #[serde(skip)]
     raw_state: i32,
     #[serde(skip)]
     raw_reason: i32,
+}
+
+/// What somebody decided about it.
+#[derive(Clone, Debug, Serialize)]
+struct VerdictView {
+    actor: String,
+    reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<Instant>,
+}
+
+impl VerdictView {
+    fn of(verdict: pb::Verdict) -> Self {
+        let time = Instant::of(verdict.time.as_ref());
+        Self { actor: verdict.actor, reason: verdict.reason, time }
+    }
+
+    fn in_words(&self, now: i64) -> String {
+        let when = self.time.map(|time| format!(" {}", text::relative(time.0, now))).unwrap_or_default();
+        let by = if self.actor.is_empty() { String::new() } else { format!("by {}", self.actor) };
+        text::shortened(&format!("{by}{when}: {}", self.reason), 1024)
+    }
 }
 
 impl From<pb::Run> for RunView {
@@ -72,6 +107,12 @@ impl From<pb::Run> for RunView {
             output_tail: Content::of("output_tail", &run.output_tail),
             scheduled_time,
             begin_time,
+            cancel: run.cancel.map(VerdictView::of),
+            resolution: run.resolution.map(VerdictView::of),
+            next_attempt_time: instant(&run.next_attempt_time),
+            backfill: run.backfill,
+            progress: run.progress,
+            attempts_max: None,
             raw_state: run.state,
             raw_reason: run.reason,
             name: run.name,
@@ -147,6 +188,15 @@ impl RunView {
         Cell::new(&self.state, state_tone(self.raw_state))
     }
 
+    /// `2 of 4`, where it may have more than one.
+    fn attempts(&self) -> Option<String> {
+        match (self.attempt, self.attempts_max) {
+            (0, _) => None,
+            (attempt, Some(max)) if max > 1 => Some(format!("{attempt} of {}", max.max(attempt))),
+            (attempt, Some(_) | None) => Some(attempt.to_string()),
+        }
+    }
+
     fn took(&self, now: i64) -> Option<Duration> {
         between(self.begin_time, self.end_time.or(Some(Instant(now))))
     }
@@ -157,7 +207,17 @@ impl RunView {
         let exit = exit.filter(|exit| !self.message.contains(exit));
         let merged =
             (!self.merged_into.is_empty()).then(|| format!("into {}", text::short_name(&self.merged_into)));
-        let parts = [Some(self.message.clone()).filter(|message| !message.is_empty()), exit, merged];
+        let retry = self.next_attempt_time.map(|time| format!("next attempt at {time}"));
+        let cancel = self.cancel.as_ref().filter(|_| !self.has_ended()).map(|_| "being cancelled".to_owned());
+        let progress = Some(self.progress.clone()).filter(|progress| !progress.is_empty());
+        let parts = [
+            Some(self.message.clone()).filter(|message| !message.is_empty()),
+            exit,
+            merged,
+            retry,
+            cancel,
+            progress,
+        ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 
@@ -174,6 +234,7 @@ impl RunView {
             ("Run", some(&self.short_name())),
             ("State", Some(self.state_cell())),
             ("Reason", reason_in_words(self.raw_reason).map(Cell::from)),
+            ("Progress", some(&text::shortened(&self.progress, 1024))),
             ("Message", some(&text::shortened(&self.message, 1024))),
             ("Exit code", self.exit_code.map(|code| code.to_string().into())),
             (
@@ -191,7 +252,11 @@ impl RunView {
             ("Took", self.took(now).map(exact).map(Cell::from)),
             ("Stands for", window.map(Cell::from)),
             ("Merged into", some(&self.merged_into)),
-            ("Attempt", (self.attempt > 0).then(|| self.attempt.to_string().into())),
+            ("Attempt", self.attempts().map(Cell::from)),
+            ("Next attempt", time(self.next_attempt_time)),
+            ("Cancel", self.cancel.as_ref().map(|verdict| verdict.in_words(now).into())),
+            ("Resolution", self.resolution.as_ref().map(|verdict| verdict.in_words(now).into())),
+            ("Backfill", some(&self.backfill)),
             ("Executor", some(&self.executor)),
             ("Fencing token", (self.fencing_token > 0).then(|| self.fencing_token.to_string().into())),
             ("Idempotency key", some(&self.idempotency_key)),
@@ -353,8 +418,44 @@ mod tests {
     }
 
     #[test]
+    fn what_was_decided_and_what_comes_next_is_shown() {
+        let verdict = |reason: &str| {
+            Some(pb::Verdict { actor: "anna".into(), reason: reason.into(), time: Some(text::timestamp(0)) })
+        };
+        let mut view = RunView::from(pb::Run {
+            state: State::Due.into(),
+            cancel: verdict("wrong data"),
+            resolution: verdict("looked there"),
+            next_attempt_time: Some(text::timestamp(20_000)),
+            backfill: "7".into(),
+            progress: "half".into(),
+            ..run()
+        });
+        assert_eq!(
+            view.remark(),
+            "no space left; exit code 3; next attempt at 1970-01-01T00:00:20Z; being cancelled; half"
+        );
+        view.attempts_max = Some(4);
+        let screen = view.details(&Printer::new(crate::output::Format::Table, true), 10_000);
+        for line in [
+            "Progress       half",
+            "Attempt        1 of 4",
+            "Next attempt   1970-01-01T00:00:20Z (in 10s)",
+            "Cancel         by anna 10s ago: wrong data",
+            "Resolution     by anna 10s ago: looked there",
+            "Backfill       7",
+        ] {
+            assert!(screen.contains(line), "{line} in\n{screen}");
+        }
+        let json = serde_json::to_string(&view).unwrap();
+        assert!(
+            json.contains(r#""cancel":{"actor":"anna","reason":"wrong data","time":"1970-01-01T00:00:00Z"}"#)
+        );
+    }
+
+    #[test]
     fn every_reason_has_words() {
-        for reason in 1..=8 {
+        for reason in 1..=17 {
             let words = reason_in_words(reason).unwrap();
             assert!(!words.contains("does not know"), "{reason}: {words}");
         }

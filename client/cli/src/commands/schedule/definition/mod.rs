@@ -15,7 +15,7 @@ use clap::Args;
 use self::placement::PlacementArgs;
 use self::policies::PolicyArgs;
 use self::target::TargetArgs;
-use self::timing::TimingArgs;
+pub(crate) use self::timing::{TimingArgs, instant};
 use self::upkeep::UpkeepArgs;
 use crate::exit::Failure;
 
