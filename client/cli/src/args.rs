@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{cluster, completion, dev, executor, import, node, run, schedule};
+use crate::commands::{apply, cluster, completion, dev, executor, import, node, run, schedule};
 use crate::exit::{EXIT_CODES, Failure};
 use crate::output::Format;
 
@@ -58,6 +58,12 @@ pub(crate) enum Command {
     /// Look at runs: the ledger of what happened.
     #[command(subcommand)]
     Run(run::RunCommand),
+    /// Make schedules what documents in files say.
+    Apply(apply::ApplyArgs),
+    /// Show what an apply would change, and which fires. Exits with 1 when there are differences.
+    Diff(apply::DiffArgs),
+    /// Write schedules as documents for `belfry apply`.
+    Export(apply::ExportArgs),
     /// Look after the cluster.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),

@@ -97,6 +97,11 @@ impl Failure {
         self
     }
 
+    /// The same messages under another code.
+    pub(crate) fn with_exit(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
     /// Adds what else went wrong. The exit code stays that of the first failure.
     pub(crate) fn also(&mut self, other: Failure) {
         self.messages.extend(other.messages);

@@ -3,39 +3,7 @@
 
 mod stand_in;
 
-use std::process::{Command, Stdio};
-
-use stand_in::StandIn;
-
-/// What a command line came to.
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-fn run(node: &StandIn, words: &[&str]) -> Ended {
-    let output = Command::new(env!("CARGO_BIN_EXE_belfry"))
-        .env_clear()
-        .env("BELFRY_ENDPOINT", node.address())
-        .env("USER", "anna")
-        .args(words)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the command can be started");
-    Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).expect("output is UTF-8"),
-        stderr: String::from_utf8(output.stderr).expect("output is UTF-8"),
-    }
-}
-
-/// Runs what must succeed.
-fn ok(node: &StandIn, words: &[&str]) -> String {
-    let ended = run(node, words);
-    assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
-    ended.stdout
-}
+use stand_in::{StandIn, ok, run};
 
 fn create(node: &StandIn, name: &str) {
     ok(

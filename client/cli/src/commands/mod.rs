@@ -1,5 +1,6 @@
 //! The commands: each turns its arguments into calls and their answers into output.
 
+pub(crate) mod apply;
 pub(crate) mod cluster;
 pub(crate) mod completion;
 pub(crate) mod dev;
@@ -58,6 +59,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Schedule(command) => schedule::run(&context, command),
         Command::Run(command) => run::run(&context, command),
+        Command::Apply(args) => apply::run(&context, &args),
+        Command::Diff(args) => apply::run_diff(&context, &args),
+        Command::Export(args) => apply::run_export(&context, &args),
         Command::Cluster(command) => cluster::run(&context, command),
         Command::Import(command) => import::run(&context, command),
         Command::Executor(args) => executor::run(&context, args),

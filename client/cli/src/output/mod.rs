@@ -61,6 +61,11 @@ impl Printer {
         self.format == Format::Wide
     }
 
+    /// Whether programs read it, which want an answer where people want none.
+    pub(crate) fn is_document(&self) -> bool {
+        matches!(self.format, Format::Json | Format::Yaml)
+    }
+
     /// Writes one thing: as a document, as its resource name, or as `table` shows it.
     pub(crate) fn one<T: Serialize>(
         &self,

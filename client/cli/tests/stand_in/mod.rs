@@ -1,7 +1,10 @@
 //! A node that keeps schedules in a map and fires nothing.
 
+#![allow(dead_code, reason = "each test binary uses its own part of it")]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use belfry_sdk::pb;
@@ -12,6 +15,37 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// What a command line came to.
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command line against the node.
+pub(crate) fn run(node: &StandIn, words: &[&str]) -> Ended {
+    let output = Command::new(env!("CARGO_BIN_EXE_belfry"))
+        .env_clear()
+        .env("BELFRY_ENDPOINT", node.address())
+        .env("USER", "anna")
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command can be started");
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("output is UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("output is UTF-8"),
+    }
+}
+
+/// Runs what must succeed.
+pub(crate) fn ok(node: &StandIn, words: &[&str]) -> String {
+    let ended = run(node, words);
+    assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
+    ended.stdout
+}
 
 /// The node, and the runtime that it lives in.
 pub(crate) struct StandIn {
@@ -117,6 +151,16 @@ impl State {
 
 /// What a node makes of a definition.
 fn as_made(mut schedule: pb::Schedule) -> pb::Schedule {
+    if schedule.pool.is_empty() {
+        schedule.pool = "default".to_owned();
+    }
+    if let Some(timing) = schedule.timing.as_mut().filter(|timing| timing.time_zone.is_empty()) {
+        timing.time_zone = "UTC".to_owned();
+    }
+    schedule.priority = if schedule.priority == 0 { 5 } else { schedule.priority };
+    schedule.policies.get_or_insert_default();
+    schedule.history.get_or_insert_default();
+    schedule.liveness.get_or_insert_default();
     schedule.set_state(match schedule.pause {
         Some(_) => pb::schedule::State::Paused,
         None => pb::schedule::State::Active,

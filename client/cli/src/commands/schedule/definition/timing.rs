@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use belfry_sdk::pb;
-use belfry_timing::{TimeZone, parse_duration, parse_time};
+use belfry_timing::{CalendarRule, TimeZone, WeekdayRule, parse_duration, parse_time};
 use clap::Args;
 
 use super::values::{Limit, Named};
@@ -198,35 +198,20 @@ pub(crate) fn instant(time: &str, zone: &str) -> Result<prost_types::Timestamp, 
     Ok(text::timestamp(at))
 }
 
-/// `months=1,7 days=-1 weekdays=MON#1,FRI times=09:00`: lists by name, of which nodes check the values.
+/// Reads the text form of the timing crate.
 fn calendar_rule(rule: &str) -> Result<pb::CalendarRule, Failure> {
-    const FORM: &str = "write lists such as `months=1,7 days=-1 weekdays=MON#1 years=2027 times=09:00,18:30`";
-    let refused = |what: &str| Failure::usage(format!("calendar rule `{rule}`: {what}: {FORM}"));
-    let mut read = pb::CalendarRule::default();
-    for part in rule.split_whitespace() {
-        let Some((key, values)) = part.split_once('=') else {
-            return Err(refused(&format!("`{part}` is not KEY=VALUE,…")));
-        };
-        let numbers = || {
-            let number =
-                |value: &str| value.parse().map_err(|_| refused(&format!("`{value}` is not a number")));
-            values.split(',').map(number).collect::<Result<Vec<i32>, Failure>>()
-        };
-        let weekday = |value: &str| {
-            let (day, nth) = value.split_once('#').unwrap_or((value, "0"));
-            let nth = nth.parse().map_err(|_| refused(&format!("`{value}` is not a weekday")))?;
-            Ok(pb::Weekday { day: day.to_uppercase(), nth })
-        };
-        match key {
-            "years" => read.years = numbers()?,
-            "months" => read.months = numbers()?,
-            "days" | "month_days" => read.month_days = numbers()?,
-            "weekdays" => read.weekdays = values.split(',').map(weekday).collect::<Result<_, Failure>>()?,
-            "times" => read.times = values.split(',').map(str::to_owned).collect(),
-            other => return Err(refused(&format!("there is no list `{other}`"))),
-        }
-    }
-    if read.times.is_empty() { Err(refused("it has no times")) } else { Ok(read) }
+    let read = CalendarRule::parse(rule).map_err(|error| Failure::usage(error.to_string()))?;
+    let weekday = |rule: &WeekdayRule| pb::Weekday {
+        day: rule.weekday.short_name().to_owned(),
+        nth: rule.nth.map_or(0, i32::from),
+    };
+    Ok(pb::CalendarRule {
+        years: read.years.iter().map(|year| i32::from(*year)).collect(),
+        months: read.months.iter().map(|month| i32::from(*month)).collect(),
+        month_days: read.month_days.iter().map(|day| i32::from(*day)).collect(),
+        weekdays: read.weekdays.iter().map(weekday).collect(),
+        times: read.times.iter().map(ToString::to_string).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -240,11 +225,8 @@ mod tests {
         let weekday = |day: &str, nth| pb::Weekday { day: day.into(), nth };
         assert_eq!(rule.weekdays, [weekday("MON", 1), weekday("FRI", 0)]);
         assert_eq!(rule.times, ["09:00", "18:30"]);
-        for wrong in
-            ["", "months=1", "hours=1 times=09:00", "months=x times=09:00", "weekdays=MON#x times=1", "09:00"]
-        {
-            let refusal = calendar_rule(wrong).unwrap_err().to_string();
-            assert!(refusal.contains("write lists such as"), "{wrong}: {refusal}");
+        for wrong in ["", "months=1", "hours=1 times=09:00", "weekdays=MON#x times=09:00", "09:00"] {
+            assert!(calendar_rule(wrong).is_err(), "{wrong}");
         }
     }
 }
