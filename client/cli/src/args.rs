@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn n_is_a_count_and_capital_n_a_namespace() {
         assert!(parse("schedule next @daily -n 3 -N ops").is_ok());
-        assert!(parse("schedule next @daily --every 1h").is_err());
+        assert!(parse("schedule next @daily --every 1h -n 0").is_err());
     }
 
     #[test]

@@ -164,6 +164,99 @@ fn what_never_fires_must_be_meant() {
 }
 
 #[test]
+fn rules_unite_and_are_narrowed_offline() {
+    let words = [
+        "schedule",
+        "next",
+        "0 3 * * *",
+        "--every",
+        "12h",
+        "--at-local",
+        "2026-11-23T05:00",
+        "--calendar-rule",
+        "days=-1 times=09:00",
+        "--exclude-cron",
+        "0 12 * * *",
+        "--end",
+        "2026-12-01",
+        "--tz",
+        "UTC",
+        "--from",
+        "2026-11-23T00:00:00Z",
+        "-n",
+        "50",
+        "-o",
+        "name",
+    ];
+    let words: Vec<&str> =
+        words.iter().map(|word| if *word == "2026-12-01" { "2026-12-01T00:00" } else { word }).collect();
+    let ended = run(&words);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), "there are no more fires\n"));
+    let fires: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(fires[..3], ["2026-11-23T03:00:00Z", "2026-11-23T05:00:00Z", "2026-11-24T00:00:00Z"]);
+    assert_eq!(fires.last(), Some(&"2026-11-30T09:00:00Z"));
+    assert!(!ended.stdout.contains("T12:00"), "{}", ended.stdout);
+}
+
+#[test]
+fn fires_of_the_past_and_of_a_range_are_told_too() {
+    let words =
+        ["schedule", "previous", "0 3 * * *", "--before", "2026-11-23T03:00:00Z", "-n", "2", "-o", "json"];
+    assert_eq!(run(&words).stdout, "{\"previous\":[\"2026-11-22T03:00:00Z\",\"2026-11-21T03:00:00Z\"]}\n");
+    let range = |from: &str, to: &str| {
+        run(&["schedule", "between", "--every", "1h", "--from", from, "--to", to, "-n", "2", "-o", "name"])
+    };
+    assert_eq!(range("2026-11-23T03:00:00Z", "2026-11-23T04:00:00Z").stdout, "2026-11-23T03:00:00Z\n");
+    let more = range("2026-11-23T03:00:00Z", "2026-11-23T09:00:00Z");
+    assert_eq!(
+        (more.stdout.lines().count(), more.stderr.as_str()),
+        (2, "there are more than 2: see --count\n")
+    );
+    assert_eq!(range("2026-11-23T03:00:00Z", "2026-11-23T03:00:00Z").code, Some(2));
+}
+
+#[test]
+fn marks_say_what_the_clocks_did() {
+    let words =
+        ["schedule", "next", "30 2 * * *", "--tz", "Europe/Berlin", "--from", "2026-03-28T12:00", "-n", "2"];
+    let expected = "UTC                   LOCAL                         AWAY      CLOCKS\n\
+                    2026-03-29T01:00:00Z  Sun 2026-03-29 03:00:00 CEST  in 14h    for 2026-03-29T02:30:00, which the clocks jump over\n\
+                    2026-03-30T00:30:00Z  Mon 2026-03-30 02:30:00 CEST  in 1d13h\n";
+    assert_eq!(run(&words).stdout, expected);
+}
+
+#[test]
+fn a_timing_is_explained_without_a_cluster() {
+    let words =
+        ["schedule", "explain", "30 2 1 * MON", "--tz", "Europe/Berlin", "--from", "2026-11-23T00:00:00Z"];
+    let ended = run(&words);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for part in
+        ["30 2 1 * MON", "Warning", "cron reads two restricted day fields", "LOCAL", "2026-11-23T01:30:00Z"]
+    {
+        assert!(ended.stdout.contains(part), "{part} in\n{}", ended.stdout);
+    }
+    let json = run(&[&words[..], &["-o", "json"]].concat()).stdout;
+    for part in ["\"words\":", "\"warnings\":[\"", "\"next\":[{\"time\":\"2026-11-23T01:30:00Z\"}"] {
+        assert!(json.contains(part), "{part} in {json}");
+    }
+}
+
+#[test]
+fn what_only_a_cluster_knows_is_not_guessed() {
+    check_refused(&["schedule", "next"], "say when: an expression");
+    check_refused(&["schedule", "next", "--delay", "1h"], "--delay counts from the end of a run");
+    check_refused(
+        &["schedule", "next", "@daily", "--calendar", "holidays"],
+        "calendar holidays is in the cluster",
+    );
+    check_refused(
+        &["schedule", "next", "@daily", "--start", "2027-01-01T00:00", "--end", "2026-01-01T00:00"],
+        "is not after the start",
+    );
+}
+
+#[test]
 fn h_depends_on_the_name() {
     let fires = |name: &str| {
         let from = ["--from", "2026-11-23T00:00:00Z", "-o", "json", "-n", "1"];

@@ -3,9 +3,11 @@
 mod definition;
 mod describe;
 mod edit;
+mod explain;
 mod list;
 mod matched;
 mod next;
+mod offline;
 mod verbs;
 
 pub(crate) use list::{Selector, schedules};
@@ -45,8 +47,14 @@ pub(crate) enum ScheduleCommand {
     Resume(verbs::ResumeArgs),
     /// Run a schedule once, now, without moving its timing. Works on a paused one too.
     Trigger(verbs::TriggerArgs),
-    /// Show when an expression fires. Needs no cluster.
-    Next(next::NextArgs),
+    /// Show when a timing fires next. Needs no cluster.
+    Next(Box<next::NextArgs>),
+    /// Show when a timing would have fired. Needs no cluster.
+    Previous(Box<next::PreviousArgs>),
+    /// Show the fires between two instants. Needs no cluster.
+    Between(Box<next::BetweenArgs>),
+    /// Tell what a timing means, and what may surprise in it. Needs no cluster.
+    Explain(Box<explain::ExplainArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -87,9 +95,6 @@ impl RequestArgs {
 }
 
 pub(crate) fn run(context: &Context, command: ScheduleCommand) -> Result<(), Failure> {
-    if let ScheduleCommand::Next(args) = &command {
-        return next::run(context, args);
-    }
     converse(async {
         match command {
             ScheduleCommand::Create(args) => edit::create(context, &args).await,
@@ -102,6 +107,9 @@ pub(crate) fn run(context: &Context, command: ScheduleCommand) -> Result<(), Fai
             ScheduleCommand::Resume(args) => verbs::resume(context, &args).await,
             ScheduleCommand::Trigger(args) => verbs::trigger(context, &args).await,
             ScheduleCommand::Next(args) => next::run(context, &args),
+            ScheduleCommand::Previous(args) => next::previous(context, &args),
+            ScheduleCommand::Between(args) => next::between(context, &args),
+            ScheduleCommand::Explain(args) => explain::run(context, &args),
         }
     })
 }

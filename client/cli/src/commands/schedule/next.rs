@@ -1,13 +1,10 @@
-//! `belfry schedule next`: when an expression fires, answered without a cluster by the code that decides it there.
-//!
-//! A refused expression exits with 2, like every other value that is refused.
+//! `belfry schedule next`, `previous` and `between`: when something fires, answered without a cluster.
 
-use std::time::Duration;
-
-use belfry_timing::{HashSeed, NeverFiring, TimeZone, Timing, format_time, parse_duration, parse_time};
+use belfry_timing::format_time;
 use clap::Args;
 use serde::Serialize;
 
+use super::offline::{Spec, SpecArgs};
 use crate::commands::Context;
 use crate::exit::Failure;
 use crate::output::view::Instant;
@@ -19,30 +16,41 @@ const COUNT_MAX: i64 = 100_000;
 
 #[derive(Debug, Args)]
 pub(crate) struct NextArgs {
-    /// Cron expression, as for --cron of `belfry schedule create`.
-    #[arg(value_name = "EXPR", required_unless_present = "every", conflicts_with = "every")]
-    expression: Option<String>,
-    /// Interval instead of an expression.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    every: Option<Duration>,
-    /// Shift of the interval.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "every")]
-    phase: Option<Duration>,
-    /// Time zone, such as Europe/Berlin.
-    #[arg(long, value_name = "ZONE", default_value = "UTC")]
-    tz: String,
+    #[command(flatten)]
+    spec: SpecArgs,
     /// Show fires after this instant: 2026-11-23T02:00:00Z, or 2026-11-23T02:00 by the clocks of --tz. Now unless given.
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
     /// How many.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=COUNT_MAX))]
     count: u32,
-    /// Accept an expression that never fires.
-    #[arg(long)]
-    allow_never: bool,
-    /// Name of the schedule it is for: what `H` stands for depends on it.
-    #[arg(long = "for", value_name = "NAME", default_value = "")]
-    schedule: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PreviousArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Show fires before this instant, the latest first. Now unless given.
+    #[arg(long, value_name = "TIME")]
+    before: Option<String>,
+    /// How many.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=COUNT_MAX))]
+    count: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BetweenArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// The first instant that counts.
+    #[arg(long, value_name = "TIME")]
+    from: String,
+    /// The first instant that does not count any more.
+    #[arg(long, value_name = "TIME")]
+    to: String,
+    /// At most so many.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=COUNT_MAX))]
+    count: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,54 +58,86 @@ struct Next {
     next: Vec<Instant>,
 }
 
-pub(crate) fn run(context: &Context, args: &NextArgs) -> Result<(), Failure> {
-    let zone = TimeZone::parse(&args.tz).map_err(|error| Failure::usage(error.to_string()))?;
-    let from = match &args.from {
-        Some(from) => parse_time(from, &zone).map_err(|error| Failure::usage(error.to_string()))?,
-        None => text::now_millis(),
-    };
-    let timing = timing(args, &zone, &context.global.namespace)?;
-    let fires = std::iter::successors(timing.next(from), |fire| timing.next(*fire));
-    let next = Next { next: fires.take(args.count as usize).map(Instant).collect() };
+#[derive(Debug, Serialize)]
+struct Previous {
+    previous: Vec<Instant>,
+}
 
-    timing.warnings().iter().for_each(|text| warning(&text.to_string()));
-    if let (Some(written), Some(resolved)) = (&args.expression, timing.resolved_expression())
-        && written.trim() != resolved.trim()
-    {
-        prose(&format!("`{written}` is `{resolved}` for the schedule {:?}", args.schedule));
-    }
+#[derive(Debug, Serialize)]
+struct Between {
+    between: Vec<Instant>,
+}
+
+pub(crate) fn run(context: &Context, args: &NextArgs) -> Result<(), Failure> {
+    let spec = args.spec.read(context)?;
+    let from = spec.instant(args.from.as_ref())?;
+    let fires = std::iter::successors(spec.timing.next(from), |fire| spec.timing.next(*fire));
+    let next = Next { next: taken(fires, args.count) };
+    spec.timing.warnings().iter().for_each(|text| warning(&text.to_string()));
+    spec.remark(&args.spec);
     if next.next.len() < args.count as usize {
         prose("there are no more fires");
     }
-    let names: Vec<String> = next.next.iter().map(ToString::to_string).collect();
-    context.printer.one(&next, &names.join("\n"), |printer| table(printer, &next.next, zone.name(), from))
+    context.printer.one(&next, &names(&next.next), |printer| table(printer, &spec, &next.next, from))
 }
 
-fn timing(args: &NextArgs, zone: &TimeZone, namespace: &str) -> Result<Timing, Failure> {
-    if let Some(every) = args.every {
-        let timing = Timing::every(every, args.phase.unwrap_or_default());
-        return timing.map_err(|error| Failure::usage(error.to_string()));
+pub(crate) fn previous(context: &Context, args: &PreviousArgs) -> Result<(), Failure> {
+    let spec = args.spec.read(context)?;
+    let before = spec.instant(args.before.as_ref())?;
+    let fires = std::iter::successors(spec.timing.previous(before), |fire| spec.timing.previous(*fire));
+    let previous = Previous { previous: taken(fires, args.count) };
+    spec.remark(&args.spec);
+    if previous.previous.len() < args.count as usize {
+        prose("there are no fires before these");
     }
-    let expression = args.expression.as_deref().unwrap_or_default();
-    let never = if args.allow_never { NeverFiring::Allow } else { NeverFiring::Refuse };
-    let seed = HashSeed::new(namespace, text::short_name(&args.schedule));
-    Timing::parse_cron(expression, zone, never, &seed).map_err(|error| {
-        let failure = Failure::usage(error.to_string());
-        match error.column() {
-            Some(column) => failure.with_caret(expression, column),
-            None => failure,
-        }
-    })
+    let fires = &previous.previous;
+    context.printer.one(&previous, &names(fires), |printer| table(printer, &spec, fires, before))
 }
 
-fn table(printer: &Printer, fires: &[Instant], zone: &str, from: i64) -> String {
+pub(crate) fn between(context: &Context, args: &BetweenArgs) -> Result<(), Failure> {
+    let spec = args.spec.read(context)?;
+    let (from, to) = (spec.instant(Some(&args.from))?, spec.instant(Some(&args.to))?);
+    if from >= to {
+        return Err(Failure::usage("--to is not after --from: give a later one"));
+    }
+    let mut fires = spec.timing.between(from - 1, to - 1);
+    let between = Between { between: taken(fires.by_ref(), args.count) };
+    spec.remark(&args.spec);
+    if fires.next().is_some() {
+        prose(&format!("there are more than {}: see --count", args.count));
+    }
+    let fires = &between.between;
+    context.printer.one(&between, &names(fires), |printer| table(printer, &spec, fires, text::now_millis()))
+}
+
+fn taken(fires: impl Iterator<Item = i64>, count: u32) -> Vec<Instant> {
+    fires.take(count as usize).map(Instant).collect()
+}
+
+fn names(fires: &[Instant]) -> String {
+    fires.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Fires as seen from an instant. What the clocks did to them is said where they did something.
+pub(super) fn table(printer: &Printer, spec: &Spec, fires: &[Instant], from: i64) -> String {
     let row = |fire: &Instant| -> Vec<Cell> {
-        let local = text::in_zone(fire.0, zone).unwrap_or_default();
-        vec![format_time(fire.0).into(), local.into(), Cell::new(text::relative(fire.0, from), Tone::Faint)]
+        let local = text::in_zone(fire.0, spec.zone.name()).unwrap_or_default();
+        let mark = spec.mark(fire.0).unwrap_or_default();
+        vec![
+            format_time(fire.0).into(),
+            local.into(),
+            Cell::new(text::relative(fire.0, from), Tone::Faint),
+            Cell::new(mark, Tone::Open),
+        ]
     };
-    let rows: Vec<Vec<Cell>> = fires.iter().map(row).collect();
+    let mut rows: Vec<Vec<Cell>> = fires.iter().map(row).collect();
     if rows.is_empty() {
         return String::new();
     }
-    printer.lay_out(&mut Table::new(vec!["UTC", "LOCAL", "AWAY"]), &rows)
+    let mut headers = vec!["UTC", "LOCAL", "AWAY", "CLOCKS"];
+    if rows.iter().all(|row| row.last().is_some_and(|mark| *mark == Cell::new("", Tone::Open))) {
+        headers.pop();
+        rows.iter_mut().for_each(|row| drop(row.pop()));
+    }
+    printer.lay_out(&mut Table::new(headers), &rows)
 }

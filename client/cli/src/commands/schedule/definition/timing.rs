@@ -67,6 +67,17 @@ pub(crate) struct TimingArgs {
 }
 
 impl TimingArgs {
+    /// The same with one more expression, in front.
+    pub(crate) fn with_cron(mut self, expression: Option<&String>) -> Self {
+        self.cron.splice(0..0, expression.cloned());
+        self
+    }
+
+    /// Whether a timing that never fires is meant so.
+    pub(crate) fn allows_never(&self) -> bool {
+        self.allow_never
+    }
+
     /// Changes what the flags name, and says whether they named anything.
     pub(crate) fn apply(&self, timing: &mut Option<pb::Timing>) -> Result<bool, Failure> {
         if *self == Self::default() {
