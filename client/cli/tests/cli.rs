@@ -231,13 +231,19 @@ fn a_timing_is_explained_without_a_cluster() {
         ["schedule", "explain", "30 2 1 * MON", "--tz", "Europe/Berlin", "--from", "2026-11-23T00:00:00Z"];
     let ended = run(&words);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    for part in
-        ["30 2 1 * MON", "Warning", "cron reads two restricted day fields", "LOCAL", "2026-11-23T01:30:00Z"]
-    {
+    for part in [
+        "30 2 1 * MON",
+        "Means    At 02:30 on day 1 of the month and also on Monday by the clocks of Europe/Berlin.\n",
+        "Warning",
+        "cron reads two restricted day fields",
+        "LOCAL",
+        "2026-11-23T01:30:00Z",
+    ] {
         assert!(ended.stdout.contains(part), "{part} in\n{}", ended.stdout);
     }
     let json = run(&[&words[..], &["-o", "json"]].concat()).stdout;
-    for part in ["\"words\":", "\"warnings\":[\"", "\"next\":[{\"time\":\"2026-11-23T01:30:00Z\"}"] {
+    for part in ["\"words\":[\"At 02:30", "\"warnings\":[\"", "\"next\":[{\"time\":\"2026-11-23T01:30:00Z\"}"]
+    {
         assert!(json.contains(part), "{part} in {json}");
     }
 }

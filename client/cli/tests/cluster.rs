@@ -125,7 +125,7 @@ fn a_pause_names_who_and_why_and_describe_repeats_it() {
     for part in [
         "PAUSED by anna",
         "disk is full",
-        "at 03:00 every day (clocks of Europe/Berlin)",
+        "At 03:00 every day by the clocks of Europe/Berlin.",
         "x/r2  FAILED",
         "belfry schedule resume x",
         "belfry run get x/r2",

@@ -10,11 +10,9 @@
 mod listing;
 mod table;
 pub(crate) mod view;
-mod words;
 
 pub(crate) use listing::{Listing, Row};
 pub(crate) use table::{Cell, Table, Tone};
-pub(crate) use words::timing_in_words;
 
 use std::io::{self, IsTerminal as _, Write as _};
 

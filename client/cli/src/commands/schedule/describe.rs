@@ -4,11 +4,13 @@ use belfry_sdk::pb;
 use serde::Serialize;
 
 use super::NameArgs;
+use super::explain::meaning;
+use super::offline::in_words;
 use crate::commands::Context;
 use crate::commands::run::Pages;
 use crate::exit::Failure;
 use crate::output::view::{ClusterView, Instant, RuleView, RunView, ScheduleView};
-use crate::output::{Cell, Printer, Row as _, Table, Tone, timing_in_words};
+use crate::output::{Cell, Printer, Row as _, Table, Tone};
 use crate::text;
 
 /// Fires and runs shown: what fits on a screen together.
@@ -23,19 +25,23 @@ struct Description {
     schedule: ScheduleView,
     runs: Vec<RunView>,
     advice: Vec<String>,
+    /// What the timing means, in sentences.
+    #[serde(skip)]
+    words: Vec<String>,
 }
 
 pub(crate) async fn run(context: &Context, args: &NameArgs) -> Result<(), Failure> {
     let name = context.schedule(&args.name)?;
     let client = context.client()?;
     let schedule = client.get_schedule(pb::GetScheduleRequest { name: name.clone() }).await?;
+    let words = schedule.timing.as_ref().map(in_words).unwrap_or_default();
     let schedule = ScheduleView::from(schedule);
     let runs = Pages::new(client.clone(), name, Vec::new(), RUNS_SHOWN).next().await?.unwrap_or_default();
     // What is known without it is worth showing.
     let cluster = client.get_cluster_status(pb::GetClusterStatusRequest {}).await.ok().map(ClusterView::from);
     let now = text::now_millis();
     let advice = advice(&schedule, &runs, cluster.as_ref(), now);
-    let description = Description { schedule, runs, advice };
+    let description = Description { schedule, runs, advice, words };
     let name = description.schedule.name.clone();
     context.printer.one(&description, &name, |printer| description.screen(printer, now))
 }
@@ -96,7 +102,8 @@ impl Description {
 
     fn definition(&self, now: i64) -> Vec<Vec<Cell>> {
         let (schedule, policies) = (&self.schedule, &self.schedule.policies);
-        let mut facts = vec![fact("When", self.when())];
+        let mut facts = vec![fact("When", schedule.timing.short())];
+        facts.extend(meaning(&self.words));
         facts.extend(
             schedule
                 .status
@@ -142,15 +149,6 @@ impl Description {
         let mut parts = vec![text::shortened(&self.schedule.target.short(), 200)];
         parts.extend(self.schedule.target.circumstances());
         parts.join(", ")
-    }
-
-    /// Expressions as they were written and in words; other timings are words already.
-    fn when(&self) -> String {
-        let timing = &self.schedule.timing;
-        match timing.include.iter().any(|rule| rule.cron.is_some()) {
-            true => format!("{}: {}", timing.short(), timing_in_words(timing)),
-            false => timing_in_words(timing),
-        }
     }
 
     fn fires(&self, now: i64) -> Vec<Vec<Cell>> {
@@ -344,6 +342,7 @@ mod tests {
         paused.pause =
             Some(pb::Pause { reason: "disk is full".into(), actor: "anna".into(), ..Default::default() });
         let description = Description {
+            words: in_words(paused.timing.as_ref().unwrap()),
             schedule: paused.into(),
             runs: vec![run_of(pb::run::State::Skipped)],
             advice: vec!["look".to_owned()],
@@ -351,7 +350,7 @@ mod tests {
         let screen = description.screen(&Printer::new(Format::Table, true), 1_795_399_140_000);
         for part in [
             "PAUSED by anna since never: disk is full",
-            "0 3 * * *: at 03:00 every day (clocks of Europe/Berlin)",
+            "When             0 3 * * *\nMeans            At 03:00 every day by the clocks of Europe/Berlin.\n",
             "shell backup",
             "pool default, priority 5 (default)",
             "one run at a time, the newest instant waits (default)",

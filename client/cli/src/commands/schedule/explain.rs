@@ -25,7 +25,7 @@ pub(crate) struct ExplainArgs {
 #[derive(Debug, Serialize)]
 struct Explanation {
     timing: TimingView,
-    words: String,
+    words: Vec<String>,
     warnings: Vec<String>,
     next: Vec<Fire>,
 }
@@ -50,15 +50,24 @@ pub(crate) fn run(context: &Context, args: &ExplainArgs) -> Result<(), Failure> 
         next: next.iter().map(|fire| Fire { time: *fire, clocks: spec.mark(fire.0) }).collect(),
     };
     spec.remark(&args.spec);
-    let words = explanation.words.clone();
+    let words = explanation.words.join("\n");
     context.printer.one(&explanation, &words, |printer| explanation.screen(printer, &spec, &next, from))
+}
+
+/// A line for each sentence.
+pub(super) fn meaning(words: &[String]) -> Vec<Vec<Cell>> {
+    let labels = std::iter::once("Means").chain(std::iter::repeat(""));
+    labels
+        .zip(words)
+        .map(|(label, words)| vec![Cell::new(label, Tone::Faint), words.as_str().into()])
+        .collect()
 }
 
 impl Explanation {
     fn screen(&self, printer: &Printer, spec: &Spec, next: &[Instant], from: i64) -> String {
         let mut rows: Vec<Vec<Cell>> =
             vec![vec![Cell::new("Timing", Tone::Faint), self.timing.short().into()]];
-        rows.push(vec![Cell::new("Means", Tone::Faint), self.words.as_str().into()]);
+        rows.extend(meaning(&self.words));
         rows.extend(
             self.warnings
                 .iter()

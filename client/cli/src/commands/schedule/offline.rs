@@ -11,8 +11,8 @@ use clap::Args;
 use super::definition::TimingArgs;
 use crate::commands::Context;
 use crate::exit::Failure;
+use crate::output::prose;
 use crate::output::view::{RuleView, TimingView};
-use crate::output::{prose, timing_in_words};
 use crate::text;
 
 /// A timing on the command line.
@@ -52,32 +52,64 @@ impl SpecArgs {
                 used.calendar
             )));
         }
-        let zone = TimeZone::parse(text::zone_or_utc(&declared.time_zone)).map_err(refused)?;
         let seed = HashSeed::new(&context.global.namespace, text::short_name(&self.schedule));
         let never = if self.timing.allows_never() { NeverFiring::Allow } else { NeverFiring::Refuse };
-        let compile = |rules: &mut Vec<pb::Rule>, never| -> Result<Vec<Timing>, Failure> {
-            rules.iter_mut().map(|rule| compile(rule, &zone, never, &seed)).collect()
-        };
-        let include = compile(&mut declared.include, never)?;
-        let exclude = compile(&mut declared.exclude, NeverFiring::Allow)?;
-        let millis = |time: &Option<prost_types::Timestamp>| time.as_ref().map(text::millis);
-        let composition = Composition {
-            exclude,
-            start_at: millis(&declared.start_time),
-            end_at: millis(&declared.end_time),
-            ..Composition::of(include, zone.clone())
-        };
-        let timing = Timing::compose(&composition, never).map_err(refused)?;
+        let (timing, zone) = compile(&mut declared, never, &seed)?;
         Ok(Spec { timing, zone, declared })
     }
+}
+
+/// What a timing means, in sentences. Calendars are named and not looked into.
+pub(super) fn in_words(declared: &pb::Timing) -> Vec<String> {
+    let view = TimingView::of(Some(declared));
+    let mut alone = pb::Timing { calendars: Vec::new(), ..declared.clone() };
+    for rule in alone.include.iter_mut().chain(&mut alone.exclude) {
+        if let Some(pb::rule::Rule::Cron(cron)) = &mut rule.rule
+            && !cron.resolved_expression.is_empty()
+        {
+            cron.expression.clone_from(&cron.resolved_expression);
+        }
+    }
+    let mut sentences = match compile(&mut alone, NeverFiring::Allow, &HashSeed::new("", "")) {
+        Ok((timing, _zone)) => sentences(&timing.describe()),
+        // A fixed delay, or a rule of a newer cluster.
+        Err(_) => vec![format!("{}.", view.short())],
+    };
+    sentences.extend(view.beside().into_iter().map(|text| format!("{text}.")));
+    sentences
+}
+
+fn sentences(text: &str) -> Vec<String> {
+    text.split_inclusive(". ").map(|sentence| sentence.trim().to_owned()).collect()
+}
+
+/// Compiles a timing without calendars, and notes in it what every `H` stands for.
+fn compile(
+    declared: &mut pb::Timing,
+    never: NeverFiring,
+    seed: &HashSeed,
+) -> Result<(Timing, TimeZone), Failure> {
+    let zone = TimeZone::parse(text::zone_or_utc(&declared.time_zone)).map_err(refused)?;
+    let rules = |rules: &mut Vec<pb::Rule>, never| -> Result<Vec<Timing>, Failure> {
+        rules.iter_mut().map(|rule| compile_rule(rule, &zone, never, seed)).collect()
+    };
+    let include = rules(&mut declared.include, never)?;
+    let exclude = rules(&mut declared.exclude, NeverFiring::Allow)?;
+    let millis = |time: &Option<prost_types::Timestamp>| time.as_ref().map(text::millis);
+    let composition = Composition {
+        exclude,
+        start_at: millis(&declared.start_time),
+        end_at: millis(&declared.end_time),
+        ..Composition::of(include, zone.clone())
+    };
+    Ok((Timing::compose(&composition, never).map_err(refused)?, zone))
 }
 
 fn refused(error: impl ToString) -> Failure {
     Failure::usage(error.to_string())
 }
 
-/// Compiles a rule, and notes in it what every `H` stands for.
-fn compile(
+fn compile_rule(
     rule: &mut pb::Rule,
     zone: &TimeZone,
     never: NeverFiring,
@@ -149,14 +181,15 @@ impl Spec {
         }
     }
 
-    /// What it means.
-    pub(super) fn words(&self) -> String {
-        timing_in_words(&self.view())
+    /// What it means, in sentences.
+    pub(super) fn words(&self) -> Vec<String> {
+        sentences(&self.timing.describe())
     }
 
     /// What somebody who looks at it at an instant may not have meant.
-    pub(super) fn warnings(&self, _from: i64) -> Vec<String> {
-        self.timing.warnings().iter().map(ToString::to_string).collect()
+    pub(super) fn warnings(&self, from: i64) -> Vec<String> {
+        let warnings = self.timing.warnings().iter().map(ToString::to_string);
+        warnings.chain(self.timing.warnings_from(from).iter().map(ToString::to_string)).collect()
     }
 
     /// What a change of the clocks does to a fire.
@@ -166,5 +199,43 @@ impl Spec {
             Mark::RepeatedHour { pass: Pass::First } => "first of two passes of this hour".to_owned(),
             Mark::RepeatedHour { pass: Pass::Second } => "second pass of this hour".to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(rules: Vec<pb::rule::Rule>, more: pb::Timing) -> Vec<String> {
+        let include = rules.into_iter().map(|rule| pb::Rule { rule: Some(rule) }).collect();
+        in_words(&pb::Timing { include, ..more })
+    }
+
+    #[test]
+    fn timings_are_told_in_sentences_with_what_only_a_cluster_knows_by_name() {
+        use pb::rule::Rule;
+        let cron = |expression: &str, resolved: &str| {
+            Rule::Cron(pb::Cron {
+                expression: expression.into(),
+                resolved_expression: resolved.into(),
+                ..Default::default()
+            })
+        };
+        let berlin = || pb::Timing { time_zone: "Europe/Berlin".into(), ..Default::default() };
+        let fixed = words(vec![cron("H 3 * * *", "7 3 * * *")], berlin());
+        assert_eq!(fixed[0], "At 03:07 every day by the clocks of Europe/Berlin.");
+        assert!(fixed.len() == 2 && fixed[1].starts_with("This is fixed: "), "{fixed:?}");
+        let used = pb::CalendarUse { calendar: "holidays".into(), mode: 2 };
+        let spread = Some(prost_types::Duration { seconds: 300, nanos: 0 });
+        let narrowed = pb::Timing { calendars: vec![used], spread, ..Default::default() };
+        let delay = prost_types::Duration { seconds: 3600, nanos: 0 };
+        assert_eq!(
+            words(vec![Rule::FixedDelay(pb::FixedDelay { delay: Some(delay) })], narrowed),
+            [
+                "1h after the last run.",
+                "Not inside calendar holidays.",
+                "Each begins up to 5m later, by an offset of its own."
+            ]
+        );
     }
 }

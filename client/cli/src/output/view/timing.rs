@@ -113,19 +113,20 @@ impl TimingView {
         text
     }
 
-    /// What narrows or shifts the rules, in words.
-    pub(crate) fn bounds(&self) -> Vec<String> {
+    /// What only the cluster can apply, in words.
+    pub(crate) fn beside(&self) -> Vec<String> {
         let mode = |used: &CalendarUseView| match used.mode.as_str() {
-            "INCLUDE" => format!("only inside calendar {}", used.calendar),
-            "EXCLUDE" => format!("not inside calendar {}", used.calendar),
-            "FREEZE" => format!("frozen by calendar {}", used.calendar),
-            other => format!("{other} calendar {}", used.calendar),
+            "INCLUDE" => format!("Only inside calendar {}", used.calendar),
+            "EXCLUDE" => format!("Not inside calendar {}", used.calendar),
+            "FREEZE" => format!("Inside calendar {} its instants are skipped and say so", used.calendar),
+            newer => format!("{newer} calendar {}", used.calendar),
         };
-        let mut bounds: Vec<String> = self.calendars.iter().map(mode).collect();
-        bounds.extend(self.start_time.map(|time| format!("from {time}")));
-        bounds.extend(self.end_time.map(|time| format!("before {time}")));
-        bounds.extend(self.spread.as_ref().map(|spread| format!("spread over {spread}")));
-        bounds
+        let mut words: Vec<String> = self.calendars.iter().map(mode).collect();
+        let spread = self.spread.as_ref();
+        words.extend(
+            spread.map(|spread| format!("Each begins up to {spread} later, by an offset of its own")),
+        );
+        words
     }
 }
 
