@@ -218,7 +218,8 @@ impl State {
             // Instants that this one may end before must have their rows by the one that is.
             self.caught_up(id, now)?;
         }
-        let former = self.slots[&id].schedule.pause.clone();
+        // One whose time is up is over, whether or not the leader has said so.
+        let former = self.slots[&id].schedule.pause.clone().filter(|former| former.holds(now));
         // A second pause changes the words and the end, not the instant since when nothing starts.
         let (paused_at, skipped) = former.map_or((now, 0), |former| (former.paused_at, former.skipped));
         self.set_pause(id, Some(Pause { paused_at, skipped, ..pause }));
