@@ -17,6 +17,7 @@ const DEPLOY: &str = include_str!("fixtures/deploy.crontab");
 /// What `parse` found, as text.
 fn rendered(crontab: &Crontab) -> String {
     let mut text = String::new();
+    let none = String::new();
     let environments = crontab.entries.iter().map(|entry| &entry.environment);
     let mut last = None;
     for (entry, environment) in crontab.entries.iter().zip(environments) {
@@ -29,6 +30,11 @@ fn rendered(crontab: &Crontab) -> String {
         for (label, value) in [("reads", &entry.stdin), ("about", &entry.comment)] {
             value.iter().for_each(|value| writeln!(text, "    {label} {value:?}").unwrap());
         }
+        for (label, value) in [("written", &entry.written), ("user", entry.user.as_ref().unwrap_or(&none))] {
+            let is_news = *value != none && *value != entry.expression;
+            is_news.then(|| writeln!(text, "    {label} {value}").unwrap());
+        }
+        entry.spread.iter().for_each(|spread| writeln!(text, "    up to {spread:?} later").unwrap());
         entry.notes.iter().for_each(|note| writeln!(text, "    note: {note}").unwrap());
     }
     for line in &crontab.unsupported {
@@ -43,6 +49,30 @@ fn a_real_looking_crontab_is_read() {
 }
 
 #[test]
+fn a_file_of_cron_d_is_read() {
+    let text = include_str!("fixtures/cron.d");
+    let crontab = crontab::Crontabs::default().read(text, crontab::Form::System);
+    assert_eq!(rendered(&crontab), include_str!("fixtures/cron.d.expected"));
+}
+
+#[test]
+fn files_read_together_share_their_names() {
+    let mut crontabs = crontab::Crontabs::default();
+    let mut name = |text| crontabs.read(text, crontab::Form::User).entries[0].suggested_name.clone();
+    assert_eq!([name("@daily df"), name("@daily df"), name("@daily du")], ["df", "df-2", "du"]);
+}
+
+#[test]
+fn cron_reads_plain_names_only() {
+    for name in ["backup", "e2scrub_all", "Php-8"] {
+        assert!(crontab::is_read_by_cron(name), "{name}");
+    }
+    for name in ["", ".placeholder", "backup.dpkg-old", "backup~", "a b", "s\u{fc}d"] {
+        assert!(!crontab::is_read_by_cron(name), "{name}");
+    }
+}
+
+#[test]
 fn every_line_is_somewhere() {
     // TAB-1. All but the comments, the blank line and the settings that are understood.
     let crontab = crontab::parse(DEPLOY);
@@ -51,7 +81,7 @@ fn every_line_is_somewhere() {
     lines.sort_unstable();
     assert_eq!(
         lines,
-        [7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 21, 22, 23, 24, 25, 29, 30, 31, 34, 35, 36, 37, 39]
+        [7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 21, 22, 23, 25, 29, 30, 31, 34, 35, 36, 37, 39]
     );
 }
 
@@ -182,7 +212,7 @@ fn lines_that_are_no_entry_say_why() {
     assert!(reason("* * * * * %only input").contains("the command is empty"));
     assert!(reason("* * * *").contains("found 4 fields"));
     assert!(reason("run-me daily").contains("found 2 fields"));
-    assert!(reason("-*/5 * * * * quiet").contains("column 1"));
+    assert!(reason("--*/5 * * * * quiet").contains("column 1"));
     assert!(reason("@reboot x").contains("names no time"));
     assert!(reason(" 0  9 *  * 1-5; x").contains("column 13: `5;`"));
     assert!(reason("TZ=UTC\n@fortnightly x").contains("unknown"));
