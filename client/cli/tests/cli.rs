@@ -334,14 +334,15 @@ fn a_crontab_is_shown_and_what_cannot_be_imported_is_said() {
         .map(|line| line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect())
         .collect();
     let column = |index: usize| rows.iter().map(|row| row[index]).collect::<Vec<_>>();
-    assert_eq!(column(0), ["LINE", "6", "7", "10"]);
+    assert_eq!(column(0), ["WHERE", "line 6", "line 7", "line 10"]);
     assert_eq!(column(1), ["SCHEDULE", "web-backup", "web-poll", "web-mail-hi"], "{}", ended.stdout);
-    assert_eq!(column(3), ["TIMING", "0 3 * * *", "*/5 9-17 * * 1-5", "30 2 * * *"]);
-    assert_eq!(column(4), ["ZONE", "Europe/Berlin", "Europe/Berlin", "America/New_York"]);
+    assert_eq!(column(3), ["MEANING", "same", "same", "same"]);
+    assert_eq!(column(4), ["TIMING", "0 3 * * *", "*/5 9-17 * * 1-5", "30 2 * * *"]);
+    assert_eq!(column(5), ["ZONE", "Europe/Berlin", "Europe/Berlin", "America/New_York"]);
     let lines: Vec<&str> = ended.stderr.lines().collect();
-    assert!(lines[0].starts_with("line 8: @reboot"), "{}", ended.stderr);
-    assert!(lines[1].starts_with("line 11: 61 * * * *"), "{}", ended.stderr);
-    assert_eq!(lines.last(), Some(&"error: 2 line(s) cannot be imported, see above"));
+    assert!(lines[0].starts_with("line 8: not imported: @reboot"), "{}", ended.stderr);
+    assert!(lines[1].starts_with("line 11: not imported: 61 * * * *"), "{}", ended.stderr);
+    assert_eq!(lines.last(), Some(&"error: 2 schedule(s) cannot be imported, see above"));
 }
 
 #[test]
@@ -353,9 +354,11 @@ fn a_crontab_may_come_from_stdin_and_go_out_as_a_document() {
     child.stdin.take().unwrap().write_all(b"0 0 31 2 * /bin/by-hand\n").unwrap();
     let ended = ended(child.wait_with_output().unwrap());
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let expected = "{\"schedules\":[{\"line\":1,\"name\":\"namespaces/default/schedules/by-hand\",\
-                    \"expression\":\"0 0 31 2 *\",\"time_zone\":\"UTC\",\"command\":\"/bin/by-hand\",\"next\":[],\
-                    \"notes\":[\"never fires: it runs only by hand\"]}],\"unsupported\":[]}\n";
+    let expected = "{\"schedules\":[{\"place\":\"line 1\",\"name\":\"namespaces/default/schedules/by-hand\",\
+                    \"expression\":\"0 0 31 2 *\",\"timing\":\"0 0 31 2 *\",\"time_zone\":\"UTC\",\
+                    \"command\":\"/bin/by-hand\",\"next\":[],\"changes\":[],\"not_carried\":[],\
+                    \"notes\":[\"never fires: it runs only by hand\"],\"differences\":[]}],\"not_imported\":[],\
+                    \"summary\":{\"same\":1,\"changed\":0,\"not_imported\":0}}\n";
     assert_eq!(ended.stdout, expected);
 }
 

@@ -308,9 +308,20 @@ fn an_import_starts_paused_in_one_call_and_repeats_without_effect() {
     std::fs::write(&file, "*/2 * * * * /bin/tick\n").unwrap();
     let ended = run(&node, &words);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stdout.contains(r#""result":"different""#), "{}", ended.stdout);
+    assert!(ended.stdout.contains(r#""result":"source_changed""#), "{}", ended.stdout);
     assert_eq!(node.calls().len(), 1);
     assert!(ok(&node, &[&words[..], &["--update"]].concat()).contains(r#""result":"updated""#));
-    assert_eq!(node.calls(), ["create tick", "update tick timing,target,description"]);
+    assert_eq!(
+        node.calls(),
+        ["create tick", "update tick timing,target,description,policies.attempt_timeout,labels"]
+    );
     assert!(ok(&node, &["schedule", "get", "tick", "-o", "json"]).contains(r#""state":"PAUSED""#));
+
+    // What somebody changes here is not changed back unasked, whether or not the source has changed too.
+    ok(&node, &["schedule", "set", "tick", "--description", "Ours now"]);
+    let ended = run(&node, &[&words[..], &["--update"]].concat());
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stdout.contains(r#""result":"changed_here""#), "{}", ended.stdout);
+    assert!(ok(&node, &[&words[..], &["--overwrite"]].concat()).contains(r#""result":"updated""#));
+    assert!(ok(&node, &words).contains(r#""result":"unchanged""#));
 }

@@ -250,6 +250,11 @@ impl ScheduleService for Node {
                 "target" => changed.target.clone_from(&wanted.target),
                 "description" => changed.description.clone_from(&wanted.description),
                 "priority" => changed.priority = wanted.priority,
+                "labels" => changed.labels.clone_from(&wanted.labels),
+                "history" => changed.history = wanted.history,
+                "max_runs" => changed.max_runs = wanted.max_runs,
+                "completion_action" => changed.completion_action = wanted.completion_action,
+                "executor_labels" => changed.executor_labels.clone_from(&wanted.executor_labels),
                 policy if policy.starts_with("policies.") => {
                     changed.policies.clone_from(&wanted.policies);
                 }

@@ -2,55 +2,71 @@
 //!
 //! One call creates a schedule and pauses it, so that there is no moment between the two (IMPORT-2), and an import that is
 //! cut off leaves whole schedules behind it: the next one finds them unchanged and goes on.
+//!
+//! A label keeps a fingerprint of what was imported. A schedule that still has it was changed by nobody since, so that a
+//! difference comes from the source (IMPORT-3).
 
 use belfry_sdk::{Client, ClientError, pb};
+use prost::Message as _;
 use serde::Serialize;
 
-use super::crontab::Planned;
+use super::plan::Plan;
+use super::{ImportArgs, Origin};
 use crate::commands::schedule::local_user;
 use crate::commands::{Context, converse};
 use crate::exit::Failure;
 use crate::output::{Cell, Tone};
 use crate::text;
 
-const PAUSE_REASON: &str = "imported from crontab";
+/// The label by which imported schedules are found again: `belfry schedule list -l imported-from=crontab`.
+const ORIGIN_LABEL: &str = "imported-from";
+const FINGERPRINT_LABEL: &str = "imported-fingerprint";
+/// What a node takes an attempt timeout to be that is not set.
+const ATTEMPT_TIMEOUT_SECONDS: i64 = 3600;
 
 /// What became of a planned schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Result {
+pub(super) enum Outcome {
     /// It is new, and paused.
     Created,
     /// It was there already.
     Unchanged,
     /// It was there with another definition, and is as planned now.
     Updated,
-    /// It is there with another definition, and was left alone.
-    Different,
+    /// Its source has changed since it was imported; it was left alone.
+    SourceChanged,
+    /// Somebody has changed it here since; it was left alone.
+    ChangedHere,
+    /// It means something else here; it was not created.
+    LeftOut,
 }
 
-impl Result {
+impl Outcome {
     pub(super) fn cell(self) -> Cell {
         match self {
-            Result::Created => Cell::new("created, paused", Tone::Good),
-            Result::Unchanged => Cell::new("unchanged", Tone::Faint),
-            Result::Updated => Cell::new("updated", Tone::Good),
-            Result::Different => Cell::new("differs", Tone::Bad),
+            Outcome::Created => Cell::new("created, paused", Tone::Good),
+            Outcome::Unchanged => Cell::new("unchanged", Tone::Faint),
+            Outcome::Updated => Cell::new("updated", Tone::Good),
+            Outcome::SourceChanged => Cell::new("source changed", Tone::Bad),
+            Outcome::ChangedHere => Cell::new("changed here", Tone::Bad),
+            Outcome::LeftOut => Cell::new("left out", Tone::Open),
         }
     }
 }
 
-/// Carries out the plans in their order and notes the results in them, up to the first failure.
+/// Carries out the plans in their order and notes the outcomes in them, up to the first failure.
 pub(super) fn run(
     context: &Context,
-    plans: &mut [Planned],
-    update: bool,
-) -> std::result::Result<(), Failure> {
+    origin: &Origin,
+    args: &ImportArgs,
+    plans: &mut [Plan],
+) -> Result<(), Failure> {
     converse(async {
         let client = context.client()?;
         for plan in plans {
-            let result = import(&client, &plan.definition, update).await;
-            plan.result = Some(result.map_err(|failure| failure.about(&format!("line {}", plan.line)))?);
+            let outcome = Box::pin(import(&client, origin, args, plan)).await;
+            plan.result = Some(outcome.map_err(|failure| failure.about(&plan.place))?);
         }
         Ok(())
     })
@@ -58,31 +74,63 @@ pub(super) fn run(
 
 async fn import(
     client: &Client,
-    planned: &pb::Schedule,
-    update: bool,
-) -> std::result::Result<Result, Failure> {
+    origin: &Origin,
+    args: &ImportArgs,
+    plan: &Plan,
+) -> Result<Outcome, Failure> {
+    let planned = labelled(&plan.definition, origin);
     let existing = match client.get_schedule(pb::GetScheduleRequest { name: planned.name.clone() }).await {
         Ok(existing) => Some(existing),
         Err(ClientError::NotFound(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    match existing {
-        None => {
-            client.create_schedule(creation(planned, local_user())).await?;
-            Ok(Result::Created)
+    let found = existing.as_ref().map(|existing| state(&planned, existing, origin));
+    match (existing, found) {
+        (_, Some(State::Same)) => Ok(Outcome::Unchanged),
+        (_, Some(State::SourceChanged)) if !args.update && !args.overwrite => Ok(Outcome::SourceChanged),
+        (_, Some(State::ChangedHere)) if !args.overwrite => Ok(Outcome::ChangedHere),
+        // IMPORT-5
+        _ if !plan.is_same() && !args.accept_changes => Ok(Outcome::LeftOut),
+        (Some(existing), _) => {
+            client.update_schedule(change(&planned, existing, origin)).await?;
+            Ok(Outcome::Updated)
         }
-        Some(existing) if is_same(planned, &existing) => Ok(Result::Unchanged),
-        Some(existing) if update => {
-            client.update_schedule(change(planned, existing.etag)).await?;
-            Ok(Result::Updated)
+        (None, _) => {
+            client.create_schedule(creation(&planned, &plan.pause_reason, local_user())).await?;
+            Ok(Outcome::Created)
         }
-        Some(_) => Ok(Result::Different),
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Same,
+    SourceChanged,
+    ChangedHere,
+}
+
+/// How a schedule that is there compares with what its source says now.
+fn state(planned: &pb::Schedule, existing: &pb::Schedule, origin: &Origin) -> State {
+    let is_untouched =
+        existing.labels.get(FINGERPRINT_LABEL).is_some_and(|label| *label == fingerprint(existing, origin));
+    match declared(planned, origin) == declared(existing, origin) {
+        true => State::Same,
+        false if is_untouched => State::SourceChanged,
+        false => State::ChangedHere,
+    }
+}
+
+/// The plan with the labels that tell where it came from.
+fn labelled(planned: &pb::Schedule, origin: &Origin) -> pb::Schedule {
+    let mut schedule = planned.clone();
+    schedule.labels.insert(ORIGIN_LABEL.to_owned(), origin.name.to_owned());
+    schedule.labels.insert(FINGERPRINT_LABEL.to_owned(), fingerprint(planned, origin));
+    schedule
+}
+
 /// IMPORT-2: it starts paused.
-fn creation(planned: &pb::Schedule, actor: String) -> pb::CreateScheduleRequest {
-    let pause = pb::Pause { reason: PAUSE_REASON.to_owned(), actor, ..Default::default() };
+fn creation(planned: &pb::Schedule, reason: &str, actor: String) -> pb::CreateScheduleRequest {
+    let pause = pb::Pause { reason: reason.to_owned(), actor, ..Default::default() };
     pb::CreateScheduleRequest {
         parent: format!("namespaces/{}", text::namespace_of(&planned.name)),
         schedule_id: text::short_name(&planned.name).to_owned(),
@@ -91,38 +139,87 @@ fn creation(planned: &pb::Schedule, actor: String) -> pb::CreateScheduleRequest 
     }
 }
 
-/// What the crontab says, and nothing else: whether it is paused is for people to decide.
-fn change(planned: &pb::Schedule, etag: String) -> pb::UpdateScheduleRequest {
-    let paths = ["timing", "target", "description"].map(str::to_owned).to_vec();
+/// What the source says, and nothing else: whether it is paused is for people to decide, and labels of theirs stay.
+fn change(planned: &pb::Schedule, existing: pb::Schedule, origin: &Origin) -> pb::UpdateScheduleRequest {
+    let mut labels = existing.labels;
+    labels.extend(planned.labels.clone());
+    let paths = origin.paths.iter().copied().chain(["labels"]).map(str::to_owned).collect();
     pb::UpdateScheduleRequest {
-        schedule: Some(pb::Schedule { etag, ..planned.clone() }),
+        schedule: Some(pb::Schedule { etag: existing.etag, labels, ..planned.clone() }),
         update_mask: Some(prost_types::FieldMask { paths }),
         ..Default::default()
     }
 }
 
-/// Whether a schedule is as planned in what the crontab says. Labels, pool and rules may have been chosen since.
-fn is_same(planned: &pb::Schedule, existing: &pb::Schedule) -> bool {
-    planned.target == existing.target
-        && planned.description == existing.description
-        && declared(planned) == declared(existing)
+/// The fields that the source decides, with the defaults that a node fills in taken out again.
+fn declared(schedule: &pb::Schedule, origin: &Origin) -> pb::Schedule {
+    let given = schedule.policies.clone().unwrap_or_default();
+    let mut declared = pb::Schedule::default();
+    let mut policies = pb::Policies::default();
+    for path in origin.paths {
+        match *path {
+            "timing" => declared.timing = Some(declared_timing(schedule)),
+            "target" => declared.target.clone_from(&schedule.target),
+            "description" => declared.description.clone_from(&schedule.description),
+            "max_runs" => declared.max_runs = schedule.max_runs,
+            "completion_action" => declared.completion_action = schedule.completion_action.max(1),
+            "executor_labels" => declared.executor_labels.clone_from(&schedule.executor_labels),
+            "history" => {
+                declared.history = schedule.history.filter(|history| *history != pb::History::default());
+            }
+            "policies.overlap_policy" => {
+                policies.overlap_policy = given.overlap_policy.max(1);
+                policies.overlap_limit = given.overlap_limit;
+            }
+            "policies.start_deadline" => policies.start_deadline = given.start_deadline,
+            "policies.attempt_timeout" => {
+                let unset = prost_types::Duration { seconds: ATTEMPT_TIMEOUT_SECONDS, nanos: 0 };
+                policies.attempt_timeout = Some(given.attempt_timeout.unwrap_or(unset));
+            }
+            "policies.retry" => {
+                policies.retry = given.retry.clone().filter(|retry| retry.max_attempts > 1);
+            }
+            other => unreachable!("{other} is a path of no origin"),
+        }
+    }
+    declared.policies = Some(policies);
+    declared
 }
 
 /// The timing without what the server adds to it.
-fn declared(schedule: &pb::Schedule) -> pb::Timing {
+fn declared_timing(schedule: &pb::Schedule) -> pb::Timing {
     let mut timing = schedule.timing.clone().unwrap_or_default();
     timing.time_zone = text::zone_or_utc(&timing.time_zone).to_owned();
     for rule in &mut timing.include {
-        if let Some(pb::rule::Rule::Cron(cron)) = &mut rule.rule {
-            cron.resolved_expression.clear();
+        match &mut rule.rule {
+            Some(pb::rule::Rule::Cron(cron)) => cron.resolved_expression.clear(),
+            Some(pb::rule::Rule::Interval(interval)) => {
+                interval.phase = interval.phase.filter(|phase| *phase != prost_types::Duration::default());
+            }
+            Some(_) | None => {}
         }
     }
     timing
 }
 
+/// FNV-1a over the declared fields as they are sent: fields that later versions add change nothing while they are unset.
+fn fingerprint(schedule: &pb::Schedule, origin: &Origin) -> String {
+    let bytes = declared(schedule, origin).encode_to_vec();
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ORIGIN: Origin = Origin {
+        name: "test",
+        has_names: true,
+        paths: &["timing", "target", "description", "policies.attempt_timeout", "policies.retry", "history"],
+    };
 
     fn schedule(expression: &str, resolved: &str, zone: &str) -> pb::Schedule {
         let cron = pb::Cron {
@@ -146,16 +243,32 @@ mod tests {
         let mut existing = schedule("0 3 * * *", "0 3 * * *", "");
         existing.pool = "default".into();
         existing.labels.insert("team".into(), "billing".into());
-        assert!(is_same(&planned, &existing));
-        assert!(!is_same(&planned, &schedule("0 4 * * *", "0 4 * * *", "UTC")));
-        assert!(!is_same(&planned, &schedule("0 3 * * *", "", "Europe/Berlin")));
+        existing.history = Some(pb::History::default());
+        existing.policies = Some(pb::Policies {
+            attempt_timeout: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+            retry: Some(pb::Retry { max_attempts: 1, ..Default::default() }),
+            ..Default::default()
+        });
+        assert_eq!(state(&planned, &existing, &ORIGIN), State::Same);
+        assert_eq!(fingerprint(&planned, &ORIGIN), fingerprint(&existing, &ORIGIN));
+    }
+
+    #[test]
+    fn who_has_changed_it_is_known() {
+        let existing = labelled(&schedule("0 3 * * *", "", "UTC"), &ORIGIN);
+        let later = schedule("0 4 * * *", "", "UTC");
+        assert_eq!(state(&later, &existing, &ORIGIN), State::SourceChanged);
+        let touched = pb::Schedule { description: "mine".into(), ..existing.clone() };
+        assert_eq!(state(&later, &touched, &ORIGIN), State::ChangedHere);
+        let unlabelled = pb::Schedule { labels: Default::default(), ..existing };
+        assert_eq!(state(&later, &unlabelled, &ORIGIN), State::ChangedHere);
     }
 
     #[test]
     fn a_new_schedule_starts_paused() {
         let mut planned = schedule("* * * * *", "", "UTC");
         planned.name = "namespaces/n/schedules/s".into();
-        let request = creation(&planned, "anna".into());
+        let request = creation(&planned, "imported", "anna".into());
         let created = request.schedule.unwrap();
         assert_eq!(created.timing, planned.timing);
         assert_eq!(created.pause.unwrap().actor, "anna");
