@@ -40,6 +40,8 @@ pub(super) enum Outcome {
     ChangedHere,
     /// It means something else here; it was not created.
     LeftOut,
+    /// It is there, but the cluster did not keep all of it: a node of an older version drops fields that it does not know.
+    NotKept,
 }
 
 impl Outcome {
@@ -51,6 +53,7 @@ impl Outcome {
             Outcome::SourceChanged => Cell::new("source changed", Tone::Bad),
             Outcome::ChangedHere => Cell::new("changed here", Tone::Bad),
             Outcome::LeftOut => Cell::new("left out", Tone::Open),
+            Outcome::NotKept => Cell::new("not kept whole", Tone::Bad),
         }
     }
 }
@@ -92,14 +95,21 @@ async fn import(
         // IMPORT-5
         _ if !plan.is_same() && !args.accept_changes => Ok(Outcome::LeftOut),
         (Some(existing), _) => {
-            client.update_schedule(change(&planned, existing, origin)).await?;
-            Ok(Outcome::Updated)
+            let kept = client.update_schedule(change(&planned, existing, origin)).await?;
+            Ok(if_kept(&planned, &kept, origin, Outcome::Updated))
         }
         (None, _) => {
-            client.create_schedule(creation(&planned, &plan.pause_reason, local_user())).await?;
-            Ok(Outcome::Created)
+            let request = creation(&planned, &plan.pause_reason, local_user());
+            let kept = client.create_schedule(request).await?;
+            Ok(if_kept(&planned, &kept, origin, Outcome::Created))
         }
     }
+}
+
+/// The outcome, unless the answer to the write lacks something of it.
+fn if_kept(planned: &pb::Schedule, kept: &pb::Schedule, origin: &Origin, outcome: Outcome) -> Outcome {
+    let is_kept = declared(planned, origin) == declared(kept, origin);
+    if is_kept { outcome } else { Outcome::NotKept }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,6 +260,7 @@ mod tests {
             ..Default::default()
         });
         assert_eq!(state(&planned, &existing, &ORIGIN), State::Same);
+        assert_eq!(if_kept(&planned, &existing, &ORIGIN, Outcome::Created), Outcome::Created);
         assert_eq!(fingerprint(&planned, &ORIGIN), fingerprint(&existing, &ORIGIN));
     }
 
@@ -262,6 +273,15 @@ mod tests {
         assert_eq!(state(&later, &touched, &ORIGIN), State::ChangedHere);
         let unlabelled = pb::Schedule { labels: Default::default(), ..existing };
         assert_eq!(state(&later, &unlabelled, &ORIGIN), State::ChangedHere);
+    }
+
+    #[test]
+    fn what_an_older_node_drops_is_noticed() {
+        let mut planned = schedule("0 3 * * *", "", "UTC");
+        let kept = planned.clone();
+        let timing = planned.timing.as_mut().unwrap();
+        timing.spread = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+        assert_eq!(if_kept(&planned, &kept, &ORIGIN, Outcome::Created), Outcome::NotKept);
     }
 
     #[test]

@@ -92,6 +92,10 @@ impl Report<'_> {
             (changed, "with changed meaning, see above: --accept-changes creates them"),
             (outcomes(Outcome::SourceChanged), "whose source has changed since: --update changes them"),
             (
+                outcomes(Outcome::NotKept),
+                "of which the cluster did not keep everything: are its nodes older than this command? They stay paused",
+            ),
+            (
                 outcomes(Outcome::ChangedHere),
                 "that somebody has changed here since: --overwrite changes them back",
             ),
