@@ -38,6 +38,8 @@ pub(super) enum Outcome {
     SourceChanged,
     /// Somebody has changed it here since; it was left alone.
     ChangedHere,
+    /// A schedule that no import made has its name; it was left alone.
+    NameTaken,
     /// It means something else here; it was not created.
     LeftOut,
     /// It is there, but the cluster did not keep all of it: a node of an older version drops fields that it does not know.
@@ -52,6 +54,7 @@ impl Outcome {
             Outcome::Updated => Cell::new("updated", Tone::Good),
             Outcome::SourceChanged => Cell::new("source changed", Tone::Bad),
             Outcome::ChangedHere => Cell::new("changed here", Tone::Bad),
+            Outcome::NameTaken => Cell::new("name taken", Tone::Bad),
             Outcome::LeftOut => Cell::new("left out", Tone::Open),
             Outcome::NotKept => Cell::new("not kept whole", Tone::Bad),
         }
@@ -91,6 +94,7 @@ async fn import(
     match (existing, found) {
         (_, Some(State::Same)) => Ok(Outcome::Unchanged),
         (_, Some(State::SourceChanged)) if !args.update && !args.overwrite => Ok(Outcome::SourceChanged),
+        (_, Some(State::Foreign)) if !args.overwrite => Ok(Outcome::NameTaken),
         (_, Some(State::ChangedHere)) if !args.overwrite => Ok(Outcome::ChangedHere),
         // IMPORT-5
         _ if !plan.is_same() && !args.accept_changes => Ok(Outcome::LeftOut),
@@ -117,6 +121,8 @@ enum State {
     Same,
     SourceChanged,
     ChangedHere,
+    /// It came from elsewhere.
+    Foreign,
 }
 
 /// How a schedule that is there compares with what its source says now.
@@ -126,6 +132,7 @@ fn state(planned: &pb::Schedule, existing: &pb::Schedule, origin: &Origin) -> St
     match declared(planned, origin) == declared(existing, origin) {
         true => State::Same,
         false if is_untouched => State::SourceChanged,
+        false if !existing.labels.contains_key(ORIGIN_LABEL) => State::Foreign,
         false => State::ChangedHere,
     }
 }
@@ -272,7 +279,7 @@ mod tests {
         let touched = pb::Schedule { description: "mine".into(), ..existing.clone() };
         assert_eq!(state(&later, &touched, &ORIGIN), State::ChangedHere);
         let unlabelled = pb::Schedule { labels: Default::default(), ..existing };
-        assert_eq!(state(&later, &unlabelled, &ORIGIN), State::ChangedHere);
+        assert_eq!(state(&later, &unlabelled, &ORIGIN), State::Foreign);
     }
 
     #[test]

@@ -92,6 +92,10 @@ impl Report<'_> {
             (changed, "with changed meaning, see above: --accept-changes creates them"),
             (outcomes(Outcome::SourceChanged), "whose source has changed since: --update changes them"),
             (
+                outcomes(Outcome::NameTaken),
+                "whose name a schedule has that no import made: choose a --prefix, or --overwrite it",
+            ),
+            (
                 outcomes(Outcome::NotKept),
                 "of which the cluster did not keep everything: are its nodes older than this command? They stay paused",
             ),
