@@ -151,3 +151,70 @@ fn a_weekly_outage_is_an_exclude() {
     let evening = fires(&timing, "UTC", "2026-11-28T21:40", "2026-11-29T00:10");
     assert_eq!(evening, ["11-28 21:40", "11-28 21:50", "11-29 00:00", "11-29 00:10"]);
 }
+
+/// airflow#35558: after the night in which Paris got its hour back, the next run of a rule for 07:00 to 21:00 was computed
+/// as one that had been, over and over, and nothing ran any more.
+#[test]
+fn a_working_day_follows_the_night_with_an_hour_more() {
+    let timing = cron("0 7-21 * * *", "Europe/Paris");
+    let fires = fires(&timing, "Europe/Paris", "2023-10-28T20:30", "2023-10-29T08:30");
+    assert_eq!(fires, ["10-28 21:00", "10-29 07:00", "10-29 08:00"]);
+    let day = parse_time("2023-10-28T00:00", &zone("Europe/Paris")).unwrap();
+    // 15 instants on each of three days, one of which has 25 hours.
+    assert_eq!(timing.between(day, day + 73 * 3_600_000).count(), 45);
+}
+
+/// airflow#30195: when Toronto skipped 02:00, two runs of a rule for every second hour started at one time, and then none.
+#[test]
+fn every_second_hour_goes_on_behind_a_gap() {
+    let timing = cron("0 */2 * * *", "America/Toronto");
+    let fires = fires(&timing, "America/Toronto", "2023-03-11T22:00", "2023-03-12T08:00");
+    assert_eq!(fires, ["03-11 22:00", "03-12 00:00", "03-12 04:00", "03-12 06:00", "03-12 08:00"]);
+    let change = parse_time("2023-03-12T07:00Z", &TimeZone::utc()).unwrap();
+    assert_eq!(
+        timing.between(change - 1, change).count(),
+        0,
+        "02:00 is not made up for, nor is 03:00 one of them"
+    );
+}
+
+/// hangfire#529: a wall time that the clocks skipped was no valid time, and the whole scheduler failed on it, for days.
+#[test]
+fn a_time_that_does_not_exist_is_no_error() {
+    for expression in ["* * * * *", "0 2 * * *", "30 2 * * *", "*/5 2 * * SUN", "0 30 2 13 3 *"] {
+        let timing = cron(expression, "America/Chicago");
+        let change = parse_time("2016-03-13T08:00Z", &TimeZone::utc()).unwrap();
+        for after in (change - 7_200_000..change + 7_200_000).step_by(60_000) {
+            assert!(timing.next(after).is_some_and(|next| next > after), "{expression} after {after}");
+        }
+    }
+    let two = cron("0 2 * * *", "America/Chicago");
+    let days = fires(&two, "America/Chicago", "2016-03-12T12:00", "2016-03-14T12:00");
+    assert_eq!(days, ["03-13 03:00", "03-14 02:00"]);
+}
+
+/// healthchecks#912: on the night when New York got its hour back, the ping of 01:00 was missing: the machine that should
+/// have sent it skipped the instant at which its clock was set. Whoever watches expects eight instants in these two hours.
+#[test]
+fn the_instant_of_the_change_itself_is_not_left_out() {
+    let timing = cron("*/15 * * * *", "America/New_York");
+    let change = parse_time("2023-11-05T06:00Z", &TimeZone::utc()).unwrap();
+    let found: Vec<i64> = timing.between(change - 3_600_001, change + 3_599_999).collect();
+    assert_eq!(found.len(), 8);
+    assert!(found.contains(&change) && found.windows(2).all(|pair| pair[1] - pair[0] == 900_000));
+}
+
+/// quartz#674: its text is in none of our stores. What Quartz is known for moves on import: there days of the week count
+/// from Sunday, and the day of the month and the day of the week must both match.
+#[test]
+fn a_quartz_expression_is_read_as_vixie_reads_it() {
+    let second_day = cron("0 0 12 ? * 2", "UTC");
+    let days = fires(&second_day, "UTC", "2026-11-22T00:00", "2026-11-29T00:00");
+    assert_eq!(days, ["11-24 12:00"], "2 is Tuesday");
+    for sunday in ["0 0 12 ? * 0", "0 0 12 ? * 7", "0 0 12 ? * SUN"] {
+        let days = fires(&cron(sunday, "UTC"), "UTC", "2026-11-22T00:00", "2026-11-28T00:00");
+        assert_eq!(days, ["11-22 12:00"], "{sunday}");
+    }
+    let either = fires(&cron("0 0 12 13 * FRI", "UTC"), "UTC", "2026-11-10T00:00", "2026-11-22T00:00");
+    assert_eq!(either, ["11-13 12:00", "11-20 12:00"]);
+}
