@@ -1,7 +1,10 @@
 //! Golden scripts: each file under `tests/golden` is a list of commands (lines that begin with `>`) and, below each, what
 //! came of it. Run with `BLESS=1` to write what comes of it now, then read the difference.
 //!
-//! Times are seconds. Runs are named `#1`, `#2`, …, tokens `t1`, `t2`, ….
+//! Times are seconds. Runs are named `#1`, `#2`, …, tokens `t1`, `t2`, …. `NAME@10..50/10` is the chain of instants with which
+//! the ticker catches up; `tally NAME` counts rows that nobody would want to read.
+//!
+//! Scripts named after a project show a trouble that others had. [`SCENARIOS`] lists those that must stay.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "this is a test")]
 
@@ -29,12 +32,69 @@ use belfry_core::{
     UnixMillis,
 };
 
+/// The scripts.
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+
+/// Scenarios of timings alone.
+const TIMING: &str = include_str!("../../timing/tests/timing/scenarios.rs");
+
+/// Issues of other projects whose trouble Belfry must not have: for each, a script whose header names it, or a scenario of
+/// `belfry-timing`. A plain list, so that nobody drops one unnoticed.
+const SCENARIOS: [&str; 30] = [
+    "kubernetes#42649",
+    "kubernetes#83642",
+    "kubernetes#63371",
+    "kubernetes#130838",
+    "kubernetes#45825",
+    "kubernetes#127678",
+    "nomad#5410",
+    "nomad#2721",
+    "nomad#11052",
+    "temporal#4866",
+    "temporal#3059",
+    "temporal#4332",
+    "temporal#11162",
+    "temporal#8087",
+    "dagster#13597",
+    "dagster#7010",
+    "dagster#14555",
+    "airflow#35558",
+    "airflow#30195",
+    "hangfire#529",
+    "hangfire#1591",
+    "quartz#674",
+    "river#791",
+    "river#1035",
+    "db-scheduler#27",
+    "cadence#8267",
+    "argo-workflows#2773",
+    "argo-workflows#7868",
+    "healthchecks#912",
+    "camunda#54840",
+];
+
+#[test]
+fn every_scenario_is_played() {
+    let mut headers: Vec<String> = std::fs::read_dir(FOLDER)
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .map(|script| script.lines().take_while(|line| line.starts_with('#')).collect())
+        .collect();
+    headers.push(TIMING.lines().filter(|line| line.starts_with("///")).collect());
+    let names = |header: &str, issue: &str| {
+        let mut after = header.match_indices(issue).map(|(at, _)| header[at + issue.len()..].chars().next());
+        after.any(|next| !next.is_some_and(|next| next.is_ascii_digit()))
+    };
+    let missing: Vec<_> =
+        SCENARIOS.into_iter().filter(|issue| !headers.iter().any(|header| names(header, issue))).collect();
+    assert!(missing.is_empty(), "no script and no scenario names {missing:?}");
+}
+
 #[test]
 fn golden_scripts() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
     let mut failed = Vec::new();
     let mut scripts = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in std::fs::read_dir(FOLDER).unwrap() {
         let path = entry.unwrap().path();
         let expected = std::fs::read_to_string(&path).unwrap();
         let actual = play(&expected);
@@ -121,6 +181,7 @@ impl World {
         let words = Words::of(line);
         match words.words[0] {
             "rows" => return self.rows(words.words[1]),
+            "tally" => return self.tally(words.words[1]),
             "backfills" => {
                 let backfills = self.state.backfills_of(self.schedules[words.words[1]]);
                 let ids: Vec<_> = backfills.map(|backfill| backfill.id).collect();
@@ -292,8 +353,8 @@ impl World {
                 actor: "ops".into(),
                 reason: words.options["reason"].into(),
             },
-            // fire NAME@10->20 NAME@20->never
-            "fire" => Action::Fire(words.words[2..].iter().map(|word| self.fire(word)).collect()),
+            // fire NAME@10->20 NAME@20->never, or all from 10 to 50: NAME@10..50/10
+            "fire" => Action::Fire(words.words[2..].iter().flat_map(|word| self.fires(word)).collect()),
             // begin EXECUTOR #1.1
             "begin" => Action::Begin(vec![BeginGroup {
                 executor: name.into(),
@@ -342,6 +403,19 @@ impl World {
         }
     }
 
+    fn fires(&self, word: &str) -> Vec<FireGroup> {
+        let Some((name, (first, (last, step)))) = word.split_once('@').and_then(|(name, times)| {
+            let (first, rest) = times.split_once("..")?;
+            Some((name, (first, rest.split_once('/')?)))
+        }) else {
+            return vec![self.fire(word)];
+        };
+        let seconds = |word: &str| word.parse::<usize>().unwrap();
+        let step = seconds(step);
+        let chain = (seconds(first)..=seconds(last)).step_by(step);
+        chain.map(|at| self.fire(&format!("{name}@{at}->{}", at + step))).collect()
+    }
+
     fn fire(&self, word: &str) -> FireGroup {
         let (name, times) = word.split_once('@').unwrap();
         let (nominal, next) = times.split_once("->").unwrap();
@@ -365,6 +439,15 @@ impl World {
         let said = |run| said(run).map_or(String::new(), |code| format!(", exit code {code}"));
         let rows = self.state.rows(self.schedules[name]);
         rows.map(|run| format!("  {}{}\n", render_run(run), said(run))).collect()
+    }
+
+    fn tally(&self, name: &str) -> String {
+        let mut counts = BTreeMap::<String, usize>::new();
+        for run in self.state.rows(self.schedules[name]) {
+            let reason = run.reason().map_or(String::new(), |reason| format!(" because {reason:?}"));
+            *counts.entry(format!("{}{reason}", run.state.name())).or_default() += 1;
+        }
+        counts.into_iter().map(|(what, count)| format!("  {count} {what}\n")).collect()
     }
 
     fn schedule(&self, name: &str) -> String {
