@@ -198,6 +198,9 @@ impl State {
 
     /// A pool that somebody declared.
     pub fn pool(&self, name: &str) -> Option<&Pool> {
+        if self.object_ids.is_empty() {
+            return None;
+        }
         match self.object(&ObjectName::Pool(name.into())) {
             Some(Object { kind: ObjectKind::Pool(pool), .. }) => Some(pool),
             Some(_) | None => None,
@@ -206,6 +209,10 @@ impl State {
 
     /// A namespace that somebody declared.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        // Asked for every fire: nothing is looked up where nobody declared anything.
+        if self.object_ids.is_empty() {
+            return None;
+        }
         match self.object(&ObjectName::Namespace(name.into())) {
             Some(Object { kind: ObjectKind::Namespace(namespace), .. }) => Some(namespace),
             Some(_) | None => None,
