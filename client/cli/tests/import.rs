@@ -136,6 +136,7 @@ fn what_is_no_input_is_refused() {
         ("dkron", "cronjobs.yaml", "is no JSON: "),
         ("dkron", "missing", "cannot read "),
         ("kubernetes", "cron.d", "cannot read "),
+        ("crontab", "/dev/zero", "has more than 67108864 bytes: import it in parts"),
         ("dkron", "dkron.json", "--only nothing: "),
     ] {
         let ended = import(None, source, file, &["--only", "nothing"]);

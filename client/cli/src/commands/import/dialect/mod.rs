@@ -41,9 +41,8 @@ impl Source {
                 fires.map(|fire| fire * 1000).collect()
             }
             Source::Robfig(expression, zone) => {
-                let next = |after: &i64| expression.next(*after, zone).filter(|fire| *fire <= until_seconds);
-                let fires = std::iter::successors(next(&after_seconds), next).take(count);
-                fires.map(|fire| fire * 1000).collect()
+                let fires = expression.fires(after_seconds, zone).take(count);
+                fires.take_while(|fire| *fire <= until_seconds).map(|fire| fire * 1000).collect()
             }
             Source::Every { every_millis, anchor } => {
                 let passed = (after - anchor).div_euclid(*every_millis);

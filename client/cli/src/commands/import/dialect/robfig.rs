@@ -6,7 +6,7 @@
 //! - A time that the clocks jump over is lost, and one that comes twice fires twice.
 
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, ToSpan as _};
 
 use super::field::{self, HOUR, Item, Kind, MINUTE, MONTH, MONTH_DAY, SECOND, WEEK_DAY};
@@ -78,15 +78,27 @@ impl Expression {
         texts.collect::<Vec<_>>().join(" ")
     }
 
-    /// The first fire strictly after `after`, in seconds.
-    pub(in super::super) fn next(&self, after: i64, zone: &TimeZone) -> Option<i64> {
-        let mut search = Search { instant: after.checked_add(1)?, zone, is_reset: false };
+    /// The fires strictly after `after` in their order, in seconds.
+    pub(in super::super) fn fires<'a>(
+        &'a self,
+        after: i64,
+        zone: &'a TimeZone,
+    ) -> impl Iterator<Item = i64> + 'a {
+        let mut search = Search { instant: after, span: Span::at(after, zone), zone, is_reset: false };
+        std::iter::from_fn(move || {
+            search.instant = search.instant.checked_add(1)?;
+            search.is_reset = false;
+            self.found(&mut search)
+        })
+    }
+
+    fn found(&self, search: &mut Search<'_>) -> Option<i64> {
         let last_year = search.wall()?.year().checked_add(YEARS_SEARCHED)?;
         for _ in 0..TURNS_MAX {
             if search.wall()?.year() > last_year {
                 return None;
             }
-            match self.turn(&mut search)? {
+            match self.turn(search)? {
                 Turn::Found => return Some(search.instant),
                 Turn::Again => {}
             }
@@ -100,16 +112,18 @@ impl Expression {
         let [seconds, minutes, hours, _, months, _] = &self.fields;
         while !field::has(months.bits, search.wall()?.month()) {
             search.reset(|wall| wall.date().first_of_month().at(0, 0, 0, 0))?;
-            search.to(search.wall()?.checked_add(1.month()).ok()?)?;
+            let next = search.wall()?.checked_add(1.month()).ok()?;
+            search.to(next)?;
             if search.wall()?.month() == 1 {
                 return Some(Turn::Again);
             }
         }
         while !self.has_day(search.wall()?) {
             search.reset(|wall| wall.date().at(0, 0, 0, 0))?;
-            search.to(search.wall()?.checked_add(1.day()).ok()?)?;
+            let next = search.wall()?.checked_add(1.day()).ok()?;
+            search.to(next)?;
             // Midnight may not exist: it is looked for in the wrong place when the clocks show the hour after it.
-            match i64::from(search.wall()?.hour()) {
+            match search.hour() {
                 0 => {}
                 late if late > 12 => search.instant += (24 - late) * 3600,
                 early => search.instant -= early * 3600,
@@ -118,24 +132,24 @@ impl Expression {
                 return Some(Turn::Again);
             }
         }
-        while !field::has(hours.bits, search.wall()?.hour()) {
+        while !has(hours, search.hour()) {
             search.reset(|wall| wall.date().at(wall.hour(), 0, 0, 0))?;
             search.instant += 3600;
-            if search.wall()?.hour() == 0 {
+            if search.hour() == 0 {
                 return Some(Turn::Again);
             }
         }
-        while !field::has(minutes.bits, search.wall()?.minute()) {
+        while !has(minutes, search.minute()) {
             search.cut_to(60);
             search.instant += 60;
-            if search.wall()?.minute() == 0 {
+            if search.minute() == 0 {
                 return Some(Turn::Again);
             }
         }
-        while !field::has(seconds.bits, search.wall()?.second()) {
+        while !has(seconds, search.second()) {
             search.cut_to(1);
             search.instant += 1;
-            if search.wall()?.second() == 0 {
+            if search.second() == 0 {
                 return Some(Turn::Again);
             }
         }
@@ -158,25 +172,70 @@ enum Turn {
     Again,
 }
 
+/// Whether a field has a value of the clock.
+fn has(field: &Field, value: i64) -> bool {
+    i8::try_from(value).is_ok_and(|value| field::has(field.bits, value))
+}
+
 /// Where the search has got to.
 struct Search<'z> {
     instant: i64,
     zone: &'z TimeZone,
+    /// The span that was looked up last: the next instant is almost always in it too.
+    span: Span,
     /// Whether what is smaller than the field that moves has been set to its beginning.
     is_reset: bool,
 }
 
+/// A time without a change of the clocks.
+struct Span {
+    start: i64,
+    /// The first instant after it.
+    end: i64,
+    offset: i64,
+}
+
+impl Span {
+    fn at(seconds: i64, zone: &TimeZone) -> Self {
+        let whole = Self { start: i64::MIN, end: i64::MAX, offset: offset_at(zone, seconds) };
+        let Ok(instant) = Timestamp::from_second(seconds) else { return whole };
+        let end = zone.following(instant).next().map_or(i64::MAX, |change| change.timestamp().as_second());
+        // What lies before the instant asked about is not known to be in it.
+        Self { start: seconds, end, ..whole }
+    }
+}
+
 impl Search<'_> {
-    /// What the clocks show.
-    fn wall(&self) -> Option<DateTime> {
-        Some(self.zone.to_datetime(Timestamp::from_second(self.instant).ok()?))
+    /// What the clocks show, in seconds as if they were those of UTC.
+    fn local(&mut self) -> i64 {
+        if !(self.span.start..self.span.end).contains(&self.instant) {
+            self.span = Span::at(self.instant, self.zone);
+        }
+        self.instant.saturating_add(self.span.offset)
+    }
+
+    fn wall(&mut self) -> Option<DateTime> {
+        Some(Offset::UTC.to_datetime(Timestamp::from_second(self.local()).ok()?))
+    }
+
+    fn hour(&mut self) -> i64 {
+        self.local().div_euclid(3600).rem_euclid(24)
+    }
+
+    fn minute(&mut self) -> i64 {
+        self.local().div_euclid(60).rem_euclid(60)
+    }
+
+    fn second(&mut self) -> i64 {
+        self.local().rem_euclid(60)
     }
 
     fn reset(&mut self, beginning: impl FnOnce(DateTime) -> DateTime) -> Option<()> {
         if std::mem::replace(&mut self.is_reset, true) {
             return Some(());
         }
-        self.to(beginning(self.wall()?))
+        let wall = self.wall()?;
+        self.to(beginning(wall))
     }
 
     fn cut_to(&mut self, unit: i64) {
@@ -188,7 +247,7 @@ impl Search<'_> {
     /// Goes to a time on the wall as Go finds its instant: by the offset in force when UTC shows that time, unless that
     /// instant has another one.
     fn to(&mut self, wall: DateTime) -> Option<()> {
-        let local = wall.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second();
+        let local = Offset::UTC.to_timestamp(wall).ok()?.as_second();
         let first = offset_at(self.zone, local);
         let offset = if first == 0 { 0 } else { offset_at(self.zone, local - first) };
         self.instant = local - offset;
@@ -252,10 +311,11 @@ mod tests {
         let expression = Expression::parse(expression, seconds).unwrap();
         let zone = super::super::zone(zone).unwrap();
         let after: Timestamp = after.parse().unwrap();
-        let fires = std::iter::successors(expression.next(after.as_second(), &zone), |fire| {
-            expression.next(*fire, &zone)
-        });
-        fires.take(count).map(|fire| Timestamp::from_second(fire).unwrap().to_string()).collect()
+        expression
+            .fires(after.as_second(), &zone)
+            .take(count)
+            .map(|fire| Timestamp::from_second(fire).unwrap().to_string())
+            .collect()
     }
 
     #[test]
