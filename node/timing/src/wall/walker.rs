@@ -34,13 +34,13 @@ impl Walker {
     pub(crate) fn from(&self, wall: i64) -> Option<i64> {
         let wall = wall.clamp(WALL_MIN, WALL_MAX);
         match &self.schedule {
-            Some(schedule) => self.from_by_schedule(schedule, wall),
-            None => self.from_by_bits(wall),
+            Some(schedule) => self.walk_by_schedule(schedule, wall),
+            None => self.walk_by_bits(wall),
         }
     }
 
     /// Each turn moves to a later day that matches, so the search ends with the last year (TIMING-2).
-    fn from_by_schedule(&self, schedule: &cron::Schedule, wall: i64) -> Option<i64> {
+    fn walk_by_schedule(&self, schedule: &cron::Schedule, wall: i64) -> Option<i64> {
         let mut from = wall;
         loop {
             let just_before = DateTime::<Utc>::from_timestamp(from - 1, 0)?;
@@ -53,7 +53,7 @@ impl Walker {
         }
     }
 
-    fn from_by_bits(&self, wall: i64) -> Option<i64> {
+    fn walk_by_bits(&self, wall: i64) -> Option<i64> {
         let (day, second) = split(wall);
         if let Some(time) = self.times.from(second)
             && self.days.contains(day)
@@ -113,7 +113,7 @@ mod tests {
             let cron::Parsed::Fields(parsed) = parsed else { panic!("{text} has fields") };
             let walker = parsed.in_zone(TimeZone::utc()).walker;
             prop_assert!(walker.schedule.is_some());
-            prop_assert_eq!(walker.from(wall), walker.from_by_bits(wall), "{} from {}", text, wall);
+            prop_assert_eq!(walker.from(wall), walker.walk_by_bits(wall), "{} from {}", text, wall);
         }
     }
 }
