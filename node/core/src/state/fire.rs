@@ -166,9 +166,9 @@ impl State {
         if let (MisfirePolicy::FireAll { count_max, .. }, true) = (policies.misfire, late) {
             self.take_place(id);
             self.watch_deadline(id);
-            let backlog = &self.slots[&schedule].backlog;
-            if backlog.len() > count_max as usize {
-                let oldest = *backlog.first().expect("it was just counted");
+            // More than one too many: the limit was lowered, or one was handed back.
+            while self.slots[&schedule].backlog.len() > count_max as usize {
+                let oldest = *self.slots[&schedule].backlog.first().expect("it was just counted");
                 self.end_waiting(oldest, &RunEvent::Skip(Reason::Misfire), now);
                 tally.skipped += 1;
             }

@@ -149,7 +149,8 @@ impl State {
         let open = slot.open.len() - beside;
         let waiting_max = match overlap {
             OverlapPolicy::HoldOne | OverlapPolicy::Skip | OverlapPolicy::CancelRunning => 1,
-            OverlapPolicy::BufferAll { waiting_max } => waiting_max.max(1) as usize,
+            // One that was handed back had its place before those that came meanwhile, and is not turned away for them.
+            OverlapPolicy::BufferAll { waiting_max } => waiting_max.max(1) as usize + 1,
             OverlapPolicy::Allow { running_max } => running_max as usize + 1,
         };
         if !edited && (open > overlap.running_max() || slot.waiting.len() > waiting_max) {
