@@ -68,10 +68,13 @@ impl Calendars {
 /// Compiled timings and calendars, shared by the parts of a node.
 #[derive(Clone, Default, Debug)]
 pub struct Timings {
-    compiled: Arc<Mutex<HashMap<Timing, CompiledTiming>>>,
-    with_calendars: Arc<Mutex<HashMap<(Timing, Vec<Version>), CompiledTiming>>>,
-    calendars: Arc<Mutex<HashMap<Version, Arc<Calendar>>>>,
+    compiled: Kept<Timing, CompiledTiming>,
+    with_calendars: Kept<(Timing, Vec<Version>), CompiledTiming>,
+    calendars: Kept<Version, Arc<Calendar>>,
 }
+
+/// What was made once and is shared.
+type Kept<K, V> = Arc<Mutex<HashMap<K, V>>>;
 
 impl Timings {
     /// The compiled form of a timing that was validated at the edge.
