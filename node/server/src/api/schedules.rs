@@ -285,12 +285,14 @@ impl Api {
         let definition = Arc::new(definition);
         if *validate_only {
             check_revision(&current.schedule, *etag)?;
-            let mut changed = current;
-            changed.schedule.definition = definition;
+            let mut changed = current.schedule;
+            changed.definition = definition;
             if let Retime::From(next) = retime {
-                changed.schedule.next_fire_at = next;
+                changed.next_fire_at = next;
             }
-            return Ok(encode::schedule(&changed, now, NEXT_TIMES));
+            // Seen anew: the instants behind the first one are those of the new timing too.
+            let changed = |state: &belfry_core::State| ScheduleView::of(state, &self.0.timings, &changed);
+            return Ok(encode::schedule(&self.0.replica.read(changed), now, NEXT_TIMES));
         }
         // Without an etag of the caller's, that of what was merged: a change in between must not be lost.
         let expected = Some(etag.unwrap_or(current.schedule.revision));

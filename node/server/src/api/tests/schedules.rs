@@ -280,6 +280,14 @@ async fn a_validation_says_what_would_be_and_changes_nothing() {
     let update = pb::Schedule { description: "x".into(), etag: created.etag.clone(), ..Default::default() };
     let update = pb::UpdateScheduleRequest { validate_only: true, ..masked(update, &["description"]) };
     assert_eq!(alone.schedules().update_schedule(update).await.unwrap().into_inner().description, "x");
+    let hour = prost_types::Duration { seconds: 3600, nanos: 0 };
+    let hourly = pb::rule::Rule::Interval(pb::Interval { every: Some(hour), phase: None });
+    let hourly = pb::Timing { include: vec![pb::Rule { rule: Some(hourly) }], ..Default::default() };
+    let retimed = pb::Schedule { timing: Some(hourly), ..Default::default() };
+    let retimed = pb::UpdateScheduleRequest { validate_only: true, ..masked(retimed, &["timing"]) };
+    let retimed = alone.schedules().update_schedule(retimed).await.unwrap().into_inner();
+    let fires = retimed.status.unwrap().next_times;
+    assert!(fires.windows(2).all(|pair| pair[1].seconds - pair[0].seconds == 3600), "{fires:?}");
     let pause = pb::PauseScheduleRequest {
         name: NAME.into(),
         reason: "r".into(),
