@@ -209,8 +209,8 @@ fn a_diff_shows_fields_and_fires_and_changes_nothing() {
     let moved = run(&node, &diff);
     assert_eq!((moved.code, moved.stderr.as_str()), (Some(1), ""));
     for line in [
-        "  -  timing.include: [{\"at_time\":\"2099-01-01T00:00:00Z\"}]\n",
-        "  +  timing.include: [{\"at_time\":\"2099-01-02T00:00:00Z\"}]\n",
+        "  -  timing.include: {\"at_time\":\"2099-01-01T00:00:00Z\"}\n",
+        "  +  timing.include: {\"at_time\":\"2099-01-02T00:00:00Z\"}\n",
         "  -  fires 2099-01-01T00:00:00Z  Thu 2099-01-01 00:00:00 UTC\n",
         "  +  fires 2099-01-02T00:00:00Z  Fri 2099-01-02 00:00:00 UTC\n",
     ] {

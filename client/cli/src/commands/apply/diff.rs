@@ -130,8 +130,11 @@ impl Difference {
         let mut rows: Vec<Vec<Cell>> = Vec::new();
         // Of a new schedule every field is new: what its document says is not said again.
         for change in self.changes.iter().filter(|_| !self.is_new) {
-            let values = [(&change.before, "-", Tone::Bad), (&change.after, "+", Tone::Good)];
-            for (value, sign, tone) in values.into_iter().filter(|(value, ..)| !value.is_null()) {
+            let gone =
+                only_in(&change.before, &change.after).into_iter().map(|value| (value, "-", Tone::Bad));
+            let new =
+                only_in(&change.after, &change.before).into_iter().map(|value| (value, "+", Tone::Good));
+            for (value, sign, tone) in gone.chain(new) {
                 let line = format!("{}: {}", change.field, in_a_line(value));
                 rows.push(vec![Cell::new(sign, tone), Cell::new(line, tone)]);
             }
@@ -148,6 +151,21 @@ impl Difference {
             text.push_str(&format!("  {line}\n"));
         }
         text
+    }
+}
+
+/// What one value has and the other has not: of lists the items, unless only their order differs.
+fn only_in<'a>(one: &'a Value, other: &Value) -> Vec<&'a Value> {
+    match (one, other) {
+        (Value::Null, _) => Vec::new(),
+        (Value::Array(items), Value::Array(others)) => {
+            let has_all = |items: &[Value], others: &[Value]| items.iter().all(|item| others.contains(item));
+            if has_all(items, others) && has_all(others, items) {
+                return vec![one];
+            }
+            items.iter().filter(|item| !others.contains(item)).collect()
+        }
+        (one, _) => vec![one],
     }
 }
 
@@ -193,13 +211,14 @@ mod tests {
             changes: vec![
                 change,
                 Change { field: "labels.x".into(), before: Value::Null, after: "y".into() },
+                Change { field: "codes".into(), before: vec![1, 2].into(), after: vec![2, 3].into() },
             ],
             added_fires: vec![Instant(1_795_399_200_000)],
             removed_fires: vec![Instant(1_795_399_200_000)],
             zone: "Europe/Berlin".into(),
         };
         let expected = "namespaces/a/schedules/b\n  -  policies.lease_duration: 30s\n  +  policies.lease_duration: 1m\n  \
-                        +  labels.x: y\n  -  fires 2026-11-23T02:00:00Z  Mon 2026-11-23 03:00:00 CET\n  \
+                        +  labels.x: y\n  -  codes: 1\n  +  codes: 3\n  -  fires 2026-11-23T02:00:00Z  Mon 2026-11-23 03:00:00 CET\n  \
                         +  fires 2026-11-23T02:00:00Z  Mon 2026-11-23 03:00:00 CET\n";
         assert_eq!(difference.shown(&Printer::new(crate::output::Format::Table, true)), expected);
     }
