@@ -107,7 +107,7 @@ pub(crate) fn between(context: &Context, args: &BetweenArgs) -> Result<(), Failu
         prose(&format!("there are more than {}: see --count", args.count));
     }
     let fires = &between.between;
-    context.printer.one(&between, &names(fires), |printer| table(printer, &spec, fires, text::now_millis()))
+    context.printer.one(&between, &names(fires), |printer| table(printer, &spec, fires, from))
 }
 
 fn taken(fires: impl Iterator<Item = i64>, count: u32) -> Vec<Instant> {
