@@ -3,8 +3,8 @@
 use belfry_sdk::pb;
 use serde::Serialize;
 
-use super::Instant;
-use crate::output::{Cell, Printer, Table, Tone};
+use super::{ExecutorView, Instant};
+use crate::output::{Cell, Printer, Row as _, Table, Tone};
 use crate::text;
 
 /// What a node knows of the cluster, with the field names of the contract.
@@ -43,19 +43,6 @@ struct NodeView {
     silent_ms: Option<u64>,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct ExecutorView {
-    executor_id: String,
-    display_name: String,
-    pool: String,
-    handlers: Vec<String>,
-    slots: u32,
-    credits: u32,
-    running: u32,
-    version: String,
-    draining: bool,
-}
-
 impl From<pb::ClusterStatus> for ClusterView {
     fn from(status: pb::ClusterStatus) -> Self {
         Self {
@@ -90,22 +77,6 @@ impl From<pb::NodeStatus> for NodeView {
             leader: node.leader,
             matched_index: node.matched_index,
             silent_ms: node.silent_ms,
-        }
-    }
-}
-
-impl From<pb::ExecutorStatus> for ExecutorView {
-    fn from(executor: pb::ExecutorStatus) -> Self {
-        Self {
-            executor_id: executor.executor_id,
-            display_name: executor.display_name,
-            pool: executor.pool,
-            handlers: executor.handlers,
-            slots: executor.slots,
-            credits: executor.credits,
-            running: executor.running,
-            version: executor.version,
-            draining: executor.draining,
         }
     }
 }
@@ -203,33 +174,10 @@ impl ClusterView {
                 self.where_executors_are_known()
             };
         }
-        let headers = if printer.is_wide() {
-            vec!["EXECUTOR", "POOL", "RUNNING", "SLOTS", "CREDITS", "STATE", "HANDLERS", "VERSION", "ID"]
-        } else {
-            vec!["EXECUTOR", "POOL", "RUNNING", "SLOTS", "CREDITS", "STATE", "HANDLERS"]
-        };
-        let row = |executor: &ExecutorView| -> Vec<Cell> {
-            let state = if executor.draining {
-                Cell::new("draining", Tone::Open)
-            } else {
-                Cell::new("ready", Tone::Good)
-            };
-            let mut row = vec![
-                executor.display_name.as_str().into(),
-                executor.pool.as_str().into(),
-                executor.running.to_string().into(),
-                executor.slots.to_string().into(),
-                executor.credits.to_string().into(),
-                state,
-                text::shortened(&executor.handlers.join(","), 60).into(),
-            ];
-            if printer.is_wide() {
-                row.push(executor.version.as_str().into());
-                row.push(executor.executor_id.as_str().into());
-            }
-            row
-        };
-        printer.lay_out(&mut Table::new(headers), &self.executors.iter().map(row).collect::<Vec<_>>())
+        let is_wide = printer.is_wide();
+        // Relative times are none of its columns.
+        let rows: Vec<_> = self.executors.iter().map(|executor| executor.cells(is_wide, 0)).collect();
+        printer.lay_out(&mut Table::new(ExecutorView::headers(is_wide)), &rows)
     }
 }
 

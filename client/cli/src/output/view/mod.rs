@@ -1,6 +1,7 @@
 //! The messages of the contract as documents and table rows.
 
 mod cluster;
+mod executor;
 mod policies;
 mod run;
 mod schedule;
@@ -8,6 +9,7 @@ mod target;
 mod timing;
 
 pub(crate) use cluster::ClusterView;
+pub(crate) use executor::ExecutorView;
 pub(crate) use run::RunView;
 pub(crate) use schedule::ScheduleView;
 pub(crate) use timing::{RuleView, TimingView};

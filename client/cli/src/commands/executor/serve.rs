@@ -1,4 +1,4 @@
-//! `belfry executor`: executes commands and HTTP requests until it is told to stop.
+//! `belfry executor` by itself: executes commands and HTTP requests until it is told to stop.
 //!
 //! The first SIGTERM or SIGINT drains: nothing new is begun, what runs gets the grace period. The second one ends at once.
 //! Drained from the cluster's side it ends with its last run, and with 0: whoever supervises it may start it anew.
@@ -10,12 +10,12 @@ use belfry_timing::parse_duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Signals, cannot_start};
+use crate::commands::{Context, Signals, cannot_start};
 use crate::exit::{Exit, Failure};
 use crate::logs::{self, LogFormat, Usually};
 
 #[derive(Debug, Args)]
-pub(crate) struct ExecutorArgs {
+pub(super) struct ServeArgs {
     /// Pool whose runs it takes.
     #[arg(long, default_value = "default")]
     pool: String,
@@ -52,7 +52,7 @@ fn handler_slots(text: &str) -> Result<(String, u32), String> {
     Ok((handler.to_owned(), slots))
 }
 
-pub(crate) fn run(context: &Context, args: ExecutorArgs) -> Result<(), Failure> {
+pub(super) fn run(context: &Context, args: ServeArgs) -> Result<(), Failure> {
     logs::start(args.log_format, Usually::Progress, context.global.verbose);
     let executor = describe(context, &args).build().map_err(|error| Failure::usage(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -63,7 +63,7 @@ pub(crate) fn run(context: &Context, args: ExecutorArgs) -> Result<(), Failure> 
     result
 }
 
-fn describe(context: &Context, args: &ExecutorArgs) -> belfry_sdk::executor::ExecutorBuilder {
+fn describe(context: &Context, args: &ServeArgs) -> belfry_sdk::executor::ExecutorBuilder {
     let builder = Executor::builder()
         .endpoints(context.global.endpoint.iter().cloned())
         .pool(&args.pool)
@@ -79,7 +79,7 @@ fn describe(context: &Context, args: &ExecutorArgs) -> belfry_sdk::executor::Exe
     belfry_executor::stock(labelled)
 }
 
-async fn serve(executor: Executor, args: &ExecutorArgs) -> Result<(), Failure> {
+async fn serve(executor: Executor, args: &ServeArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let shutdown = CancellationToken::new();
     tracing::info!(executor_id = executor.id(), pool = args.pool, slots = args.slots, "executor starts");
