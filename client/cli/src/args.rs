@@ -8,7 +8,9 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{apply, cluster, completion, dev, executor, import, node, run, schedule};
+use crate::commands::{
+    apply, calendar, cluster, completion, dev, executor, import, namespace, node, pool, run, schedule,
+};
 use crate::exit::{EXIT_CODES, Failure};
 use crate::output::Format;
 
@@ -64,6 +66,15 @@ pub(crate) enum Command {
     Diff(apply::DiffArgs),
     /// Write schedules as documents for `belfry apply`.
     Export(apply::ExportArgs),
+    /// Name days and periods that schedules keep to, leave out or freeze in.
+    #[command(subcommand)]
+    Calendar(calendar::CalendarCommand),
+    /// Limit how much of something runs at once, and pause it.
+    #[command(subcommand)]
+    Pool(pool::PoolCommand),
+    /// Give namespaces limits and shares.
+    #[command(subcommand)]
+    Namespace(namespace::NamespaceCommand),
     /// Look after the cluster.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),

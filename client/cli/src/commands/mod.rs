@@ -1,12 +1,16 @@
 //! The commands: each turns its arguments into calls and their answers into output.
 
 pub(crate) mod apply;
+pub(crate) mod calendar;
 pub(crate) mod cluster;
 pub(crate) mod completion;
 pub(crate) mod dev;
+mod documents;
 pub(crate) mod executor;
 pub(crate) mod import;
+pub(crate) mod namespace;
 pub(crate) mod node;
+pub(crate) mod pool;
 pub(crate) mod run;
 pub(crate) mod schedule;
 
@@ -62,6 +66,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Apply(args) => apply::run(&context, &args),
         Command::Diff(args) => apply::run_diff(&context, &args),
         Command::Export(args) => apply::run_export(&context, &args),
+        Command::Calendar(command) => calendar::run(&context, command),
+        Command::Pool(command) => pool::run(&context, command),
+        Command::Namespace(command) => namespace::run(&context, command),
         Command::Cluster(command) => cluster::run(&context, command),
         Command::Import(command) => import::run(&context, command),
         Command::Executor(args) => executor::run(&context, args),

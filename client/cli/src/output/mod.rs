@@ -89,6 +89,12 @@ impl Printer {
         table.lay_out(rows, self.has_colour)
     }
 
+    /// Lays out what is known about one thing, a line for each fact.
+    pub(crate) fn facts(&self, facts: Vec<(&'static str, Cell)>) -> String {
+        let row = |(label, cell)| vec![Cell::new(label, Tone::Faint), cell];
+        self.lay_out(&mut Table::plain(), &facts.into_iter().map(row).collect::<Vec<_>>())
+    }
+
     /// Writes text as it is.
     pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();

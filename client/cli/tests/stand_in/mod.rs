@@ -2,13 +2,19 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
+mod resources;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use belfry_sdk::pb;
+use pb::backfill_service_server::BackfillServiceServer;
+use pb::calendar_service_server::CalendarServiceServer;
 use pb::cluster_service_server::{ClusterService, ClusterServiceServer};
+use pb::namespace_service_server::NamespaceServiceServer;
+use pb::pool_service_server::PoolServiceServer;
 use pb::run_service_server::{RunService, RunServiceServer};
 use pb::schedule_service_server::{ScheduleService, ScheduleServiceServer};
 use tokio::net::TcpListener;
@@ -64,6 +70,7 @@ struct State {
     revision: u64,
     interferes: bool,
     is_leaderless: bool,
+    resources: resources::Resources,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -83,6 +90,10 @@ impl StandIn {
             .add_service(ScheduleServiceServer::new(node.clone()))
             .add_service(RunServiceServer::new(node.clone()))
             .add_service(ClusterServiceServer::new(node.clone()))
+            .add_service(CalendarServiceServer::new(node.clone()))
+            .add_service(PoolServiceServer::new(node.clone()))
+            .add_service(NamespaceServiceServer::new(node.clone()))
+            .add_service(BackfillServiceServer::new(node.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         runtime.spawn(server);
         Self { address, node, _runtime: runtime }
@@ -215,7 +226,8 @@ impl ScheduleService for Node {
         let request = request.into_inner();
         let state = self.state();
         let size = usize::try_from(request.page_size).unwrap_or_default();
-        let all = state.schedules.values().filter(|schedule| schedule.name.starts_with(&request.parent));
+        let parent = request.parent.trim_end_matches('-');
+        let all = state.schedules.values().filter(|schedule| schedule.name.starts_with(parent));
         let mut rest = all.filter(|schedule| schedule.name > request.page_token).cloned();
         let schedules: Vec<_> = rest.by_ref().take(size).collect();
         let last = schedules.last().map(|schedule| schedule.name.clone()).unwrap_or_default();
@@ -375,12 +387,14 @@ impl ClusterService for Node {
         &self,
         _request: Request<pb::GetClusterStatusRequest>,
     ) -> Answer<pb::ClusterStatus> {
-        let has_leader = !self.state().is_leaderless;
+        let mut state = self.state();
+        let has_leader = !state.is_leaderless;
         Ok(Response::new(pb::ClusterStatus {
             node_id: 1,
             leader_id: u64::from(has_leader),
             term: 3,
             writable: has_leader,
+            executors: state.resources.connected(),
             ..Default::default()
         }))
     }
@@ -395,8 +409,13 @@ impl ClusterService for Node {
 
     async fn drain_executor(
         &self,
-        _request: Request<pb::DrainExecutorRequest>,
+        request: Request<pb::DrainExecutorRequest>,
     ) -> Answer<pb::DrainExecutorResponse> {
+        let id = request.into_inner().executor_id;
+        let mut state = self.state();
+        state.note("drain", &id, "");
+        let found = state.resources.executors.iter_mut().find(|executor| executor.executor_id == id);
+        found.ok_or_else(|| Status::not_found(id))?.draining = true;
         Ok(Response::new(pb::DrainExecutorResponse {}))
     }
 }

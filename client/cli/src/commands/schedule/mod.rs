@@ -10,6 +10,7 @@ mod next;
 mod offline;
 mod verbs;
 
+pub(crate) use definition::{Count, Limit};
 pub(crate) use list::{Selector, schedules};
 pub(crate) use matched::{Failures, agree};
 pub(crate) use verbs::{ActorArgs, local_user};

@@ -1,15 +1,21 @@
 //! The messages of the contract as documents and table rows.
 
+mod calendar;
 mod cluster;
 mod executor;
+mod namespace;
 mod policies;
+mod pool;
 mod run;
 mod schedule;
 mod target;
 mod timing;
 
+pub(crate) use calendar::{CalendarView, Span};
 pub(crate) use cluster::ClusterView;
 pub(crate) use executor::ExecutorView;
+pub(crate) use namespace::NamespaceView;
+pub(crate) use pool::PoolView;
 pub(crate) use run::RunView;
 pub(crate) use schedule::ScheduleView;
 pub(crate) use timing::{RuleView, TimingView};

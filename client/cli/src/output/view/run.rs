@@ -71,7 +71,7 @@ pub(crate) struct RunView {
 
 /// What somebody decided about it.
 #[derive(Clone, Debug, Serialize)]
-struct VerdictView {
+pub(super) struct VerdictView {
     actor: String,
     reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,12 +79,12 @@ struct VerdictView {
 }
 
 impl VerdictView {
-    fn of(verdict: pb::Verdict) -> Self {
+    pub(super) fn of(verdict: pb::Verdict) -> Self {
         let time = Instant::of(verdict.time.as_ref());
         Self { actor: verdict.actor, reason: verdict.reason, time }
     }
 
-    fn in_words(&self, now: i64) -> String {
+    pub(super) fn in_words(&self, now: i64) -> String {
         let when = self.time.map(|time| format!(" {}", text::relative(time.0, now))).unwrap_or_default();
         let by = if self.actor.is_empty() { String::new() } else { format!("by {}", self.actor) };
         text::shortened(&format!("{by}{when}: {}", self.reason), 1024)

@@ -17,6 +17,7 @@ use self::policies::PolicyArgs;
 use self::target::TargetArgs;
 pub(crate) use self::timing::{TimingArgs, instant};
 use self::upkeep::UpkeepArgs;
+pub(crate) use self::values::{Count, Limit};
 use crate::exit::Failure;
 
 /// The flags of `create` and `set`.

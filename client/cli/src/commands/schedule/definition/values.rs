@@ -10,24 +10,24 @@ use crate::text;
 
 /// A duration, or `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limit(Option<Duration>);
+pub(crate) struct Limit(Option<Duration>);
 
 impl Limit {
-    pub(super) fn parse(text: &str) -> Result<Self, belfry_timing::DurationError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, belfry_timing::DurationError> {
         if text == "none" { Ok(Self(None)) } else { parse_duration(text).map(Some).map(Self) }
     }
 
-    pub(super) fn proto(self) -> Option<prost_types::Duration> {
+    pub(crate) fn proto(self) -> Option<prost_types::Duration> {
         self.0.map(text::proto_duration)
     }
 }
 
 /// A number from 1, or `none`, which the contract writes as 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Count(u32);
+pub(crate) struct Count(u32);
 
 impl Count {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "none" => Ok(Self(0)),
             text => match text.parse() {
@@ -37,21 +37,21 @@ impl Count {
         }
     }
 
-    pub(super) fn get(self) -> u32 {
+    pub(crate) fn get(self) -> u32 {
         self.0
     }
 }
 
 /// A text, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Named(Option<String>);
+pub(crate) struct Named(Option<String>);
 
 impl Named {
-    pub(super) fn get(&self) -> Option<&str> {
+    pub(crate) fn get(&self) -> Option<&str> {
         self.0.as_deref()
     }
 
-    pub(super) fn all(names: &[Self]) -> impl Iterator<Item = &str> {
+    pub(crate) fn all(names: &[Self]) -> impl Iterator<Item = &str> {
         names.iter().filter_map(Self::get)
     }
 }

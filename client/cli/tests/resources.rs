@@ -1,0 +1,209 @@
+//! Calendars, pools, namespaces, backfills and executors: what the command asks a node for, and what it makes of the answers.
+
+mod stand_in;
+
+use belfry_sdk::pb;
+use stand_in::{StandIn, ok, run};
+
+#[test]
+fn a_pool_is_declared_changed_paused_and_forgotten() {
+    let node = StandIn::start();
+    let screen = ok(&node, &["pool", "set", "reports", "--slots", "10", "--rate", "100/1s"]);
+    for part in ["pools/reports", "open", "0 in use of 10", "100/1s starts"] {
+        assert!(screen.contains(part), "{part} in {screen}");
+    }
+    let screen =
+        ok(&node, &["pool", "set", "reports", "--rate", "none", "--description", "the old database"]);
+    for part in ["0 in use of 10", "no limit", "the old database"] {
+        assert!(screen.contains(part), "{part} in {screen}");
+    }
+    let json = ok(&node, &["pool", "pause", "reports", "--reason", "disk is full", "-o", "json"]);
+    assert!(json.contains(r#""pause":{"actor":"anna","reason":"disk is full"}"#), "{json}");
+    assert!(ok(&node, &["pool", "get", "pools/reports"]).contains("PAUSED by anna: disk is full"));
+    assert!(!ok(&node, &["pool", "resume", "reports", "-o", "json"]).contains("pause"));
+    assert_eq!(node.calls(), ["put reports"; 4]);
+    for (code, words) in [
+        (2, &["pool", "set", "reports"][..]),
+        (2, &["pool", "set", "a/b", "--slots", "1"]),
+        (2, &["pool", "set", "reports", "--slots", "0"]),
+        (2, &["pool", "set", "reports", "--description", "refused"]),
+        (2, &["pool", "pause", "reports"]),
+        (3, &["pool", "get", "missing"]),
+        (5, &["pool", "set", "reports", "--slots", "1", "--etag", "stale"]),
+    ] {
+        assert_eq!(run(&node, words).code, Some(code), "{words:?}");
+    }
+    ok(&node, &["pool", "delete", "reports", "--dry-run"]);
+    let ended = run(&node, &["pool", "delete", "missing", "reports"]);
+    assert_eq!(ended.code, Some(3));
+    assert!(ended.stderr.starts_with("deleted pools/reports\nerror: pools/missing: "), "{}", ended.stderr);
+    ok(&node, &["pool", "delete", "missing", "--allow-missing"]);
+    assert_eq!(ok(&node, &["pool", "list", "-o", "json"]), "{\"pools\":[]}\n");
+}
+
+#[test]
+fn lists_of_documents_join_their_pages() {
+    let node = StandIn::start();
+    for name in ["a", "b", "c"] {
+        ok(&node, &["pool", "set", name, "--slots", "1"]);
+        ok(&node, &["namespace", "set", name, "--weight", "2"]);
+        ok(&node, &["calendar", "set", name, "--day", "*-12-25"]);
+    }
+    assert_eq!(ok(&node, &["pool", "list", "-o", "name"]), "pools/a\npools/b\npools/c\n");
+    assert_eq!(ok(&node, &["namespace", "list"]).lines().count(), 4);
+    assert_eq!(ok(&node, &["calendar", "list"]).lines().count(), 4);
+    assert_eq!(ok(&node, &["calendar", "list", "-N", "other", "-o", "name"]), "");
+}
+
+#[test]
+fn a_lost_race_is_run_again_unless_somebody_bound_it() {
+    let node = StandIn::start();
+    node.conflict(2);
+    ok(&node, &["pool", "set", "p", "--slots", "1"]);
+    assert_eq!(node.calls(), ["put p"]);
+    for bound in [&["--request-id", "r"], &["--etag", "1"]] {
+        node.conflict(1);
+        let words = ["pool", "set", "p", "--slots", "2"];
+        assert_eq!(run(&node, &[&words[..], bound].concat()).code, Some(5), "{bound:?}");
+    }
+    node.conflict(100);
+    assert_eq!(run(&node, &["pool", "set", "p", "--slots", "2"]).code, Some(5));
+}
+
+#[test]
+fn a_namespace_has_limits_and_a_share() {
+    let node = StandIn::start();
+    let words = ["namespace", "set", "billing", "--running-max", "20", "--schedules-max", "500"];
+    ok(&node, &words);
+    let screen = ok(&node, &["namespace", "set", "billing", "--weight", "3", "--spread", "5m"]);
+    for part in ["namespaces/billing", "0 of 20", "0 of 500", "3", "5m"] {
+        assert!(screen.contains(part), "{part} in {screen}");
+    }
+    let json = ok(&node, &["namespace", "set", "billing", "--running-max", "none", "-o", "json"]);
+    assert!(json.contains(r#""running_max":0,"schedules_max":500,"weight":3,"spread":"5m""#), "{json}");
+    let dry = run(&node, &["namespace", "set", "billing", "--weight", "9", "--dry-run"]);
+    assert!(
+        dry.stdout.contains('9') && dry.stderr.contains("dry run: nothing was changed"),
+        "{}",
+        dry.stderr
+    );
+    assert_eq!(run(&node, &["namespace", "set", "billing", "--weight", "101"]).code, Some(2));
+    ok(&node, &["namespace", "delete", "billing"]);
+    assert_eq!(run(&node, &["namespace", "get", "billing"]).code, Some(3));
+}
+
+#[test]
+fn a_calendar_shows_what_it_covers_next() {
+    let node = StandIn::start();
+    let words =
+        ["calendar", "set", "freeze", "--day", "2099-12-25", "--period", "2099-11-27T18:00/2099-11-30T06:00"];
+    let screen = ok(&node, &[&words[..], &["--tz", "Europe/Berlin"]].concat());
+    for part in [
+        "namespaces/default/calendars/freeze",
+        "Fri 2099-11-27 18:00:00 CET  Mon 2099-11-30 06:00:00 CET  2d12h",
+        "Fri 2099-12-25 00:00:00 CET  Sat 2099-12-26 00:00:00 CET  1d",
+    ] {
+        assert!(screen.contains(part), "{part} in {screen}");
+    }
+    ok(&node, &["calendar", "set", "freeze", "--add-day", "2099-12-26", "--remove-day", "2099-12-25"]);
+    let json = ok(&node, &["calendar", "get", "freeze", "-o", "json"]);
+    assert!(json.contains(r#""days":["2099-12-26"],"periods":[{"start":"2099-11-27T18:00""#), "{json}");
+    assert_eq!(run(&node, &["calendar", "set", "freeze", "--remove-day", "2099-12-25"]).code, Some(2));
+    let dry = run(&node, &["calendar", "set", "other", "--day", "2099-05-01", "--dry-run"]);
+    assert_eq!(dry.code, Some(0), "{}", dry.stderr);
+    assert_eq!(run(&node, &["calendar", "get", "other"]).code, Some(3));
+}
+
+#[test]
+fn calendars_come_from_files_and_what_is_written_reads_back() {
+    let node = StandIn::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("calendars.yaml");
+    let path = file.display().to_string();
+    let apply = |more: &[&str]| run(&node, &[&["calendar", "apply", "-f", &path], more].concat());
+    std::fs::write(&file, "name: a\ntime_zone: UTC\ndays: ['*-12-25']\n---\nname: b\ndays: []\n").unwrap();
+    assert!(apply(&["--dry-run"]).stderr.contains("calendars/a would be created\n"));
+    assert_eq!(node.calls().len(), 0);
+    assert_eq!(apply(&[]).code, Some(0));
+    assert_eq!(node.calls(), ["put a", "put b"]);
+    for format in ["yaml", "json"] {
+        std::fs::write(&file, ok(&node, &["calendar", "list", "-o", format])).unwrap();
+        let again = apply(&[]);
+        assert_eq!(again.code, Some(0), "{}", again.stderr);
+        assert_eq!(again.stderr.matches("is unchanged").count(), 2, "{}", again.stderr);
+    }
+    for (text, part) in [
+        ("name: c\ncolour: red\n", "unknown field `colour`"),
+        ("name: c\ndays: ['2026-13-01']\n", "2026-13-01"),
+        ("days: []\n", "missing field `name`"),
+        (": [", ""),
+    ] {
+        std::fs::write(&file, format!("name: a\ndays: ['*-01-01']\n---\n{text}")).unwrap();
+        let ended = apply(&[]);
+        assert_eq!(ended.code, Some(2), "{text}");
+        assert!(ended.stderr.contains("calendars.yaml") && ended.stderr.contains(part), "{}", ended.stderr);
+    }
+    assert_eq!(node.calls().len(), 2);
+}
+
+fn executor(id: &str, name: &str, pool: &str) -> pb::ExecutorStatus {
+    pb::ExecutorStatus {
+        executor_id: id.into(),
+        display_name: name.into(),
+        pool: pool.into(),
+        handlers: vec!["command".into(), "http".into()],
+        slots: 8,
+        credits: 6,
+        running: 2,
+        version: "0.1.0".into(),
+        draining: false,
+        labels: [("zone".to_owned(), "eu-1".to_owned())].into(),
+        handler_slots: [("command".to_owned(), 4)].into(),
+    }
+}
+
+#[test]
+fn executors_are_listed_by_pool() {
+    let node = StandIn::start();
+    assert!(run(&node, &["executor", "list"]).stderr.contains("no executors: runs wait"));
+    node.connect(executor("01B", "web-2", "web"));
+    node.connect(executor("01A", "db-1", "default"));
+    let table = ok(&node, &["executor", "list"]);
+    assert_eq!(
+        table,
+        "EXECUTOR  POOL     RUNNING  SLOTS  CREDITS  STATE  HANDLERS\n\
+         db-1      default  2        8      6        ready  command=4,http\n\
+         web-2     web      2        8      6        ready  command=4,http\n"
+    );
+    assert_eq!(ok(&node, &["executor", "list", "--pool", "web", "-o", "name"]), "01B\n");
+    let json = ok(&node, &["executor", "list", "--pool", "web", "-o", "json"]);
+    assert!(json.contains(r#""labels":{"zone":"eu-1"},"handler_slots":{"command":4}"#), "{json}");
+    node.lose_leader();
+    assert_eq!(run(&node, &["executor", "list"]).code, Some(6));
+}
+
+#[test]
+fn a_drained_executor_is_waited_for() {
+    let node = StandIn::start();
+    node.connect(executor("01A", "web-1", "web"));
+    node.connect(executor("01B", "web-2", "web"));
+    assert_eq!(run(&node, &["executor", "drain", "web-1", "nobody"]).code, Some(3));
+    assert_eq!(run(&node, &["executor", "drain", "web"]).code, Some(2));
+    assert_eq!(node.calls().len(), 0);
+    let ended = run(&node, &["executor", "drain", "web-1", "--wait"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("it ends after the 2 that it still runs"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("gone\n"), "{}", ended.stderr);
+    assert!(ended.stdout.contains("draining"), "{}", ended.stdout);
+    assert_eq!(node.calls(), ["drain 01A"]);
+    assert_eq!(ok(&node, &["executor", "list", "-o", "name"]), "01B\n");
+    let ended = run(&node, &["executor", "drain", "01B", "--wait", "--wait-timeout", "0s"]);
+    assert_eq!(ended.code, Some(8), "{}", ended.stderr);
+}
+
+#[test]
+fn flags_of_an_executor_do_not_go_with_its_subcommands() {
+    let node = StandIn::start();
+    let ended = run(&node, &["executor", "--pool", "web", "list"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.stderr);
+}
