@@ -1,6 +1,8 @@
 //! The API over the wire: one node with everything behind it, and the edge before stand-ins.
 
 mod edge;
+mod hand;
+mod outage;
 mod resources;
 mod runs;
 mod schedules;
@@ -10,6 +12,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use belfry_core::{State, UnixMillis};
 use belfry_proto::v1 as pb;
 use belfry_proto::v1::cluster_service_client::ClusterServiceClient;
 use belfry_proto::v1::run_service_client::RunServiceClient;
@@ -19,7 +22,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::clock::{ShiftedClock, SystemClock};
+use crate::clock::{Clock, SharedClock, ShiftedClock, SystemClock};
 use crate::config::{Config, Listen};
 use crate::node::{Handover, Listeners, Node};
 use crate::raft::Leadership;
@@ -30,25 +33,60 @@ struct Alone {
     clock: Arc<ShiftedClock>,
     admin: SocketAddr,
     channel: Channel,
-    _data: TempDir,
+    config: Config,
+    data: TempDir,
+}
+
+/// A clock that stands still: what moves it is the [`ShiftedClock`] before it.
+#[derive(Debug)]
+struct StillClock(UnixMillis);
+
+impl Clock for StillClock {
+    fn now(&self) -> UnixMillis {
+        self.0
+    }
 }
 
 impl Alone {
     async fn start() -> Self {
+        Self::start_by(Arc::new(SystemClock), |_| {}).await
+    }
+
+    /// By another clock, with another configuration.
+    async fn start_by(clock: SharedClock, tune: impl FnOnce(&mut Config)) -> Self {
         let data = tempfile::tempdir().unwrap();
         let any = || "127.0.0.1:0".to_owned();
         let mut config =
             Config { listen: Listen { api: any(), peer: any(), admin: any() }, ..Config::default() };
         config.node.id = 1;
         config.node.data = data.path().display().to_string();
+        tune(&mut config);
+        Self::begin(config, data, Arc::new(ShiftedClock::new(clock))).await
+    }
+
+    async fn begin(config: Config, data: TempDir, clock: Arc<ShiftedClock>) -> Self {
         let listeners = Listeners::bind(&config).await.unwrap();
         let [api, _, admin] = listeners.addresses().unwrap();
-        let clock = Arc::new(ShiftedClock::new(Arc::new(SystemClock)));
         let node = Box::pin(Node::start(&config, listeners, clock.clone())).await.unwrap();
         let mut leadership = node.replica().leadership();
         leadership.wait_for(|now| matches!(now, Leadership::Leader { .. })).await.unwrap();
         let channel = Endpoint::from_shared(format!("http://{api}")).unwrap().connect_lazy();
-        Self { node, clock, admin, channel, _data: data }
+        Self { node, clock, admin, channel, config, data }
+    }
+
+    /// Nobody leads for so long, by the clock.
+    async fn be_away_for(self, millis: i64) -> Self {
+        self.node.stop(Handover::Skip).await;
+        self.clock.step_ms(millis);
+        Self::begin(self.config, self.data, self.clock).await
+    }
+
+    /// Waits until the state is as it should be; it is looked at whenever something was applied.
+    async fn until(&self, holds: impl Fn(&State) -> bool) {
+        let mut applied = self.node.replica().applied();
+        while !self.node.replica().read(|state| holds(state)) {
+            applied.changed().await.unwrap();
+        }
     }
 
     async fn stop(self) {

@@ -13,7 +13,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use super::*;
 
 /// Status and body of a GET on the admin port.
-async fn admin(alone: &Alone, path: &str) -> (StatusCode, String) {
+pub(super) async fn admin(alone: &Alone, path: &str) -> (StatusCode, String) {
     let mut stream = tokio::net::TcpStream::connect(alone.admin).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -1,0 +1,114 @@
+//! An executor in the hands of a test: it begins and completes what it is told to, and nothing by itself.
+
+use std::collections::VecDeque;
+
+use belfry_proto::v1::executor_message::Message;
+use belfry_proto::v1::executor_reply::Message as Reply;
+use belfry_proto::v1::executor_service_client::ExecutorServiceClient;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::*;
+
+pub(super) struct Hand {
+    messages: mpsc::Sender<pb::ExecutorMessage>,
+    replies: Streaming<pb::ExecutorReply>,
+    /// Offered, and not looked at yet.
+    grants: VecDeque<pb::Grant>,
+}
+
+/// A run with the right to execute it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Lease {
+    pub(super) run_id: u64,
+    pub(super) fencing_token: u64,
+}
+
+impl Hand {
+    /// Dials in with so many slots for the handler, and no credit yet.
+    pub(super) async fn dial(alone: &Alone, handler: &str, slots: u32) -> Self {
+        let (messages, outgoing) = mpsc::channel(64);
+        let hello = pb::Hello {
+            executor_id: "hand".into(),
+            handlers: vec![handler.into()],
+            slots,
+            ..Default::default()
+        };
+        let message = pb::ExecutorMessage { message: Some(Message::Hello(hello)) };
+        messages.send(message).await.unwrap();
+        let mut client = ExecutorServiceClient::new(alone.channel.clone());
+        let replies = client.session(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
+        let mut hand = Self { messages, replies, grants: VecDeque::new() };
+        assert!(matches!(hand.hear().await, Reply::Welcome(_)));
+        hand
+    }
+
+    async fn say(&self, message: Message) {
+        self.messages.send(pb::ExecutorMessage { message: Some(message) }).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> Reply {
+        self.replies.message().await.unwrap().expect("the session goes on").message.unwrap()
+    }
+
+    /// The next reply that is no grant; those are kept.
+    async fn hear_answer(&mut self) -> Reply {
+        loop {
+            match self.hear().await {
+                Reply::Grants(grants) => self.grants.extend(grants.grants),
+                other => return other,
+            }
+        }
+    }
+
+    /// Takes this many runs: gives credit for them and waits until they are offered.
+    pub(super) async fn take(&mut self, count: u32) -> Vec<pb::Grant> {
+        self.say(Message::Credits(pb::Credits { count })).await;
+        while self.grants.len() < count as usize {
+            match self.hear().await {
+                Reply::Grants(grants) => self.grants.extend(grants.grants),
+                other => panic!("{other:?} instead of grants"),
+            }
+        }
+        self.grants.drain(..).collect()
+    }
+
+    /// Begins runs in this order.
+    pub(super) async fn begin(&mut self, grants: &[pb::Grant]) -> Vec<Lease> {
+        let begin = |grant: &pb::Grant| pb::Begin { run_id: grant.run_id, attempt: grant.attempt };
+        self.say(Message::Begins(pb::Begins { begins: grants.iter().map(begin).collect() })).await;
+        let mut leases = Vec::new();
+        while leases.len() < grants.len() {
+            let Reply::BeginReplies(answers) = self.hear_answer().await else { panic!("no begin reply") };
+            leases.extend(answers.replies.into_iter().map(|answer| {
+                assert_ne!(answer.fencing_token, 0, "run {} was refused", answer.run_id);
+                Lease { run_id: answer.run_id, fencing_token: answer.fencing_token }
+            }));
+        }
+        leases
+    }
+
+    /// Reports runs as succeeded and waits until that is in the ledger.
+    pub(super) async fn succeed(&mut self, leases: &[Lease]) {
+        let completion = |lease: &Lease| pb::Completion {
+            run_id: lease.run_id,
+            fencing_token: lease.fencing_token,
+            result: pb::completion::Result::Succeeded.into(),
+            ..Default::default()
+        };
+        let completions = leases.iter().map(completion).collect();
+        self.say(Message::Completions(pb::Completions { completions })).await;
+        let mut acknowledged = 0;
+        while acknowledged < leases.len() {
+            let Reply::CompletionAcks(acks) = self.hear_answer().await else { panic!("no acknowledgement") };
+            assert!(acks.acks.iter().all(|ack| ack.accepted));
+            acknowledged += acks.acks.len();
+        }
+    }
+
+    /// Offers that came although nobody asked.
+    pub(super) fn unasked(&self) -> usize {
+        self.grants.len()
+    }
+}
