@@ -25,6 +25,7 @@ pub mod command;
 pub mod definition;
 pub mod digest;
 pub mod ids;
+pub mod ledger;
 pub mod object;
 pub mod retention;
 pub mod run;

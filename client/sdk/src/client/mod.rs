@@ -213,6 +213,8 @@ calls! {
         mutation cancel_run(CancelRunRequest) -> pb::Run;
         /// Says what became of a run whose outcome is unknown.
         mutation resolve_run(ResolveRunRequest) -> pb::Run;
+        /// Reads one page of what was expected of schedules in a range of time, and what came of it.
+        read report_runs(ReportRunsRequest) -> pb::ReportRunsResponse;
     }
     CalendarServiceClient {
         /// Makes a calendar or replaces it. [`ClientError::Conflict`] when the etag is not the current one.

@@ -46,7 +46,7 @@ impl ScheduleView {
     }
 }
 
-fn compiled(state: &State, timings: &Timings, schedule: &Schedule) -> Option<CompiledTiming> {
+pub(super) fn compiled(state: &State, timings: &Timings, schedule: &Schedule) -> Option<CompiledTiming> {
     let timing = &schedule.definition.timing;
     let calendars = timings.calendars(state, &schedule.key.namespace, timing).ok()?;
     timings.compile(timing, &calendars).ok()
@@ -378,7 +378,7 @@ pub(super) fn run_state(state: &RunState) -> pb::run::State {
     }
 }
 
-fn reason(reason: Reason) -> pb::run::Reason {
+pub(super) fn reason(reason: Reason) -> pb::run::Reason {
     match reason {
         Reason::Overlap => pb::run::Reason::Overlap,
         Reason::Paused => pb::run::Reason::Paused,

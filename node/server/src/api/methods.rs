@@ -38,7 +38,7 @@ impl Method {
     }
 }
 
-const METHODS: [Method; 34] = [
+const METHODS: [Method; 35] = [
     Method::new("/belfry.v1.ScheduleService/CreateSchedule", "CreateSchedule", Place::Leader, Kind::Call),
     Method::new(
         "/belfry.v1.ScheduleService/GetSchedule",
@@ -110,6 +110,7 @@ const METHODS: [Method; 34] = [
     Method::new("/belfry.v1.BackfillService/ResumeBackfill", "ResumeBackfill", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.BackfillService/CancelBackfill", "CancelBackfill", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.ClusterService/DrainExecutor", "DrainExecutor", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.RunService/ReportRuns", "ReportRuns", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.ExecutorService/Session", "Session", Place::Leader, Kind::Stream),
     Method::new("/belfry.v1.ClusterService/GetClusterStatus", "GetClusterStatus", Place::Here, Kind::Probe),
     Method::new(
@@ -147,7 +148,8 @@ mod tests {
                     assert_eq!(found.name, method.name(), "{path} is not in the table");
                     let streams = method.client_streaming() || method.server_streaming();
                     assert_eq!(found.kind == Kind::Stream, streams, "{path}");
-                    let reads = method.name().starts_with("Get") || method.name().starts_with("List");
+                    let verbs = ["Get", "List", "Report"];
+                    let reads = verbs.iter().any(|verb| method.name().starts_with(verb));
                     assert_eq!(found.place == Place::Leader, !reads, "{path}");
                     count += 1;
                 }

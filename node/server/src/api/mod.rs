@@ -23,9 +23,11 @@ pub mod names;
 mod pages;
 mod policies;
 mod propose;
+mod report;
 mod resources;
 mod runs;
 mod schedules;
+mod selector;
 mod timing;
 mod violations;
 

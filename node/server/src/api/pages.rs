@@ -23,6 +23,8 @@ pub(super) enum Place {
     Run(RunId),
     /// At the calendar, pool or namespace of this name, or the one after it.
     Object(ObjectName),
+    /// In a report of this range: at this schedule, before this row of it.
+    Report { range: (UnixMillis, UnixMillis), schedule: ScheduleId, before: Option<(UnixMillis, Series)> },
 }
 
 /// A page takes no more items than this many bytes: other clients than ours accept 4 MiB by default.
@@ -47,18 +49,16 @@ pub(super) fn size(asked: i32, max: usize, found: &mut Violations) -> usize {
 pub(super) fn token(list: &str, place: &Place) -> String {
     let text = match place {
         Place::Schedule(key) => format!("s/{}/{}", key.namespace, key.name),
-        Place::Row(schedule, at, series) => {
-            let series = match series {
-                Series::Timing => "0".to_owned(),
-                Series::Manual => "1".to_owned(),
-                Series::Backfill(id) => format!("b{id}"),
-            };
-            format!("r/{schedule}/{}/{series}", at.0)
-        }
+        Place::Row(schedule, at, series) => format!("r/{schedule}/{}/{}", at.0, series_text(*series)),
         Place::Run(run) => format!("c/{run}"),
         Place::Object(ObjectName::Calendar(key)) => format!("k/{}/{}", key.namespace, key.name),
         Place::Object(ObjectName::Pool(name)) => format!("p/{name}"),
         Place::Object(ObjectName::Namespace(name)) => format!("n/{name}"),
+        Place::Report { range: (from, to), schedule, before } => {
+            let before =
+                before.map_or_else(String::new, |(at, series)| format!("/{}/{}", at.0, series_text(series)));
+            format!("e/{}/{}/{schedule}{before}", from.0, to.0)
+        }
     };
     let text = format!("{VERSION}/{:016x}/{text}", seal(list, &text));
     let mut token = String::with_capacity(text.len() * 2);
@@ -94,13 +94,7 @@ fn read(list: &str, token: &str) -> Option<Place> {
     match text.split('/').collect::<Vec<_>>().as_slice() {
         ["s", namespace, name] => Some(Place::Schedule(ScheduleKey::new(*namespace, *name))),
         ["r", schedule, at, series] => {
-            let (schedule, at) = (schedule.parse().ok()?, at.parse().ok()?);
-            let series = match *series {
-                "0" => Series::Timing,
-                "1" => Series::Manual,
-                backfill => Series::Backfill(BackfillId(backfill.strip_prefix('b')?.parse().ok()?)),
-            };
-            Some(Place::Row(ScheduleId(schedule), UnixMillis(at), series))
+            Some(Place::Row(ScheduleId(schedule.parse().ok()?), instant(at)?, read_series(series)?))
         }
         ["k", namespace, name] => {
             Some(Place::Object(ObjectName::Calendar(ScheduleKey::new(*namespace, *name))))
@@ -108,7 +102,36 @@ fn read(list: &str, token: &str) -> Option<Place> {
         ["p", name] => Some(Place::Object(ObjectName::Pool((*name).into()))),
         ["n", name] => Some(Place::Object(ObjectName::Namespace((*name).into()))),
         ["c", run] => Some(Place::Run(RunId(run.parse().ok()?))),
+        ["e", from, to, schedule, before @ ..] => {
+            let before = match before {
+                [] => None,
+                [at, series] => Some((instant(at)?, read_series(series)?)),
+                _ => return None,
+            };
+            let (range, schedule) = ((instant(from)?, instant(to)?), ScheduleId(schedule.parse().ok()?));
+            Some(Place::Report { range, schedule, before })
+        }
         _ => None,
+    }
+}
+
+fn instant(text: &str) -> Option<UnixMillis> {
+    text.parse().ok().map(UnixMillis)
+}
+
+fn series_text(series: Series) -> String {
+    match series {
+        Series::Timing => "0".to_owned(),
+        Series::Manual => "1".to_owned(),
+        Series::Backfill(id) => format!("b{id}"),
+    }
+}
+
+fn read_series(text: &str) -> Option<Series> {
+    match text {
+        "0" => Some(Series::Timing),
+        "1" => Some(Series::Manual),
+        backfill => Some(Series::Backfill(BackfillId(backfill.strip_prefix('b')?.parse().ok()?))),
     }
 }
 
@@ -121,7 +144,9 @@ fn seal(list: &str, text: &str) -> u64 {
 mod tests {
     use super::*;
 
-    fn places() -> [Place; 8] {
+    fn places() -> [Place; 10] {
+        let range = (UnixMillis(-5), UnixMillis(7));
+        let before = Some((UnixMillis(6), Series::Backfill(BackfillId(3))));
         [
             Place::Schedule(ScheduleKey::new("a", "b-c.d")),
             Place::Row(ScheduleId(7), UnixMillis(-5), Series::Manual),
@@ -131,6 +156,8 @@ mod tests {
             Place::Object(ObjectName::Calendar(ScheduleKey::new("a", "b"))),
             Place::Object(ObjectName::Pool("p".into())),
             Place::Object(ObjectName::Namespace("n".into())),
+            Place::Report { range, schedule: ScheduleId(4), before: None },
+            Place::Report { range, schedule: ScheduleId(4), before },
         ]
     }
 

@@ -45,18 +45,26 @@ impl RunService for Api {
     ) -> Result<Response<pb::Run>, Status> {
         Ok(Response::new(self.resolve(request.into_inner()).await?))
     }
+
+    async fn report_runs(
+        &self,
+        request: Request<pb::ReportRunsRequest>,
+    ) -> Result<Response<pb::ReportRunsResponse>, Status> {
+        let freshness = Freshness::of(&request);
+        Ok(Response::new(self.report(request.into_inner(), freshness).await?))
+    }
 }
 
 /// Whose runs a list has.
-#[derive(Debug)]
-enum Scope {
+#[derive(Clone, Debug)]
+pub(super) enum Scope {
     Schedule(ScheduleKey),
     Namespace(String),
     Everything,
 }
 
 impl Scope {
-    fn of(namespace: Option<&str>, name: Option<&str>) -> Self {
+    pub(super) fn of(namespace: Option<&str>, name: Option<&str>) -> Self {
         match (namespace, name) {
             (Some(namespace), Some(name)) => Scope::Schedule(ScheduleKey::new(namespace, name)),
             (Some(namespace), None) => Scope::Namespace(namespace.to_owned()),
@@ -260,7 +268,7 @@ fn page(
             let end = (UnixMillis(i64::MAX), Series::LAST);
             let (schedule, before) = match place {
                 Some(Place::Row(schedule, at, series)) => (schedule, (at, series)),
-                Some(Place::Schedule(_) | Place::Run(_) | Place::Object(_)) | None => {
+                Some(Place::Schedule(_) | Place::Run(_) | Place::Object(_) | Place::Report { .. }) | None => {
                     (listed(state, key)?, end)
                 }
             };
@@ -270,7 +278,8 @@ fn page(
         Scope::Namespace(_) | Scope::Everything => {
             let before = match place {
                 Some(Place::Run(run)) => run,
-                Some(Place::Schedule(_) | Place::Row(..) | Place::Object(_)) | None => RunId(u64::MAX),
+                Some(Place::Schedule(_) | Place::Row(..) | Place::Object(_) | Place::Report { .. })
+                | None => RunId(u64::MAX),
             };
             Some(fill(state, state.runs_before(before), size, wanted, |run| Place::Run(run.id)))
         }

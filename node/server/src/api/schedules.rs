@@ -190,7 +190,7 @@ impl Api {
         let namespace = found.or(namespace)?;
         let from = match place {
             Some(Place::Schedule(key)) => key,
-            Some(Place::Row(..) | Place::Run(_) | Place::Object(_)) | None => {
+            Some(Place::Row(..) | Place::Run(_) | Place::Object(_) | Place::Report { .. }) | None => {
                 ScheduleKey::new(namespace.unwrap_or_default(), "")
             }
         };

@@ -71,7 +71,9 @@ impl Api {
         found.check()?;
         let from = match place {
             Some(Place::Object(name)) => name,
-            Some(Place::Schedule(_) | Place::Row(..) | Place::Run(_)) | None => listing.first,
+            Some(Place::Schedule(_) | Place::Row(..) | Place::Run(_) | Place::Report { .. }) | None => {
+                listing.first
+            }
         };
         self.barrier(freshness).await?;
         // One more than asked for: it says where the next page begins.

@@ -64,6 +64,13 @@ impl RunService for StandIn {
     async fn resolve_run(&self, _: Request<pb::ResolveRunRequest>) -> Result<Response<pb::Run>, Status> {
         Err(Status::unimplemented("not needed"))
     }
+
+    async fn report_runs(
+        &self,
+        _: Request<pb::ReportRunsRequest>,
+    ) -> Result<Response<pb::ReportRunsResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
 }
 
 #[tonic::async_trait]

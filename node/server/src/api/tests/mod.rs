@@ -3,6 +3,7 @@
 mod edge;
 mod hand;
 mod outage;
+mod report;
 mod resources;
 mod runs;
 mod schedules;
