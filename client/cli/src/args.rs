@@ -9,7 +9,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    apply, calendar, cluster, completion, dev, executor, import, namespace, node, pool, run, schedule,
+    apply, calendar, cluster, completion, dev, executor, import, namespace, node, pool, report, run, schedule,
 };
 use crate::exit::{EXIT_CODES, Failure};
 use crate::output::Format;
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     /// Give namespaces limits and shares.
     #[command(subcommand)]
     Namespace(namespace::NamespaceCommand),
+    /// Say which schedules did not do what they should; exit with 1 if any.
+    Report(report::ReportArgs),
     /// Look after the cluster.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),

@@ -11,6 +11,7 @@ pub(crate) mod import;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod pool;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schedule;
 
@@ -69,6 +70,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Calendar(command) => calendar::run(&context, command),
         Command::Pool(command) => pool::run(&context, command),
         Command::Namespace(command) => namespace::run(&context, command),
+        Command::Report(args) => report::run(&context, &args),
         Command::Cluster(command) => cluster::run(&context, command),
         Command::Import(command) => import::run(&context, command),
         Command::Executor(args) => executor::run(&context, args),
