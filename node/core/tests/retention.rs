@@ -13,6 +13,7 @@ use belfry_core::retention::{Cursor, Retention, select};
 use belfry_core::run::{AttemptResult, Report};
 use belfry_core::{
     AttemptNo, FencingToken, Generation, LogPosition, RunId, ScheduleId, ScheduleKey, State, UnixMillis,
+    ledger,
 };
 
 #[derive(Default)]
@@ -156,4 +157,24 @@ fn a_schedule_may_keep_fewer_rows_or_keep_them_for_longer() {
     // The third keeps its rows beyond the hour that the cluster keeps them.
     assert_eq!(world.round(3_700_000, &keep()), [4]);
     assert_eq!(world.round(36_100_000, &keep()), [3, 6]);
+}
+
+#[test]
+fn the_ledger_knows_from_where_on_it_is_whole() {
+    let mut world = World::default();
+    world.create(1);
+    for nominal in [10, 20, 30, 40] {
+        world.succeed(nominal, 1);
+    }
+    let schedule = ScheduleId(1);
+    assert_eq!(ledger::starts_at(&world.state, schedule), None, "nothing was dropped");
+    let drop = |runs: &[u64]| {
+        Action::Prune(Prune { runs: runs.iter().copied().map(RunId).collect(), ..Default::default() })
+    };
+    world.apply(50, None, drop(&[1, 2]));
+    assert_eq!(ledger::starts_at(&world.state, schedule), Some(UnixMillis(30)));
+    world.apply(50, None, drop(&[3]));
+    // The last success is there for another reason.
+    assert_eq!(ledger::starts_at(&world.state, schedule), Some(UnixMillis(41)));
+    assert_eq!(ledger::starts_at(&world.state, ScheduleId(9)), None);
 }

@@ -215,6 +215,8 @@ calls! {
         mutation resolve_run(ResolveRunRequest) -> pb::Run;
         /// Reads one page of what was expected of schedules in a range of time, and what came of it.
         read report_runs(ReportRunsRequest) -> pb::ReportRunsResponse;
+        /// Why a run is where it is, or why there is none.
+        read explain_run(ExplainRunRequest) -> pb::RunExplanation;
     }
     CalendarServiceClient {
         /// Makes a calendar or replaces it. [`ClientError::Conflict`] when the etag is not the current one.

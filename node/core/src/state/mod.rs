@@ -432,6 +432,13 @@ impl State {
         (slot.waiting_count() + slot.open.len() - running, running)
     }
 
+    /// Runs of a schedule that are not over: those that wait for their first begin, and then those that began.
+    pub fn active_runs(&self, id: ScheduleId) -> impl Iterator<Item = &Run> {
+        let slot = self.slots.get(&id);
+        let active = slot.into_iter().flat_map(|slot| slot.not_begun().chain(slot.open.iter().copied()));
+        active.filter_map(|id| self.runs.get(&id))
+    }
+
     /// Number of rows of a schedule.
     pub fn row_count(&self, id: ScheduleId) -> u64 {
         self.slots.get(&id).map_or(0, |slot| slot.rows)
@@ -470,7 +477,12 @@ impl State {
 
     /// Rows of a schedule, oldest instant first.
     pub fn rows(&self, schedule: ScheduleId) -> impl Iterator<Item = &Run> {
-        let first = RowKey { schedule, nominal_at: UnixMillis(i64::MIN), series: Series::Timing };
+        self.rows_from(schedule, UnixMillis(i64::MIN))
+    }
+
+    /// Rows of a schedule from an instant on, oldest instant first.
+    pub fn rows_from(&self, schedule: ScheduleId, from: UnixMillis) -> impl Iterator<Item = &Run> {
+        let first = RowKey { schedule, nominal_at: from, series: Series::Timing };
         let last = RowKey { schedule, nominal_at: UnixMillis(i64::MAX), series: Series::LAST };
         self.by_nominal.range(first..=last).filter_map(|(_, id)| self.runs.get(id))
     }

@@ -15,6 +15,7 @@ mod definition;
 mod edge;
 mod encode;
 pub mod errors;
+mod explain;
 mod forward;
 mod health;
 mod mask;

@@ -53,6 +53,14 @@ impl RunService for Api {
         let freshness = Freshness::of(&request);
         Ok(Response::new(self.report(request.into_inner(), freshness).await?))
     }
+
+    async fn explain_run(
+        &self,
+        request: Request<pb::ExplainRunRequest>,
+    ) -> Result<Response<pb::RunExplanation>, Status> {
+        let freshness = Freshness::of(&request);
+        Ok(Response::new(self.explain(request.into_inner(), freshness).await?))
+    }
 }
 
 /// Whose runs a list has.
@@ -231,7 +239,7 @@ impl Api {
 
 /// The run of a name: of the schedule that has it, else of those that had it before, for a run of a deleted schedule keeps
 /// its name.
-fn find<'a>(state: &'a State, key: &ScheduleKey, run: RunKey) -> Option<&'a Run> {
+pub(super) fn find<'a>(state: &'a State, key: &ScheduleKey, run: RunKey) -> Option<&'a Run> {
     let mut schedules = state.schedule_named(key).into_iter().chain(state.deleted_named(key));
     schedules.find_map(|schedule| state.run_at(schedule.id, run.nominal_at, run.series))
 }

@@ -71,6 +71,13 @@ impl RunService for StandIn {
     ) -> Result<Response<pb::ReportRunsResponse>, Status> {
         Err(Status::unimplemented("not needed"))
     }
+
+    async fn explain_run(
+        &self,
+        _: Request<pb::ExplainRunRequest>,
+    ) -> Result<Response<pb::RunExplanation>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
 }
 
 #[tonic::async_trait]

@@ -1,6 +1,7 @@
 //! The API over the wire: one node with everything behind it, and the edge before stand-ins.
 
 mod edge;
+mod explain;
 mod hand;
 mod outage;
 mod report;

@@ -9,7 +9,12 @@ use super::*;
 const ALL: &str = "namespaces/-/schedules/-";
 const MINUTE: Duration = Duration::from_secs(60);
 
-async fn minutely(alone: &Alone, namespace: &str, id: &str, labels: &[(&str, &str)]) -> pb::Schedule {
+pub(super) async fn minutely(
+    alone: &Alone,
+    namespace: &str,
+    id: &str,
+    labels: &[(&str, &str)],
+) -> pb::Schedule {
     let every = prost_types::Duration { seconds: 60, nanos: 0 };
     let interval = pb::Interval { every: Some(every), phase: None };
     let rule = pb::Rule { rule: Some(pb::rule::Rule::Interval(interval)) };
@@ -21,7 +26,7 @@ async fn minutely(alone: &Alone, namespace: &str, id: &str, labels: &[(&str, &st
 }
 
 /// A node whose clock stands just behind a full minute: none passes by itself while a test runs.
-async fn start() -> Alone {
+pub(super) async fn start() -> Alone {
     let alone = Alone::start().await;
     let now = crate::clock::Clock::now(&*alone.clock);
     alone.clock.step_ms(61_000 - now.0.rem_euclid(60_000));
@@ -29,7 +34,7 @@ async fn start() -> Alone {
 }
 
 /// Moves the clock on and waits until every instant has its row.
-async fn pass(alone: &Alone, by: Duration) {
+pub(super) async fn pass(alone: &Alone, by: Duration) {
     alone.clock.step_ms(i64::try_from(by.as_millis()).unwrap());
     let mut applied = alone.node.replica().applied();
     let now = crate::clock::Clock::now(&*alone.clock);
