@@ -9,7 +9,8 @@ use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    apply, calendar, cluster, completion, dev, executor, import, namespace, node, pool, report, run, schedule,
+    apply, calendar, cluster, completion, dev, executor, import, namespace, node, pool, report, run,
+    schedule, why,
 };
 use crate::exit::{EXIT_CODES, Failure};
 use crate::output::Format;
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     Namespace(namespace::NamespaceCommand),
     /// Say which schedules did not do what they should; exit with 1 if any.
     Report(report::ReportArgs),
+    /// Say why a run is where it is, or why there is none, and what to do.
+    Why(why::WhyArgs),
     /// Look after the cluster.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),

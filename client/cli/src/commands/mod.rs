@@ -14,6 +14,7 @@ pub(crate) mod pool;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schedule;
+pub(crate) mod why;
 
 use std::future::Future;
 
@@ -71,6 +72,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Pool(command) => pool::run(&context, command),
         Command::Namespace(command) => namespace::run(&context, command),
         Command::Report(args) => report::run(&context, &args),
+        Command::Why(args) => why::run(&context, &args),
         Command::Cluster(command) => cluster::run(&context, command),
         Command::Import(command) => import::run(&context, command),
         Command::Executor(args) => executor::run(&context, args),

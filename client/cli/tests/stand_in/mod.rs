@@ -380,6 +380,11 @@ impl RunService for Node {
         Ok(Response::new(pb::Run { name, state, resolution, ..Default::default() }))
     }
 
+    async fn explain_run(&self, request: Request<pb::ExplainRunRequest>) -> Answer<pb::RunExplanation> {
+        let schedule = request.into_inner().name;
+        Ok(Response::new(pb::RunExplanation { schedule, ..Default::default() }))
+    }
+
     /// One clean schedule.
     async fn report_runs(&self, request: Request<pb::ReportRunsRequest>) -> Answer<pb::ReportRunsResponse> {
         let request = request.into_inner();

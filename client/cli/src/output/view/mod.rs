@@ -18,7 +18,7 @@ pub(crate) use executor::ExecutorView;
 pub(crate) use namespace::NamespaceView;
 pub(crate) use pool::PoolView;
 pub(crate) use report::{DiscrepancyView, ScheduleReportView};
-pub(crate) use run::RunView;
+pub(crate) use run::{RunView, reason_in_words};
 pub(crate) use schedule::ScheduleView;
 pub(crate) use timing::{RuleView, TimingView};
 

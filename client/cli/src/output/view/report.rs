@@ -7,8 +7,7 @@ use pb::discrepancy::Kind;
 use pb::run::{Reason, State};
 use serde::Serialize;
 
-use super::run::reason_in_words;
-use super::{Instant, enum_name};
+use super::{Instant, enum_name, reason_in_words};
 use crate::text;
 
 /// One schedule against what was expected of it, with the field names of the contract.

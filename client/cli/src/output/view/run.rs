@@ -322,7 +322,7 @@ fn state_tone(state: i32) -> Tone {
 }
 
 /// A reason as a sentence; none where there is nothing to explain.
-pub(super) fn reason_in_words(reason: i32) -> Option<&'static str> {
+pub(crate) fn reason_in_words(reason: i32) -> Option<&'static str> {
     match Reason::try_from(reason) {
         Ok(Reason::Unspecified) => None,
         Ok(Reason::Overlap) => Some("the previous run was still running"),
