@@ -396,6 +396,40 @@ pub struct Applied {
     pub outcome: Result<Outcome, Rejection>,
     /// What the leader should do now.
     pub effects: Vec<Effect>,
+    /// What it changed, for those who watch.
+    pub changes: Changes,
+}
+
+/// What a command changed. Names, not contents: whoever wants to know reads the state.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Changes {
+    /// Rows that were made or changed; one may be named more than once. Rows that retention dropped are not.
+    pub runs: Vec<RunId>,
+    /// Schedules that were made, changed, paused, resumed or completed. What their runs do to counters and watermarks does
+    /// not count.
+    pub schedules: Vec<(ScheduleId, ScheduleChange)>,
+    /// Schedules that were deleted: nothing of them may be left in the state.
+    pub deleted: Vec<DeletedSchedule>,
+}
+
+/// What happened to a schedule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScheduleChange {
+    /// It is new.
+    Created,
+    /// Something about it is.
+    Changed,
+}
+
+/// What is left to tell of a schedule that was deleted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeletedSchedule {
+    /// The name that it had.
+    pub key: ScheduleKey,
+    /// Its public identity.
+    pub uid: Arc<str>,
+    /// Its labels.
+    pub labels: std::collections::BTreeMap<String, String>,
 }
 
 /// A command did what it says.

@@ -32,7 +32,7 @@ pub mod run;
 pub mod schedule;
 pub mod state;
 
-pub use command::{Action, Applied, Command, Effect, Outcome, Rejection};
+pub use command::{Action, Applied, Changes, Command, Effect, Outcome, Rejection};
 pub use definition::Definition;
 pub use ids::{
     AttemptNo, BackfillId, FencingToken, Generation, LogPosition, ObjectId, Revision, RunId, ScheduleId,

@@ -20,8 +20,8 @@ use belfry_core::run::{AttemptResult, Reason, Report, Resolution, RunState, Seri
 use belfry_core::schedule::Pause;
 use belfry_core::state::{BackfillRequest, LastInstants};
 use belfry_core::{
-    AttemptNo, BackfillId, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId, ScheduleKey,
-    State, UnixMillis,
+    AttemptNo, BackfillId, Changes, FencingToken, Generation, LogPosition, Revision, Run, RunId, ScheduleId,
+    ScheduleKey, State, UnixMillis,
 };
 use proptest::prelude::*;
 
@@ -332,6 +332,39 @@ fn check_ledger(state: &State, pruned: bool) {
     }
 }
 
+/// What those who watch see of a state.
+struct Seen {
+    runs: BTreeMap<RunId, Run>,
+    schedules: BTreeMap<ScheduleId, (Revision, Option<String>, bool)>,
+}
+
+impl Seen {
+    fn of(state: &State) -> Self {
+        let runs = state.runs_from(RunId(0)).map(|run| (run.id, run.clone())).collect();
+        let schedules = state.schedule_ids_from(ScheduleId(0)).filter_map(|id| {
+            let schedule = state.schedule(id).filter(|schedule| schedule.deleted_at.is_none())?;
+            let pause = schedule.pause.as_ref().map(|pause| pause.reason.clone());
+            Some((id, (schedule.revision, pause, schedule.next_fire_at.is_none())))
+        });
+        Self { runs, schedules: schedules.collect() }
+    }
+
+    /// Whatever changed is told, and what is told is there.
+    fn check(&self, state: &State, changes: &Changes) {
+        let after = Self::of(state);
+        for (id, run) in &after.runs {
+            let told = changes.runs.contains(id);
+            assert!(told || self.runs.get(id) == Some(run), "run {id} changed in silence");
+        }
+        for (id, schedule) in &after.schedules {
+            let told = changes.schedules.iter().any(|(told, _)| told == id);
+            assert!(told || self.schedules.get(id) == Some(schedule), "schedule {id} changed in silence");
+        }
+        let gone = self.schedules.keys().filter(|id| !after.schedules.contains_key(id)).count();
+        assert_eq!(gone, changes.deleted.len(), "a schedule was deleted in silence");
+    }
+}
+
 /// Makes the state count what the second feature level counts.
 fn raise(state: &mut State) {
     let command = Command { now: UnixMillis(0), request: None, action: Action::RaiseFeatureLevel(2) };
@@ -364,7 +397,9 @@ proptest! {
             });
             let command = Command { now, request, action };
             let at = LogPosition { term: 1, index: index as u64 + 1 };
+            let before = Seen::of(&state);
             let applied = state.apply(at, command.clone());
+            before.check(&state, &applied.changes);
 
             // APPLY-1, also across a restart from records in between.
             if index % 7 == 3 {

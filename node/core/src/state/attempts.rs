@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::command::{
     Begin, BeginGroup, BeginResult, Completion, CompletionResult, Effect, LeaseLoss, Outcome, Retryable,
+    ScheduleChange,
 };
 use crate::definition::{OverlapPolicy, UnknownOutcomePolicy};
 use crate::ids::{Generation, Revision, RunId, ScheduleId, UnixMillis};
@@ -318,6 +319,7 @@ impl State {
         if let Some(next) = slot.schedule.next_fire_at.take() {
             slot.schedule.catching_up = false;
             self.due.remove(next, schedule);
+            self.tell_of(schedule, ScheduleChange::Changed);
         }
         for id in rest {
             self.end_waiting(id, &RunEvent::Skip(Reason::MaxRuns), now);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{Effect, Fire, FireGroup, FireTally, Freeze, Outcome, Rejection, TriggerOverlap};
+use crate::command::{
+    Effect, Fire, FireGroup, FireTally, Freeze, Outcome, Rejection, ScheduleChange, TriggerOverlap,
+};
 use crate::definition::{MisfirePolicy, OverlapPolicy};
 use crate::ids::{AttemptNo, RunId, ScheduleId, ScheduleKey, UnixMillis};
 use crate::run::{Ending, Reason, Run, RunEvent, RunState, Trigger};
@@ -101,6 +103,9 @@ impl State {
             self.due.insert(next, fire.schedule);
         }
         self.touch(BlockId::of_schedule(fire.schedule));
+        if fire.next_fire_at.is_none() {
+            self.tell_of(fire.schedule, ScheduleChange::Changed);
+        }
         let schedule = &mut self.slot_mut(fire.schedule).schedule;
         schedule.next_fire_at = fire.next_fire_at;
         schedule.catching_up = fire.next_fire_at.is_some_and(|next| next <= now);
@@ -201,7 +206,7 @@ impl State {
         let run = self.runs.get_mut(&newer).expect("callers merge rows that exist");
         run.window_start_at = window_start_at;
         run.merged_count = run.merged_count.saturating_add(count);
-        self.touch(BlockId::of_run(newer));
+        self.touch_run(newer);
         self.end_waiting(older, &RunEvent::Merge(newer), now);
     }
 

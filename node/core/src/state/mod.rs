@@ -20,7 +20,10 @@ mod zones;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::command::{Action, Applied, Command, Effect, Outcome, Rejection, RequestKey};
+use crate::command::{
+    Action, Applied, Changes, Command, DeletedSchedule, Effect, Outcome, Rejection, RequestKey,
+    ScheduleChange,
+};
 use crate::ids::{
     BackfillId, FencingToken, LogPosition, ObjectId, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
 };
@@ -90,6 +93,8 @@ pub struct State {
     census: BTreeMap<&'static str, u64>,
     /// Blocks changed since they were last written.
     dirty: BTreeSet<BlockId>,
+    /// What the command that is being applied has changed so far.
+    changes: Changes,
 }
 
 /// Identity of a row within the ledger (RUN-1). Rows by hand live beside those of the timing.
@@ -116,7 +121,7 @@ impl State {
         for id in std::mem::take(&mut self.leaving) {
             self.forget_deleted(id);
         }
-        Applied { outcome, effects }
+        Applied { outcome, effects, changes: std::mem::take(&mut self.changes) }
     }
 
     /// API-2: a request that was answered before gets the same answer and changes nothing.
@@ -336,7 +341,7 @@ impl State {
 
     fn add_row(&mut self, run: Run) -> RunId {
         let id = run.id;
-        self.touch(BlockId::of_run(id));
+        self.touch_run(id);
         let former = self.by_nominal.insert(RowKey::of(&run), id);
         assert!(former.is_none(), "RUN-1: schedule {} has two rows at {:?}", run.schedule, run.nominal_at);
         self.slot_mut(run.schedule).rows += 1;
@@ -352,7 +357,7 @@ impl State {
         run.state = run.state.after(event, now)?;
         *self.census.entry(former).or_default() -= 1;
         *self.census.entry(run.state.name()).or_default() += 1;
-        self.touch(BlockId::of_run(id));
+        self.touch_run(id);
         Ok(())
     }
 
@@ -379,6 +384,28 @@ impl State {
 
     fn touch(&mut self, block: BlockId) {
         self.dirty.insert(block);
+    }
+
+    /// A row changed: it must be written, and whoever watches should know.
+    fn touch_run(&mut self, id: RunId) {
+        self.touch(BlockId::of_run(id));
+        if self.changes.runs.last() != Some(&id) {
+            self.changes.runs.push(id);
+        }
+    }
+
+    /// Whoever watches schedules should know of this one.
+    fn tell_of(&mut self, id: ScheduleId, change: ScheduleChange) {
+        if self.changes.schedules.last().is_none_or(|(last, _)| *last != id) {
+            self.changes.schedules.push((id, change));
+        }
+    }
+
+    fn tell_of_deleted(&mut self, id: ScheduleId) {
+        let schedule = &self.slots[&id].schedule;
+        let labels = schedule.definition.labels.clone();
+        let deleted = DeletedSchedule { key: schedule.key.clone(), uid: schedule.uid.clone(), labels };
+        self.changes.deleted.push(deleted);
     }
 
     // ---- what others may read

@@ -1,6 +1,6 @@
 //! Calendars, pools and namespaces: declared, counted, and used.
 
-use crate::command::{Outcome, Rejection, Retimed};
+use crate::command::{Outcome, Rejection, Retimed, ScheduleChange};
 use crate::definition::Definition;
 use crate::ids::{ObjectId, Revision, ScheduleId, ScheduleKey, UnixMillis};
 use crate::object::{Calendar, Declared, Namespace, Object, ObjectKind, ObjectName, Pool};
@@ -149,6 +149,7 @@ impl State {
             }
             let former = schedule.next_fire_at;
             self.touch(BlockId::of_schedule(id));
+            self.tell_of(id, ScheduleChange::Changed);
             let schedule = &mut self.slot_mut(id).schedule;
             schedule.next_fire_at = retimed.next_fire_at;
             schedule.timed_with = retimed.calendars;

@@ -306,6 +306,7 @@ impl State {
             state.offer_ready(id, UnixMillis::default(), &mut effects);
         }
         state.dirty.clear();
+        state.changes = Default::default();
         Ok(state)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::backfill::BackfillMode;
-use crate::command::{Effect, Outcome, Rejection, ResumeMissed, Retime};
+use crate::command::{Effect, Outcome, Rejection, ResumeMissed, Retime, ScheduleChange};
 use crate::definition::{CompletionAction, Definition};
 use crate::ids::{Generation, Revision, ScheduleId, ScheduleKey, UnixMillis};
 use crate::run::{Reason, RunEvent, RunState, Trigger};
@@ -64,6 +64,7 @@ impl State {
         *self.schedules_by_namespace.entry(schedule.key.namespace.clone()).or_default() += 1;
         self.slots.insert(id, Slot::new(schedule));
         self.watch_calendars(id);
+        self.tell_of(id, ScheduleChange::Created);
         Ok(self.schedule_outcome(id))
     }
 
@@ -175,6 +176,7 @@ impl State {
         self.forget_retired(id);
         let schedule = Box::new(self.schedule_mut(id, now).clone());
         self.deleted.insert((key, id));
+        self.tell_of_deleted(id);
         Outcome::Deleted { schedule, cancelled }
     }
 
@@ -189,6 +191,7 @@ impl State {
             let next = now.max(schedule.watermark).plus(delay);
             if timing.end_at.is_none_or(|end| next < end) {
                 self.touch(BlockId::of_schedule(id));
+                self.tell_of(id, ScheduleChange::Changed);
                 self.slot_mut(id).schedule.next_fire_at = Some(next);
                 self.due.insert(next, id);
                 return;
@@ -303,6 +306,7 @@ impl State {
     /// Replaces the pause of a schedule and watches its end.
     pub(super) fn set_pause(&mut self, id: ScheduleId, pause: Option<Pause>) {
         self.touch(BlockId::of_schedule(id));
+        self.tell_of(id, ScheduleChange::Changed);
         let until = pause.as_ref().and_then(|pause| pause.until);
         let former = std::mem::replace(&mut self.slot_mut(id).schedule.pause, pause);
         if let Some(until) = former.and_then(|former| former.until) {
@@ -350,6 +354,7 @@ impl State {
     /// The schedule, marked as changed by a user.
     fn schedule_mut(&mut self, id: ScheduleId, now: UnixMillis) -> &mut Schedule {
         self.touch(BlockId::of_schedule(id));
+        self.tell_of(id, ScheduleChange::Changed);
         let revision = Revision(self.at.index);
         let schedule = &mut self.slot_mut(id).schedule;
         schedule.revision = revision;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::command::{Effect, Outcome, Rejection};
 use crate::ids::{RunId, ScheduleId, UnixMillis};
 use crate::run::{Cancellation, Ending, Reason, Resolution, RunEvent, RunState, Series, Verdict};
-use crate::state::{BlockId, State};
+use crate::state::State;
 
 /// Who acts when nobody in particular does.
 pub(super) const BELFRY: &str = "belfry";
@@ -53,7 +53,7 @@ impl State {
             RunState::Running(_) => {
                 run.cancel.get_or_insert_with(|| Box::new(cancellation));
                 self.cancelling.insert(id);
-                self.touch(BlockId::of_run(id));
+                self.touch_run(id);
                 effects.push(Effect::Cancel(id));
             }
         }

@@ -113,6 +113,43 @@ pub enum ApiError {
         /// The limit.
         max: usize,
     },
+    /// As many watch as may.
+    #[error("{max} watch already at this node (limits.watchers_max): ask another one")]
+    TooManyWatchers {
+        /// The limit.
+        max: usize,
+    },
+    /// Changes are asked for that are no longer kept.
+    #[error(
+        "changes from revision {asked} on are no longer kept, only those from {oldest} on: list again, and watch from the revision of the list"
+    )]
+    RevisionCompacted {
+        /// Where the watcher wanted to begin.
+        asked: u64,
+        /// The oldest revision to begin at.
+        oldest: u64,
+    },
+    /// Changes are asked for that this node does not know yet.
+    #[error("revision {asked} is ahead of this node, which is at {newest}: ask another one")]
+    NodeBehind {
+        /// Where the watcher wanted to begin.
+        asked: u64,
+        /// Where the node stands.
+        newest: u64,
+    },
+    /// Changes are asked for that lie behind everything that the leader knows.
+    #[error(
+        "revision {asked} is ahead of the leader, which is at {newest}: it is of another cluster, or this one was restored; list again"
+    )]
+    RevisionAhead {
+        /// Where the watcher wanted to begin.
+        asked: u64,
+        /// Where the node stands.
+        newest: u64,
+    },
+    /// This node is going down.
+    #[error("this node is stopping: go on at another one")]
+    NodeStopping,
     /// The caller's time is up. The call may have been carried out.
     #[error("the call took longer than its deadline")]
     DeadlineExceeded,
@@ -195,6 +232,20 @@ impl ApiError {
             ApiError::Overloaded { max } => {
                 Row::new(Code::ResourceExhausted, "TOO_MANY_CALLS").with("max", max).retry(RETRY_LIMIT)
             }
+            ApiError::TooManyWatchers { max } => Row::new(Code::ResourceExhausted, "TOO_MANY_WATCHERS")
+                .with("limit", max)
+                .retry(RETRY_EXECUTORS),
+            ApiError::RevisionCompacted { asked, oldest } => Row::new(Code::OutOfRange, "REVISION_COMPACTED")
+                .with("start_revision", asked)
+                .with("oldest_revision", oldest),
+            ApiError::RevisionAhead { asked, newest } => Row::new(Code::OutOfRange, "REVISION_AHEAD")
+                .with("start_revision", asked)
+                .with("newest_revision", newest),
+            ApiError::NodeBehind { asked, newest } => Row::new(Code::Unavailable, "NODE_BEHIND")
+                .with("start_revision", asked)
+                .with("newest_revision", newest)
+                .retry(RETRY_LEADER),
+            ApiError::NodeStopping => Row::new(Code::Unavailable, "NODE_STOPPING").retry(RETRY_LEADER),
             ApiError::DeadlineExceeded => Row::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             ApiError::WrongOutcome => Row::new(Code::Internal, "WRONG_OUTCOME"),
         }
@@ -428,6 +479,11 @@ mod tests {
             ApiError::DialAgain,
             ApiError::TooManyExecutors { max: 1 },
             ApiError::Overloaded { max: 1 },
+            ApiError::TooManyWatchers { max: 1 },
+            ApiError::RevisionCompacted { asked: 1, oldest: 2 },
+            ApiError::RevisionAhead { asked: 2, newest: 1 },
+            ApiError::NodeBehind { asked: 2, newest: 1 },
+            ApiError::NodeStopping,
             ApiError::DeadlineExceeded,
             ApiError::WrongOutcome,
         ]);

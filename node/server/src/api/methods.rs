@@ -38,7 +38,7 @@ impl Method {
     }
 }
 
-const METHODS: [Method; 36] = [
+const METHODS: [Method; 38] = [
     Method::new("/belfry.v1.ScheduleService/CreateSchedule", "CreateSchedule", Place::Leader, Kind::Call),
     Method::new(
         "/belfry.v1.ScheduleService/GetSchedule",
@@ -57,6 +57,7 @@ const METHODS: [Method; 36] = [
     Method::new("/belfry.v1.ScheduleService/PauseSchedule", "PauseSchedule", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.ScheduleService/ResumeSchedule", "ResumeSchedule", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.ScheduleService/TriggerSchedule", "TriggerSchedule", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.ScheduleService/WatchSchedules", "WatchSchedules", Place::Here, Kind::Stream),
     Method::new("/belfry.v1.RunService/GetRun", "GetRun", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/ListRuns", "ListRuns", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/CancelRun", "CancelRun", Place::Leader, Kind::Call),
@@ -112,6 +113,7 @@ const METHODS: [Method; 36] = [
     Method::new("/belfry.v1.ClusterService/DrainExecutor", "DrainExecutor", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.RunService/ReportRuns", "ReportRuns", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/ExplainRun", "ExplainRun", Place::LeaderUnlessStale, Kind::Call),
+    Method::new("/belfry.v1.RunService/WatchRuns", "WatchRuns", Place::Here, Kind::Stream),
     Method::new("/belfry.v1.ExecutorService/Session", "Session", Place::Leader, Kind::Stream),
     Method::new("/belfry.v1.ClusterService/GetClusterStatus", "GetClusterStatus", Place::Here, Kind::Probe),
     Method::new(
@@ -149,7 +151,7 @@ mod tests {
                     assert_eq!(found.name, method.name(), "{path} is not in the table");
                     let streams = method.client_streaming() || method.server_streaming();
                     assert_eq!(found.kind == Kind::Stream, streams, "{path}");
-                    let verbs = ["Get", "List", "Report", "Explain"];
+                    let verbs = ["Get", "List", "Report", "Explain", "Watch"];
                     let reads = verbs.iter().any(|verb| method.name().starts_with(verb));
                     assert_eq!(found.place == Place::Leader, !reads, "{path}");
                     count += 1;

@@ -31,6 +31,7 @@ mod schedules;
 mod selector;
 mod timing;
 mod violations;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ use belfry_proto::v1::pool_service_server::PoolServiceServer;
 use belfry_proto::v1::run_service_server::RunServiceServer;
 use belfry_proto::v1::schedule_service_server::ScheduleServiceServer;
 use http::HeaderMap;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 use tonic::service::Routes;
@@ -85,7 +87,7 @@ pub struct ApiParts<E = ExecutorSessions> {
     pub executors: E,
     /// What clients may ask for.
     pub limits: Limits,
-    /// Ends what this node passes on.
+    /// Ends what this node passes on, and what those who watch are told.
     pub stop: CancellationToken,
 }
 
@@ -110,8 +112,9 @@ pub fn router<E: ExecutorService>(server: Server, parts: ApiParts<E>) -> Router<
 fn routes<E: ExecutorService>(parts: ApiParts<E>) -> Routes {
     let max = parts.limits.message_bytes_max;
     let health = NodeHealth::new(parts.replica.leadership(), parts.stop.clone());
-    let ApiParts { replica, clock, timings, metrics, leader, executors, limits, stop: _ } = parts;
-    let api = Api(Arc::new(Shared { replica, clock, timings, metrics, leader, limits }));
+    let ApiParts { replica, clock, timings, metrics, leader, executors, limits, stop } = parts;
+    let watchers = Arc::new(Semaphore::new(limits.watchers_max));
+    let api = Api(Arc::new(Shared { replica, clock, timings, metrics, leader, limits, watchers, stop }));
     let schedules = ScheduleServiceServer::new(api.clone());
     let runs = RunServiceServer::new(api.clone());
     let calendars = CalendarServiceServer::new(api.clone());
@@ -153,6 +156,10 @@ struct Shared {
     metrics: Metrics,
     leader: Arc<Leader>,
     limits: Limits,
+    /// Places for those who watch.
+    watchers: Arc<Semaphore>,
+    /// Ends what they are told.
+    stop: CancellationToken,
 }
 
 impl Api {

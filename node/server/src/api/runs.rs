@@ -15,6 +15,7 @@ use super::names::RunKey;
 use super::pages::{self, Place};
 use super::propose::request_key;
 use super::violations::Violations;
+use super::watch::Changes;
 use super::{Api, Freshness, names};
 
 /// Rows looked at for one page: a filter that fits few of them gives short pages, not a long lock.
@@ -22,6 +23,8 @@ const SCANNED_PER_PAGE: usize = 20_000;
 
 #[tonic::async_trait]
 impl RunService for Api {
+    type WatchRunsStream = Changes<pb::WatchRunsResponse>;
+
     async fn get_run(&self, request: Request<pb::GetRunRequest>) -> Result<Response<pb::Run>, Status> {
         let freshness = Freshness::of(&request);
         Ok(Response::new(self.run(request.into_inner(), freshness).await?))
@@ -60,6 +63,13 @@ impl RunService for Api {
     ) -> Result<Response<pb::RunExplanation>, Status> {
         let freshness = Freshness::of(&request);
         Ok(Response::new(self.explain(request.into_inner(), freshness).await?))
+    }
+
+    async fn watch_runs(
+        &self,
+        request: Request<pb::WatchRunsRequest>,
+    ) -> Result<Response<Self::WatchRunsStream>, Status> {
+        Ok(Response::new(self.watch_runs_from(request.into_inner()).await?))
     }
 }
 
@@ -226,13 +236,15 @@ impl Api {
         let (namespace, name) = found.or(parent)?;
         let scope = Scope::of(namespace, name);
         self.barrier(freshness).await?;
-        let page = self.0.replica.read(|state| page(state, &scope, place, size, &states));
+        let (revision, page) =
+            self.0.replica.read_at(|at, state| (at.index, page(state, &scope, place, size, &states)));
         let Some(page) = page else {
             return Err(ApiError::ScheduleNotFound { name: request.parent });
         };
         Ok(pb::ListRunsResponse {
             runs: page.runs.into_iter().map(|view| encode::run(view, Output::LeftOut)).collect(),
             next_page_token: page.next.map_or_else(String::new, |place| pages::token(&list, &place)),
+            revision,
         })
     }
 }
@@ -245,7 +257,7 @@ pub(super) fn find<'a>(state: &'a State, key: &ScheduleKey, run: RunKey) -> Opti
 }
 
 /// The states that a list is limited to; none: all.
-fn read_states(states: &[i32], found: &mut Violations) -> BTreeSet<i32> {
+pub(super) fn read_states(states: &[i32], found: &mut Violations) -> BTreeSet<i32> {
     let mut read = BTreeSet::new();
     for state in states {
         match pb::run::State::try_from(*state) {

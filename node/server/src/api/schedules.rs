@@ -27,12 +27,15 @@ use super::policies::FIRE_ALL_DEFAULTS;
 use super::propose::{Patience, check_revision, request_key, revision};
 use super::timing::may_never_fire;
 use super::violations::{INVALID_FIELD, Violations};
+use super::watch::Changes;
 use super::{Api, Freshness, names};
 
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl ScheduleService for Api {
+    type WatchSchedulesStream = Changes<pb::WatchSchedulesResponse>;
+
     async fn create_schedule(&self, request: Request<pb::CreateScheduleRequest>) -> Answer<pb::Schedule> {
         Ok(Response::new(self.create(request.into_inner()).await?))
     }
@@ -68,6 +71,13 @@ impl ScheduleService for Api {
 
     async fn trigger_schedule(&self, request: Request<pb::TriggerScheduleRequest>) -> Answer<pb::Run> {
         Ok(Response::new(self.trigger(request.into_inner()).await?))
+    }
+
+    async fn watch_schedules(
+        &self,
+        request: Request<pb::WatchSchedulesRequest>,
+    ) -> Answer<Self::WatchSchedulesStream> {
+        Ok(Response::new(self.watch_schedules_from(request.into_inner()).await?))
     }
 }
 
@@ -196,12 +206,15 @@ impl Api {
         };
         self.barrier(freshness).await?;
         // One more than asked for: it says where the next page begins.
-        let mut views = self.0.replica.read(|state| {
+        let (revision, mut views) = self.0.replica.read_at(|at, state| {
             let inside = |schedule: &&Schedule| {
                 namespace.is_none_or(|namespace| *schedule.key.namespace == *namespace)
             };
             let schedules = state.schedules_from(&from).take_while(inside).take(size + 1);
-            schedules.map(|schedule| ScheduleView::of(state, &self.0.timings, schedule)).collect::<Vec<_>>()
+            let views = schedules
+                .map(|schedule| ScheduleView::of(state, &self.0.timings, schedule))
+                .collect::<Vec<_>>();
+            (at.index, views)
         });
         let mut next = (views.len() > size).then(|| views.remove(size).schedule.key);
         let now = self.0.clock.now();
@@ -217,7 +230,7 @@ impl Api {
             schedules.push(schedule);
         }
         let next_page_token = next.map_or_else(String::new, |key| pages::token(&list, &Place::Schedule(key)));
-        Ok(pb::ListSchedulesResponse { schedules, next_page_token })
+        Ok(pb::ListSchedulesResponse { schedules, next_page_token, revision })
     }
 
     async fn update(&self, request: pb::UpdateScheduleRequest) -> Result<pb::Schedule, ApiError> {

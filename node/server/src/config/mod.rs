@@ -187,6 +187,8 @@ section! {
         slots_max: u32 = 10_000,
         /// Calls that this node works on at once, streams of executors not counted. More are refused and may be tried again.
         request_concurrency_max: usize = 4096,
+        /// Streams of changes (WatchRuns, WatchSchedules) that this node serves at once.
+        watchers_max: usize = 256,
         /// Longest time for one call; clients may ask for less.
         request_timeout_max: Period = Period::from_secs(60),
     }

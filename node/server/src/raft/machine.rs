@@ -16,6 +16,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::{Notify, watch};
 
+use super::changes::{CHANGES_MAX, ChangeLog};
 use super::checkpoint::{Checkpoints, Head, corrupt};
 use super::effects::Effects;
 use super::fault::Faults;
@@ -49,6 +50,7 @@ pub(super) struct Shared {
     replicated: RwLock<Replicated>,
     applied: watch::Sender<LogPosition>,
     effects: Arc<Effects>,
+    changes: Arc<ChangeLog>,
     dirty_blocks_max: usize,
     /// Told when more blocks than that are dirty.
     pub(super) many_dirty: Notify,
@@ -56,11 +58,13 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(replicated: Replicated, dirty_blocks_max: usize) -> Arc<Self> {
-        let applied = watch::Sender::new(position_of(replicated.applied.as_ref()));
+        let position = position_of(replicated.applied.as_ref());
+        let (applied, floor) = (watch::Sender::new(position), position.index);
         Arc::new(Self {
             replicated: RwLock::new(replicated),
             applied,
             effects: Arc::default(),
+            changes: Arc::new(ChangeLog::new(floor, CHANGES_MAX)),
             dirty_blocks_max,
             many_dirty: Notify::new(),
         })
@@ -89,9 +93,14 @@ impl Shared {
         self.effects.clone()
     }
 
+    pub(super) fn changes(&self) -> Arc<ChangeLog> {
+        self.changes.clone()
+    }
+
     pub(super) fn replace(&self, replicated: Replicated) {
         let position = position_of(replicated.applied.as_ref());
         let former = std::mem::replace(&mut *self.lock_mut(), replicated);
+        self.changes.reset(position.index);
         self.applied.send_replace(position);
         // Dropping a million records takes a while: not under the lock.
         drop(former);
@@ -153,8 +162,8 @@ impl Shared {
         let mut replicated = self.lock_mut();
         let position = position_of(Some(&log_id));
         // A panic here would happen on every node and again after each restart: say which entry it is (MACHINE-2).
-        let applied =
-            catch_unwind(AssertUnwindSafe(|| replicated.state.apply(position, command))).map_err(|_| {
+        let mut applied = catch_unwind(AssertUnwindSafe(|| replicated.state.apply(position, command)))
+            .map_err(|_| {
                 io::Error::other(format!(
                     "applying log entry {} panicked: a defect of the program, report it with the node's log",
                     log_id.index
@@ -164,6 +173,8 @@ impl Shared {
         let many = replicated.state.dirty_count() > self.dirty_blocks_max;
         drop(replicated);
         self.effects.push(&applied.effects);
+        // CHANGES-2: before the position is published.
+        self.changes.push(log_id.index, std::mem::take(&mut applied.changes));
         if many {
             self.many_dirty.notify_one();
         }

@@ -14,6 +14,7 @@
 //! `kill -9` and power loss.
 
 mod bootstrap;
+mod changes;
 mod checkpoint;
 mod checkpointer;
 mod config;
@@ -38,6 +39,7 @@ mod types;
 
 use std::fmt;
 
+pub use changes::{Change, ChangeCursor, ChangeLog, ChangePart, Compacted};
 pub use config::{Addresses, ConfigError, RaftConfig};
 pub use effects::Effects;
 pub use fault::Fault;

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::changes::ChangeLog;
 use super::checkpoint::Checkpoints;
 use super::config::RaftConfig;
 use super::effects::Effects;
@@ -203,6 +204,11 @@ impl Replica {
     /// What the state machine wants done, as the log is applied.
     pub fn effects(&self) -> Arc<Effects> {
         self.inner.shared.effects()
+    }
+
+    /// What was changed lately, on this node.
+    pub fn changes(&self) -> Arc<ChangeLog> {
+        self.inner.shared.changes()
     }
 
     /// This node.

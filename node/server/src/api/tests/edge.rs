@@ -78,6 +78,15 @@ impl RunService for StandIn {
     ) -> Result<Response<pb::RunExplanation>, Status> {
         Err(Status::unimplemented("not needed"))
     }
+
+    type WatchRunsStream = Pin<Box<dyn Stream<Item = Result<pb::WatchRunsResponse, Status>> + Send>>;
+
+    async fn watch_runs(
+        &self,
+        _: Request<pb::WatchRunsRequest>,
+    ) -> Result<Response<Self::WatchRunsStream>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
 }
 
 #[tonic::async_trait]

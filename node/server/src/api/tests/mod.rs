@@ -8,6 +8,7 @@ mod report;
 mod resources;
 mod runs;
 mod schedules;
+mod watch;
 mod whole;
 
 use std::collections::HashMap;
