@@ -43,6 +43,9 @@ pub enum ClientError {
     /// A limit was hit. The request was not carried out.
     #[error("limit reached: {0}; slow down or raise the limit")]
     ResourceExhausted(Box<Refusal>),
+    /// The changes that a watch wants next are no longer kept: list again, and watch from the revision of the list.
+    #[error("too far behind: {0}")]
+    Compacted(Box<Refusal>),
     /// Nodes answer, but none of them leads or knows a leader.
     #[error("no leader: {0}; check that most nodes are up, then try again")]
     NoLeader(Box<Refusal>),
@@ -104,6 +107,7 @@ impl ClientError {
             | Self::Unauthenticated(refusal)
             | Self::PermissionDenied(refusal)
             | Self::ResourceExhausted(refusal)
+            | Self::Compacted(refusal)
             | Self::NoLeader(refusal) => Some(refusal),
             Self::Unreachable { .. }
             | Self::OutcomeUnknown { .. }
@@ -125,11 +129,11 @@ impl ClientError {
             Code::Unauthenticated => Self::Unauthenticated(refusal()),
             Code::PermissionDenied => Self::PermissionDenied(refusal()),
             Code::ResourceExhausted => Self::ResourceExhausted(refusal()),
+            Code::OutOfRange => Self::Compacted(refusal()),
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
             | Code::DeadlineExceeded
-            | Code::OutOfRange
             | Code::Unimplemented
             | Code::Internal
             | Code::Unavailable

@@ -47,6 +47,7 @@
 //! - SDK-2: an answer that got lost is never reported as a failure: the caller learns that the outcome is unknown.
 //! - SDK-3: user code starts only after its lease has been answered, and never twice for one (run, attempt).
 //! - SDK-4: what a run came to is kept and said again until the leader has acknowledged it.
+//! - SDK-5: a watch that goes on at another node leaves nothing out, or says so.
 
 mod address;
 mod backoff;
@@ -58,6 +59,6 @@ mod time;
 /// The messages of the contract, `belfry.v1`.
 pub use belfry_proto::v1 as pb;
 
-pub use client::{Client, ClientOptions};
+pub use client::{Client, ClientOptions, Watch};
 pub use error::{ClientError, FieldViolation, Refusal};
 pub use time::UnixMillis;

@@ -203,3 +203,24 @@ async fn refuses_options_that_cannot_work() {
     let error = Client::connect(ClientOptions::new(["https://a:1"])).unwrap_err();
     assert!(error.to_string().contains("speaks no TLS"), "{error}");
 }
+
+/// SDK-5.
+#[tokio::test]
+async fn a_watch_goes_on_at_another_node_behind_what_it_has_told() {
+    use tokio_stream::StreamExt as _;
+    let first = FakeNode::start([Play::Answer, Play::Refuse(Status::unavailable("gone"))]).await;
+    let compacted = Play::Refuse(status(Code::OutOfRange, "REVISION_COMPACTED", &[]));
+    let second = FakeNode::start([Play::Answer, compacted]).await;
+    let client = client(&[&first.endpoint, &second.endpoint]);
+    let request = pb::WatchSchedulesRequest { start_revision: 5, ..Default::default() };
+    let mut watch = client.watch_schedules(request);
+    assert_eq!(watch.next().await.unwrap().unwrap().revision, 7);
+    assert_eq!(watch.next().await.unwrap().unwrap().revision, 9);
+    let error = watch.next().await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Compacted(_)), "{error}");
+    assert!(watch.next().await.is_none());
+    assert_eq!(
+        (first.calls()[0].as_str(), &second.calls()[..]),
+        ("watch 5", &["watch 7".into(), "watch 9".into()][..])
+    );
+}

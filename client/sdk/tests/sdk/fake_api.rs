@@ -1,6 +1,7 @@
 //! A node whose answers are written down beforehand.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use belfry_sdk::pb;
@@ -8,6 +9,7 @@ use belfry_sdk::pb::cluster_service_server::{ClusterService, ClusterServiceServe
 use belfry_sdk::pb::schedule_service_server::{ScheduleService, ScheduleServiceServer};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -137,6 +139,21 @@ impl ScheduleService for Node {
 
     async fn trigger_schedule(&self, _: Request<pb::TriggerScheduleRequest>) -> Answer<pb::Run> {
         unused()
+    }
+
+    type WatchSchedulesStream =
+        Pin<Box<dyn Stream<Item = Result<pb::WatchSchedulesResponse, Status>> + Send>>;
+
+    /// One response, two revisions behind where the watch began; then the stream breaks off.
+    async fn watch_schedules(
+        &self,
+        request: Request<pb::WatchSchedulesRequest>,
+    ) -> Answer<Self::WatchSchedulesStream> {
+        let start = request.into_inner().start_revision;
+        let response = pb::WatchSchedulesResponse { revision: start + 2, ..Default::default() };
+        let end = status(tonic::Code::Unavailable, "NODE_STOPPING", &[]);
+        let stream: Self::WatchSchedulesStream = Box::pin(tokio_stream::iter([Ok(response), Err(end)]));
+        self.play(format!("watch {start}"), stream).await
     }
 }
 
