@@ -325,3 +325,32 @@ fn an_import_starts_paused_in_one_call_and_repeats_without_effect() {
     assert!(ok(&node, &[&words[..], &["--overwrite"]].concat()).contains(r#""result":"updated""#));
     assert!(ok(&node, &words).contains(r#""result":"unchanged""#));
 }
+
+#[test]
+fn a_watch_shows_changes_and_says_when_it_missed_some() {
+    let node = StandIn::start();
+    let ended = run(&node, &["run", "watch", "backup"]);
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(
+        ended.stdout.starts_with("RUN") && ended.stdout.contains("backup/r3  RUNNING"),
+        "{}",
+        ended.stdout
+    );
+    assert!(ended.stderr.contains("warning: too far behind"), "{}", ended.stderr);
+    assert_eq!(node.calls(), ["watch backup 0", "watch backup 0"], "it goes on from now");
+
+    let node = StandIn::start();
+    let ended = run(&node, &["run", "list", "backup", "-w", "-o", "json"]);
+    let lines: Vec<_> = ended.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", ended.stdout);
+    assert!(lines[0].ends_with("]}") && lines[1].contains(r#""state":"RUNNING""#), "{}", ended.stdout);
+}
+
+#[test]
+fn a_report_of_clean_schedules_exits_with_0() {
+    let node = StandIn::start();
+    let report = ok(&node, &["report", "backup", "--from", "2026-11-23T00:00", "--tz", "Europe/Berlin"]);
+    assert!(report.contains("\nClean: nothing was expected. "), "{report}");
+    let ended = run(&node, &["report", "--from", "2026-11-23"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+}

@@ -14,6 +14,7 @@ pub(crate) mod pool;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schedule;
+pub(crate) mod watch;
 pub(crate) mod why;
 
 use std::future::Future;

@@ -4,7 +4,7 @@ use belfry_sdk::{Client, pb};
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::schedule::{ActorArgs, CheckArgs, Failures, RequestArgs};
-use super::{Context, converse};
+use super::{Context, converse, watch};
 use crate::exit::Failure;
 use crate::output::prose;
 use crate::output::view::{RunView, ScheduleView};
@@ -23,6 +23,8 @@ pub(crate) enum RunCommand {
     Cancel(CancelArgs),
     /// Say what became of a run whose outcome is unknown.
     Resolve(ResolveArgs),
+    /// Show runs as they begin and end, until interrupted.
+    Watch(WatchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -35,6 +37,21 @@ pub(crate) struct ListArgs {
     /// List at most so many; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
+    /// Go on with runs as they change, until interrupted.
+    #[arg(short = 'w', long)]
+    watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Schedule whose runs to watch. Without it: all of the namespace.
+    schedule: Option<String>,
+    /// Only runs in this state; repeat it, or separate several by commas.
+    #[arg(long = "state", value_name = "STATE", value_enum, ignore_case = true, value_delimiter = ',')]
+    states: Vec<StateArg>,
+    /// Only runs of schedules with these labels: `team=billing,tier!=test,owned,!legacy`.
+    #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
+    selector: String,
 }
 
 #[derive(Debug, Args)]
@@ -125,22 +142,42 @@ pub(crate) fn run(context: &Context, command: RunCommand) -> Result<(), Failure>
             RunCommand::Get(args) => get(context, &args).await,
             RunCommand::Cancel(args) => cancel(context, &args).await,
             RunCommand::Resolve(args) => resolve(context, &args).await,
+            RunCommand::Watch(args) => watch_runs(context, &args).await,
         }
     })
 }
 
 async fn list(context: &Context, args: &ListArgs) -> Result<(), Failure> {
     let parent = context.schedule(args.schedule.as_deref().unwrap_or("-"))?;
-    let states = args.states.iter().map(|state| pb::run::State::from(*state).into()).collect();
-    let mut pages = Pages::new(context.client()?, parent.clone(), states, args.limit);
+    let states = read_states(&args.states);
+    let client = context.client()?;
+    let mut pages = Pages::new(client.clone(), parent.clone(), states.clone(), args.limit);
     let mut listing = context.printer.listing::<RunView>("runs", text::now_millis());
     while let Some(runs) = pages.next().await? {
         listing.page(&runs)?;
     }
-    if listing.end()? == 0 {
+    let count = listing.end()?;
+    if args.watch {
+        let start_revision = pages.revision;
+        let request = pb::WatchRunsRequest { parent, states, start_revision, ..Default::default() };
+        return watch::runs(context, &client, request).await;
+    }
+    if count == 0 {
         prose(&format!("no such runs in {parent}"));
     }
     Ok(())
+}
+
+fn read_states(states: &[StateArg]) -> Vec<i32> {
+    states.iter().map(|state| pb::run::State::from(*state).into()).collect()
+}
+
+async fn watch_runs(context: &Context, args: &WatchArgs) -> Result<(), Failure> {
+    let parent = context.schedule(args.schedule.as_deref().unwrap_or("-"))?;
+    let (states, selector) = (read_states(&args.states), args.selector.clone());
+    watch::say_so(&parent);
+    let request = pb::WatchRunsRequest { parent, selector, states, start_revision: 0 };
+    watch::runs(context, &context.client()?, request).await
 }
 
 async fn get(context: &Context, args: &GetArgs) -> Result<(), Failure> {
@@ -217,13 +254,15 @@ pub(crate) struct Pages {
     client: Client,
     request: Option<pb::ListRunsRequest>,
     left: Option<u32>,
+    /// What the first page was read at.
+    revision: u64,
 }
 
 impl Pages {
     /// At most `limit` runs, all for 0.
     pub(crate) fn new(client: Client, parent: String, states: Vec<i32>, limit: u32) -> Self {
         let request = pb::ListRunsRequest { parent, states, ..Default::default() };
-        Self { client, request: Some(request), left: (limit > 0).then_some(limit) }
+        Self { client, request: Some(request), left: (limit > 0).then_some(limit), revision: 0 }
     }
 
     /// The next page; none behind the last one.
@@ -232,6 +271,9 @@ impl Pages {
         let size = self.left.map_or(PAGE_MAX, |left| left.min(PAGE_MAX));
         request.page_size = i32::try_from(size).expect("a page is small");
         let mut page = self.client.list_runs(request.clone()).await?;
+        if self.revision == 0 {
+            self.revision = page.revision;
+        }
         // A node may give less than asked for, and must not be believed to never give more.
         page.runs.truncate(size as usize);
         if let Some(left) = &mut self.left {

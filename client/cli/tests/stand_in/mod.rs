@@ -74,6 +74,7 @@ struct State {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+type Stream<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
 
 impl StandIn {
     pub(crate) fn start() -> Self {
@@ -190,6 +191,15 @@ fn as_made(mut schedule: pb::Schedule) -> pb::Schedule {
 
 #[tonic::async_trait]
 impl ScheduleService for Node {
+    type WatchSchedulesStream = Stream<pb::WatchSchedulesResponse>;
+
+    async fn watch_schedules(
+        &self,
+        _: Request<pb::WatchSchedulesRequest>,
+    ) -> Answer<Self::WatchSchedulesStream> {
+        Err(Status::permission_denied("nobody watches"))
+    }
+
     async fn create_schedule(&self, request: Request<pb::CreateScheduleRequest>) -> Answer<pb::Schedule> {
         let request = request.into_inner();
         if request.schedule_id.contains('@') {
@@ -232,7 +242,7 @@ impl ScheduleService for Node {
         let schedules: Vec<_> = rest.by_ref().take(size).collect();
         let last = schedules.last().map(|schedule| schedule.name.clone()).unwrap_or_default();
         let next_page_token = if rest.next().is_some() { last } else { String::new() };
-        Ok(Response::new(pb::ListSchedulesResponse { schedules, next_page_token }))
+        Ok(Response::new(pb::ListSchedulesResponse { schedules, next_page_token, ..Default::default() }))
     }
 
     async fn update_schedule(&self, request: Request<pb::UpdateScheduleRequest>) -> Answer<pb::Schedule> {
@@ -326,6 +336,26 @@ impl ScheduleService for Node {
 
 #[tonic::async_trait]
 impl RunService for Node {
+    type WatchRunsStream = Stream<pb::WatchRunsResponse>;
+
+    /// One run; the next watch is too far behind, and the one after it is not allowed.
+    async fn watch_runs(&self, request: Request<pb::WatchRunsRequest>) -> Answer<Self::WatchRunsStream> {
+        let request = request.into_inner();
+        let mut state = self.state();
+        let watches = state.calls.iter().filter(|call| call.starts_with("watch")).count();
+        state.note("watch", &request.parent, &request.start_revision.to_string());
+        match watches {
+            0 => {
+                let name = format!("{}/runs/r3", request.parent);
+                let run = pb::Run { name, state: pb::run::State::Running.into(), ..Default::default() };
+                let told = pb::WatchRunsResponse { runs: vec![run], revision: 7 };
+                let behind = Status::out_of_range("no longer kept");
+                Ok(Response::new(tokio_stream::iter(vec![Ok(told), Err(behind)])))
+            }
+            _later => Err(Status::permission_denied("enough")),
+        }
+    }
+
     async fn get_run(&self, request: Request<pb::GetRunRequest>) -> Answer<pb::Run> {
         let run = pb::Run {
             name: request.into_inner().name,
@@ -348,7 +378,11 @@ impl RunService for Node {
         let run = pb::Run { name, state: state.into(), ..Default::default() };
         let is_asked_for = request.states.is_empty() || request.states.contains(&run.state);
         let runs = if is_asked_for { vec![run] } else { Vec::new() };
-        Ok(Response::new(pb::ListRunsResponse { runs, next_page_token: next.to_owned() }))
+        Ok(Response::new(pb::ListRunsResponse {
+            runs,
+            next_page_token: next.to_owned(),
+            ..Default::default()
+        }))
     }
 
     async fn cancel_run(&self, request: Request<pb::CancelRunRequest>) -> Answer<pb::Run> {

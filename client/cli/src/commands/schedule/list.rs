@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use belfry_sdk::{Client, pb};
 use clap::Args;
 
-use crate::commands::Context;
+use crate::commands::{Context, watch};
 use crate::exit::Failure;
 use crate::output::prose;
 use crate::output::view::ScheduleView;
@@ -19,6 +19,9 @@ pub(crate) struct ListArgs {
     /// Schedules per call.
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(i32).range(1..=1000))]
     page_size: i32,
+    /// Go on with schedules as they are created, changed and deleted, until interrupted.
+    #[arg(short = 'w', long)]
+    watch: bool,
 }
 
 pub(crate) async fn run(context: &Context, args: &ListArgs) -> Result<(), Failure> {
@@ -29,7 +32,14 @@ pub(crate) async fn run(context: &Context, args: &ListArgs) -> Result<(), Failur
         let fitting = page.into_iter().filter(|schedule| args.selector.fits(&schedule.labels));
         listing.page(&fitting.map(ScheduleView::from).collect::<Vec<_>>())?;
     }
-    if listing.end()? == 0 {
+    let count = listing.end()?;
+    if args.watch {
+        let parent = context.schedule("-")?;
+        let selector = args.selector.to_string();
+        let request = pb::WatchSchedulesRequest { parent, selector, start_revision: pages.revision };
+        return watch::schedules(context, &client, request).await;
+    }
+    if count == 0 {
         let fitting = if args.selector == Selector::default() { "" } else { " with these labels" };
         prose(&format!("no schedules{fitting} in {}", context.parent()));
     }
@@ -42,7 +52,7 @@ const PAGE_SIZE: i32 = 500;
 /// The schedules of a namespace, page by page.
 pub(crate) fn schedules(client: &Client, parent: &str) -> Pages {
     let page_token = Some(String::new());
-    Pages { client: client.clone(), parent: parent.to_owned(), page_size: PAGE_SIZE, page_token }
+    Pages { client: client.clone(), parent: parent.to_owned(), page_size: PAGE_SIZE, page_token, revision: 0 }
 }
 
 pub(crate) struct Pages {
@@ -51,6 +61,8 @@ pub(crate) struct Pages {
     page_size: i32,
     /// Of the next page, if there is one.
     page_token: Option<String>,
+    /// What the first page was read at.
+    revision: u64,
 }
 
 impl Pages {
@@ -60,6 +72,9 @@ impl Pages {
         let (parent, page_size) = (self.parent.clone(), self.page_size);
         let page =
             self.client.list_schedules(pb::ListSchedulesRequest { parent, page_size, page_token }).await?;
+        if self.revision == 0 {
+            self.revision = page.revision;
+        }
         self.page_token = Some(page.next_page_token).filter(|token| !token.is_empty());
         Ok(Some(page.schedules))
     }
@@ -95,6 +110,23 @@ impl Selector {
 
     pub(crate) fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|condition| condition.holds(labels))
+    }
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (place, condition) in self.0.iter().enumerate() {
+            if place > 0 {
+                f.write_str(",")?;
+            }
+            match condition {
+                Condition::Equals(key, value) => write!(f, "{key}={value}")?,
+                Condition::Differs(key, value) => write!(f, "{key}!={value}")?,
+                Condition::Present(key) => f.write_str(key)?,
+                Condition::Absent(key) => write!(f, "!{key}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -154,7 +186,9 @@ mod tests {
             ("legacy", false),
             ("team=billing,legacy", false),
         ] {
-            assert_eq!(Selector::parse(text).unwrap().fits(&labels), expected, "{text}");
+            let selector = Selector::parse(text).unwrap();
+            assert_eq!(selector.fits(&labels), expected, "{text}");
+            assert_eq!(Selector::parse(&selector.to_string()).unwrap(), selector, "{text}");
         }
         assert!(
             Selector::parse("=x").is_err()
