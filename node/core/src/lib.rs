@@ -26,6 +26,7 @@ pub mod definition;
 pub mod digest;
 pub mod ids;
 pub mod ledger;
+pub mod liveness;
 pub mod object;
 pub mod retention;
 pub mod run;
