@@ -1,7 +1,7 @@
 //! The daemon around the core.
 //!
 //! ```text
-//!   node ──► { api, admin, leader } ──► raft ──► { store, core }
+//!   node ──► { api, admin, leader, liveness } ──► raft ──► { store, core }
 //! ```
 //! `api` and `leader` see only [`raft::Replica`]: propose, read, watch leadership. `clock`, `codec`, `config`, `metrics` and
 //! `timings` stand beside them.
@@ -12,6 +12,7 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod leader;
+pub mod liveness;
 pub mod metrics;
 pub mod node;
 pub mod raft;

@@ -65,6 +65,9 @@ pub struct Handles {
     pub rpc_duration_seconds: Family<RpcLabels, Histogram, fn() -> Histogram>,
     pub rpcs_in_progress: Gauge,
     pub rpcs_forwarded: Counter,
+    pub webhooks: Family<Label, Counter>,
+    pub pings: Family<Label, Counter>,
+    pub watchers: Gauge,
 }
 
 impl std::ops::Deref for Metrics {
@@ -109,6 +112,9 @@ impl Metrics {
             rpc_duration_seconds: Family::new_with_constructor(rpc_histogram as fn() -> Histogram),
             rpcs_in_progress: Gauge::default(),
             rpcs_forwarded: Counter::default(),
+            webhooks: Family::default(),
+            pings: Family::default(),
+            watchers: Gauge::default(),
         };
         register(&mut handles);
         Self(Arc::new(handles))
@@ -184,6 +190,16 @@ impl Metrics {
         }
     }
 
+    /// Events for webhooks; `outcome` is `delivered`, `failed` or `dropped`.
+    pub fn count_webhooks(&self, outcome: &'static str, count: u64) {
+        self.webhooks.get_or_create(&[("outcome", outcome)]).inc_by(count);
+    }
+
+    /// Pings; `outcome` is `delivered`, `failed` or `withheld`.
+    pub fn count_pings(&self, outcome: &'static str) {
+        self.pings.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
     /// This node no longer leads: what only a leader knows is gone.
     pub fn clear_leader_gauges(&self) {
         self.set_dispatch_gauges(&DispatchGauges::default());
@@ -225,6 +241,9 @@ fn register(handles: &mut Handles) {
         rpc_duration_seconds,
         rpcs_in_progress,
         rpcs_forwarded,
+        webhooks,
+        pings,
+        watchers,
     } = handles;
     let build = [("version", env!("CARGO_PKG_VERSION")), ("tzdata", belfry_timing::tzdata_version())];
     registry.register("build", "Release of this node and of its time-zone data", Info::new(build));
@@ -284,6 +303,17 @@ fn register(handles: &mut Handles) {
         rpc_duration_seconds.clone(),
     );
     registry.register("rpcs_in_progress", "Calls being worked on", rpcs_in_progress.clone());
+    registry.register(
+        "webhooks",
+        "Events for webhooks while this node led: delivered, failed (given up) or dropped",
+        webhooks.clone(),
+    );
+    registry.register(
+        "pings",
+        "Pings of the dead man's switch while this node led: delivered, failed, or withheld because not all was well",
+        pings.clone(),
+    );
+    registry.register("watchers", "Streams of changes served by this node", watchers.clone());
     registry.register("rpcs_forwarded", "Calls and streams passed on to the leader", rpcs_forwarded.clone());
 }
 
@@ -319,6 +349,8 @@ pub struct Sample {
     pub schedules: u64,
     /// Rows of the ledger by state.
     pub runs: BTreeMap<&'static str, u64>,
+    /// By namespace: schedules that are overdue, and that miss a success.
+    pub liveness: BTreeMap<String, (u64, u64)>,
     /// Durations of the syncs of the log: upper bounds in seconds with their counts, the last one without a bound, and
     /// the sum in seconds.
     pub log_syncs: (Vec<(f64, u64)>, f64),
@@ -349,6 +381,18 @@ impl Collector for Sample {
         for (state, count) in &self.runs {
             let metric = prometheus_client::metrics::gauge::ConstGauge::new(gauge(*count));
             metric.encode(runs.encode_family(&[("state", *state)])?)?;
+        }
+        type Count = fn(&(u64, u64)) -> u64;
+        let unwell: [(_, _, Count); 2] = [
+            ("schedules_overdue", "Schedules with a start that is overdue, by namespace.", |counts| counts.0),
+            ("schedules_success_missed", "Schedules that miss a success, by namespace.", |counts| counts.1),
+        ];
+        for (name, help, count) in unwell {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (namespace, counts) in &self.liveness {
+                let metric = prometheus_client::metrics::gauge::ConstGauge::new(gauge(count(counts)));
+                metric.encode(family.encode_family(&[("namespace", namespace.as_str())])?)?;
+            }
         }
         let (buckets, sum) = &self.log_syncs;
         let count = buckets.iter().map(|(_, count)| count).sum();

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::leader::{ExecutorSessions, Leader, LeaderLimits};
+use crate::liveness::{self, Board, SecretError, Webhooks};
 use crate::metrics::Metrics;
 use crate::raft::{self, Addresses, Fault, NodeId, RaftConfig, Replica, Stores, TransferError};
 use crate::store::{DataFolder, FolderError, Identity, SledCheckpoint, StoreError, WalLog, WalOptions};
@@ -47,6 +48,9 @@ pub enum NodeError {
     /// A store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A webhook cannot be signed.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// Consensus cannot start.
     #[error(transparent)]
     Raft(#[from] raft::StartError),
@@ -113,6 +117,7 @@ pub struct Node {
 impl Node {
     /// Starts a node on sockets that are bound already.
     pub async fn start(config: &Config, listeners: Listeners, clock: SharedClock) -> Result<Self, NodeError> {
+        let webhooks = Webhooks::new(&config.webhooks)?;
         let stores = open(config)?;
         let raft_config = raft_config(config);
         let started = Box::pin(raft::start(raft_config, stores)).await?;
@@ -126,6 +131,13 @@ impl Node {
             metrics.clone(),
             leader_limits(config),
         );
+        let board = Board::default();
+        let live = liveness::Parts {
+            replica: replica.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            board: board.clone(),
+        };
         let ready = Arc::new(admin::Readiness::new(replica.clone()));
         let (serving, peering) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
@@ -133,6 +145,8 @@ impl Node {
         let peers = peer_server(started.service, listeners.peer, peering.clone());
         tasks.spawn(named("peer service", peers));
         tasks.spawn(named("leader", leader.clone().run(serving.clone())));
+        let live = liveness::run(live, webhooks, config.liveness.clone(), serving.clone());
+        tasks.spawn(named("liveness", live));
         let parts = api::ApiParts {
             replica: replica.clone(),
             clock,
@@ -144,7 +158,8 @@ impl Node {
             stop: serving.clone(),
         };
         tasks.spawn(named("client API", api_server(parts, listeners.api, serving.clone())));
-        let admin = admin::serve(listeners.admin, ready.clone(), replica.clone(), metrics, peering.clone());
+        let admin =
+            admin::serve(listeners.admin, ready.clone(), replica.clone(), metrics, board, peering.clone());
         tasks.spawn(named("admin HTTP", admin));
         Ok(Self { replica, ready, serving, peering, tasks })
     }

@@ -281,6 +281,16 @@ fn screen(printer: &Printer, report: &Report, args: &ReportArgs) -> String {
         }
         text.push('\n');
     }
+    let missed: Vec<_> = report.schedules.iter().filter(|one| one.success_missed_time.is_some()).collect();
+    if !missed.is_empty() {
+        text.push_str("Success missed: ");
+        let names: Vec<_> = missed.iter().take(ADVISED_MAX).map(|one| shown(&one.schedule)).collect();
+        text.push_str(&names.join(", "));
+        if missed.len() > ADVISED_MAX {
+            text.push_str(&format!(" and {} more", missed.len() - ADVISED_MAX));
+        }
+        text.push_str("\n\n");
+    }
     text.push_str(&summary(report));
     text
 }

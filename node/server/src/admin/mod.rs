@@ -18,6 +18,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::liveness::Board;
 use crate::metrics::{self, Metrics, Sample};
 use crate::raft::{LATENCY_BOUNDS_US, LatencyCounts, Replica, Role};
 
@@ -27,12 +28,14 @@ belfry node
 /healthz   200 while the process serves
 /readyz    200 while a leader is known and this node has caught up; else 503 and why
 /metrics   Prometheus text
+/liveness  schedules that do not do what they should, as JSON
 ";
 
 struct Admin {
     ready: Arc<Readiness>,
     replica: Replica,
     metrics: Metrics,
+    board: Board,
 }
 
 /// Serves the admin port until `stop` is cancelled.
@@ -41,9 +44,10 @@ pub async fn serve(
     ready: Arc<Readiness>,
     replica: Replica,
     metrics: Metrics,
+    board: Board,
     stop: CancellationToken,
 ) {
-    let admin = Arc::new(Admin { ready, replica, metrics });
+    let admin = Arc::new(Admin { ready, replica, metrics, board });
     let served = axum::serve(listener, router(admin)).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "the admin port ended");
@@ -56,6 +60,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
+        .route("/liveness", get(liveness))
         .with_state(admin)
 }
 
@@ -67,12 +72,16 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn metrics_text(State(admin): State<Arc<Admin>>) -> Response {
-    let text = admin.metrics.encode(&sample(&admin.replica));
+    let text = admin.metrics.encode(&sample(&admin.replica, &admin.board));
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
+async fn liveness(State(admin): State<Arc<Admin>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], admin.board.document().to_string() + "\n").into_response()
+}
+
 /// What a replica says of itself, for a scrape.
-fn sample(replica: &Replica) -> Sample {
+fn sample(replica: &Replica, board: &Board) -> Sample {
     let raft = replica.status();
     let (schedules, runs) = replica.read(|state| (state.schedule_count(), state.census().clone()));
     Sample {
@@ -84,6 +93,7 @@ fn sample(replica: &Replica) -> Sample {
         applied_index: raft.applied_index,
         schedules: schedules as u64,
         runs,
+        liveness: board.namespaces(),
         log_syncs: seconds(&raft.log_sync_latency.read()),
     }
 }

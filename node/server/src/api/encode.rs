@@ -400,6 +400,11 @@ pub(super) fn reason(reason: Reason) -> pb::run::Reason {
     }
 }
 
+/// A reason as users see it.
+pub(crate) fn reason_name(why: Reason) -> &'static str {
+    reason(why).as_str_name()
+}
+
 fn trigger(trigger: Trigger) -> pb::run::Trigger {
     match trigger {
         Trigger::Timer => pb::run::Trigger::Timer,

@@ -69,6 +69,7 @@ use crate::raft::Replica;
 use crate::timings::Timings;
 
 pub use self::edge::{Edge, EdgeService};
+pub(crate) use self::encode::reason_name;
 pub use self::violations::{Violation, Violations};
 
 /// What the API is made of.

@@ -15,6 +15,7 @@ pub(super) fn check(config: &Config, provenance: &Provenance) -> Vec<Problem> {
     check_raft(config, &mut check);
     check_limits(config, &mut check);
     check_retention_and_dispatch(config, &mut check);
+    check_webhooks_and_liveness(config, &mut check);
     check.problems
 }
 
@@ -145,6 +146,38 @@ fn check_retention_and_dispatch(config: &Config, check: &mut Check<'_>) {
     check.within("dispatch.fire_batch_max", dispatch.fire_batch_max, 1..=65_536);
     check.within("dispatch.begin_batch_max", dispatch.begin_batch_max, 1..=65_536);
     check.within("dispatch.complete_batch_max", dispatch.complete_batch_max, 1..=65_536);
+}
+
+fn check_webhooks_and_liveness(config: &Config, check: &mut Check<'_>) {
+    let webhooks = &config.webhooks;
+    let key = "webhooks.endpoints";
+    check.that(webhooks.endpoints.len() <= 16, key, || "has more than 16 endpoints".to_owned());
+    for endpoint in &webhooks.endpoints {
+        check.that(is_web_address(&endpoint.url), key, || {
+            format!("`{}` is not an address: write http://host/path or https://host/path", endpoint.url)
+        });
+        for event in &endpoint.events {
+            check.that(crate::liveness::EVENT_KINDS.contains(&event.as_str()), key, || {
+                format!("`{event}` is no event: choose among {}", crate::liveness::EVENT_KINDS.join(", "))
+            });
+        }
+    }
+    check.millis("webhooks.timeout", webhooks.timeout, 100, 60_000);
+    check.period("webhooks.retry_for", webhooks.retry_for, 1, 30 * DAY);
+    check.within("webhooks.queue_max", webhooks.queue_max, 1..=100_000);
+    let liveness = &config.liveness;
+    check.that(
+        liveness.ping_url.is_empty() || is_web_address(&liveness.ping_url),
+        "liveness.ping_url",
+        || format!("`{}` is not an address: write http://host/path or https://host/path", liveness.ping_url),
+    );
+    check.period("liveness.ping_interval", liveness.ping_interval, 1, DAY);
+    check.period("liveness.row_grace", liveness.row_grace, 1, DAY);
+}
+
+fn is_web_address(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) && url.parse::<http::Uri>().is_ok()
 }
 
 const DAY: u64 = 24 * 3600;

@@ -70,6 +70,10 @@ pub struct Config {
     pub retention: Retain,
     /// How runs reach executors.
     pub dispatch: Dispatch,
+    /// Who is told what goes wrong.
+    pub webhooks: Webhooks,
+    /// What says that all is well.
+    pub liveness: Liveness,
 }
 
 section! {
@@ -228,6 +232,46 @@ section! {
     }
 }
 
+section! {
+    /// Whom the leader tells what goes wrong, by a signed POST. See docs/liveness.md.
+    Webhooks {
+        /// `[{ url = "https://…", events = ["run.failed", …], secret_file = "/etc/belfry/hook.secret" }, …]`. No events: all of them.
+        endpoints: Vec<Webhook> = Vec::new(),
+        /// Longest time for one request.
+        timeout: Period = Period::from_secs(10),
+        /// How long an event is tried again before it is given up.
+        retry_for: Period = Period::from_secs(3600),
+        /// Events that wait for one endpoint. More are dropped, counted and logged.
+        queue_max: usize = 1000,
+    }
+}
+
+/// An address that is told of events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// `http://` or `https://`.
+    pub url: String,
+    /// Kinds of events; none: all.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// A file with the secret that requests are signed with. A file, so that no configuration that is shown has it.
+    #[serde(default)]
+    pub secret_file: String,
+}
+
+section! {
+    /// A dead man's switch: an address that hears of the cluster only while it works.
+    Liveness {
+        /// `http://` or `https://`; empty: nobody is pinged.
+        ping_url: String = String::new(),
+        /// How often the leader asks for it with GET.
+        ping_interval: Period = Period::from_secs(60),
+        /// No ping while an instant older than this has no row.
+        row_grace: Period = Period::from_secs(60),
+    }
+}
+
 impl Config {
     /// Reads the configuration from everywhere, checks it, and says where each value comes from.
     pub fn load(options: LoadOptions) -> Result<(Config, Provenance), ConfigError> {
@@ -286,7 +330,7 @@ struct Section {
 }
 
 /// All sections, in the order in which they are shown.
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 10] = [
     Section { name: "node", about: Node::ABOUT, fields: Node::FIELDS },
     Section { name: "cluster", about: Cluster::ABOUT, fields: Cluster::FIELDS },
     Section { name: "listen", about: Listen::ABOUT, fields: Listen::FIELDS },
@@ -295,6 +339,8 @@ const SECTIONS: [Section; 8] = [
     Section { name: "limits", about: Limits::ABOUT, fields: Limits::FIELDS },
     Section { name: "retention", about: Retain::ABOUT, fields: Retain::FIELDS },
     Section { name: "dispatch", about: Dispatch::ABOUT, fields: Dispatch::FIELDS },
+    Section { name: "webhooks", about: Webhooks::ABOUT, fields: Webhooks::FIELDS },
+    Section { name: "liveness", about: Liveness::ABOUT, fields: Liveness::FIELDS },
 ];
 
 #[cfg(test)]

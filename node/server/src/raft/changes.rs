@@ -111,6 +111,11 @@ impl ChangeLog {
         self.reset(floor);
     }
 
+    /// A cursor before everything that there is.
+    pub fn start(&self) -> ChangeCursor {
+        ChangeCursor(self.lock().first)
+    }
+
     /// A cursor behind everything that there is.
     pub fn end(&self) -> ChangeCursor {
         let ring = self.lock();

@@ -36,6 +36,8 @@ pub(crate) struct ScheduleReportView {
     #[serde(skip_serializing_if = "Option::is_none")]
     delete_time: Option<Instant>,
     pub(crate) paused: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) success_missed_time: Option<Instant>,
 }
 
 /// An instant that did not come to what it should have.
@@ -70,6 +72,7 @@ impl From<pb::ScheduleReport> for ScheduleReportView {
             created_inside_time: instant(&report.created_inside_time),
             ledger_start_time: instant(&report.ledger_start_time),
             delete_time: instant(&report.delete_time),
+            success_missed_time: instant(&report.success_missed_time),
             discrepancies: report.discrepancies.into_iter().map(DiscrepancyView::from).collect(),
             schedule: report.schedule,
             schedule_uid: report.schedule_uid,

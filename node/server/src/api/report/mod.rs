@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_core::run::Series;
-use belfry_core::{Definition, ScheduleId, ScheduleKey, State, UnixMillis, ledger};
+use belfry_core::{Definition, ScheduleId, ScheduleKey, State, UnixMillis, ledger, liveness};
 use belfry_proto::v1 as pb;
 use prost::Message as _;
 
@@ -63,6 +63,7 @@ struct Draft {
     next_fire_at: Option<UnixMillis>,
     timing: Option<CompiledTiming>,
     ledger_start: Option<UnixMillis>,
+    success_missed_at: Option<UnixMillis>,
     tally: Tally,
 }
 
@@ -250,6 +251,7 @@ fn begin(state: &State, question: &Question, id: ScheduleId, whole: bool) -> Opt
         next_fire_at,
         timing,
         ledger_start,
+        success_missed_at: liveness::judge(state, id, question.now).success_missed_at,
         tally,
     })
 }
@@ -295,5 +297,6 @@ fn encoded(mut draft: Draft, question: &Question) -> pb::ScheduleReport {
         ledger_start_time: draft.ledger_start.map(encode::timestamp),
         delete_time: draft.deleted_at.map(encode::timestamp),
         paused: draft.paused,
+        success_missed_time: draft.success_missed_at.map(encode::timestamp),
     }
 }

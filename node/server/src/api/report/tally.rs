@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use belfry_core::liveness::START_GRACE;
 use belfry_core::run::{Ending, Reason, RunState, Series};
 use belfry_core::{Run, RunId, Schedule, State, UnixMillis};
 use belfry_proto::v1 as pb;
@@ -20,9 +21,6 @@ pub(super) const TOLD_MAX: usize = 20;
 /// Merges followed from one row to the run that stands for it. Rows are looked at newest first, so that each finds its
 /// successor among those that are known; only the first of a page has a way to go.
 const MERGES_MAX: usize = 10_000;
-
-/// A start this much after its scheduled time is overdue, where the schedule does not say otherwise.
-pub(crate) const START_GRACE: Duration = Duration::from_secs(5 * 60);
 
 /// An instant may be without its row for so long: an election, and a busy disk.
 pub(super) const ROW_GRACE: Duration = Duration::from_secs(10);

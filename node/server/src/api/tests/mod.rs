@@ -3,6 +3,7 @@
 mod edge;
 mod explain;
 mod hand;
+mod liveness;
 mod outage;
 mod report;
 mod resources;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
 use crate::api::errors::ApiError;
+use crate::metrics::Metrics;
 use crate::raft::{Change, ChangeCursor, ChangeLog, Compacted, Leadership};
 
 /// How often a watcher hears that there was nothing: often enough to tell a quiet cluster from a dead connection.
@@ -45,7 +46,14 @@ pub(super) struct Cursor {
     asked_for: u64,
     part_max: usize,
     stop: CancellationToken,
+    metrics: Metrics,
     _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        self.metrics.watchers.dec();
+    }
 }
 
 impl Cursor {
@@ -82,6 +90,7 @@ impl Cursor {
                 (log.after(asked).map_err(|gone| compacted(asked, gone))?, asked)
             }
         };
+        shared.metrics.watchers.inc();
         let now = Instant::now();
         Ok(Self {
             log,
@@ -94,6 +103,7 @@ impl Cursor {
             asked_for: revision,
             part_max,
             stop: shared.stop.clone(),
+            metrics: shared.metrics.clone(),
             _place: permit,
         })
     }
