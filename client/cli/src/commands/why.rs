@@ -213,11 +213,17 @@ fn sentence(fact: &pb::Fact, now: i64) -> String {
     let by = |actor: &str| if actor.is_empty() { "somebody".to_owned() } else { actor.to_owned() };
     let says =
         if fact.text.is_empty() { String::new() } else { format!(": {}", text::shortened(&fact.text, 300)) };
+    // The handler for commands says it in its message too.
+    let says = if fact.exit_code.is_some_and(|code| fact.text == format!("exit code {code}")) {
+        String::new()
+    } else {
+        says
+    };
     let exit = fact.exit_code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
     let away = fact.time.as_ref().map(|time| text::relative(text::millis(time), now)).unwrap_or_default();
     let run = text::short_name(&fact.run);
     let about = match fact.kind() {
-        Kind::WaitsFor | Kind::Merged => String::new(),
+        Kind::Offered | Kind::WaitsFor | Kind::Merged => String::new(),
         _other if fact.run.is_empty() => String::new(),
         _other => format!("[{run}] "),
     };
@@ -239,9 +245,8 @@ fn sentence(fact: &pb::Fact, now: i64) -> String {
         Kind::StandsFor => format!("It stands for {} older instants too, all after this one.", fact.count),
         Kind::Held => format!("It could not begin at once: {reason}."),
         Kind::Paused => format!("{} paused the schedule{says}.", by(&fact.actor)),
-        Kind::Offered => format!("It is offered to {}.", fact.executor),
-        Kind::WaitsFor if run.is_empty() => format!("It waits for {}.", fact.text),
-        Kind::WaitsFor => format!("It waits for {} ({run}).", fact.text),
+        Kind::Offered | Kind::WaitsFor if run.is_empty() => format!("It {}.", fact.text),
+        Kind::Offered | Kind::WaitsFor => format!("It {} ({run}).", fact.text),
         Kind::Begun => format!(
             "{} began attempt {}, {late} after its scheduled time (fencing token {}).",
             fact.executor, fact.attempt, fact.fencing_token

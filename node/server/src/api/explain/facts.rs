@@ -53,7 +53,8 @@ pub(super) fn of(state: &State, schedule: &Schedule, run: &Run, now: UnixMillis)
 /// Puts what a run waits for before what is to come.
 pub(super) fn with_waiting(mut facts: Vec<pb::Fact>, waits: Option<pb::Fact>) -> Vec<pb::Fact> {
     // Something in the ledger keeps it: that comes first, and executors do not matter yet.
-    let is_kept = facts.iter().any(|fact| matches!(fact.kind(), Kind::Paused | Kind::WaitsFor));
+    let is_kept =
+        facts.iter().any(|fact| matches!(fact.kind(), Kind::Paused | Kind::WaitsFor | Kind::Offered));
     let Some(waits) = waits.filter(|_| !is_kept) else { return facts };
     let is_to_come = |fact: &pb::Fact| matches!(fact.kind(), Kind::MayBegin | Kind::StartDeadline);
     let place = facts.iter().position(is_to_come).unwrap_or(facts.len());
@@ -112,18 +113,20 @@ fn kept_waiting(state: &State, schedule: &Schedule, run: &Run) -> Vec<pb::Fact> 
         (Some(pause), _) => facts.push(paused(pause)),
         (None, [other, ..]) => {
             let text = match open.len() {
-                1 => "the end of the run that is running".to_owned(),
-                count => format!("the end of one of {count} runs that are running"),
+                1 => "waits for the end of the run that is running".to_owned(),
+                count => format!("waits for the end of one of {count} runs that are running"),
             };
             facts.push(pb::Fact { run: other.clone(), text, ..fact(Kind::WaitsFor) });
         }
         (None, []) if schedule.catching_up => {
             facts.push(pb::Fact {
-                text: "the rows of the instants after it".to_owned(),
+                text: "waits for the rows of the instants after it".to_owned(),
                 ..fact(Kind::WaitsFor)
             });
         }
-        (None, []) => facts.push(pb::Fact { text: "the runs before it".to_owned(), ..fact(Kind::WaitsFor) }),
+        (None, []) => {
+            facts.push(pb::Fact { text: "waits for the runs before it".to_owned(), ..fact(Kind::WaitsFor) })
+        }
     }
     facts
 }

@@ -77,7 +77,7 @@ impl Api {
             }
             Subject::Schedule(key) => self.read_at(&key, &request, now)?,
         };
-        Ok(self.explained(reading, now))
+        Ok(self.explained(reading, now).await)
     }
 
     /// Reads an instant of a schedule: as its zone's clocks show it, or as written.
@@ -116,7 +116,7 @@ impl Api {
         reading.ok_or_else(missing)
     }
 
-    fn explained(&self, reading: Reading, now: UnixMillis) -> pb::RunExplanation {
+    async fn explained(&self, reading: Reading, now: UnixMillis) -> pb::RunExplanation {
         let timing = &reading.definition.timing;
         // A timing that this build cannot read has no other instants to show.
         let next_after = |at: UnixMillis| reading.compiled.as_ref()?.next(at.0).map(UnixMillis);
@@ -133,7 +133,7 @@ impl Api {
         };
         match reading.found {
             Some(found) => {
-                let waits = self.waits_for(&found, &reading.definition);
+                let waits = self.waits_for(&found).await;
                 explanation.facts = facts::with_waiting(found.facts, waits);
                 explanation.run = Some(encode::run(found.run, Output::LeftOut));
                 explanation.stands_for = found.stands_for.map(|run| encode::run(run, Output::LeftOut));
@@ -160,31 +160,15 @@ impl Api {
         explanation
     }
 
-    /// What a run that may begin waits for, as far as this node knows. The place for what the dispatcher itself says.
-    fn waits_for(&self, found: &Found, definition: &Definition) -> Option<pb::Fact> {
-        let run = found.stands_for.as_ref().unwrap_or(&found.run);
-        if encode::run_state(&run.run.state) != pb::run::State::Due {
+    /// What a run that may begin waits for: the dispatcher knows, on the node that leads.
+    async fn waits_for(&self, found: &Found) -> Option<pb::Fact> {
+        let run = &found.stands_for.as_ref().unwrap_or(&found.run).run;
+        if encode::run_state(&run.state) != pb::run::State::Due {
             return None;
         }
-        self.0.leader.current()?;
-        let executors = self.0.leader.executors();
-        let (pool, handler) = (&definition.pool, &definition.target.handler);
-        let fits =
-            |one: &&pb::ExecutorStatus| one.pool == *pool && one.handlers.contains(handler) && !one.draining;
-        let (fitting, credits) = executors
-            .iter()
-            .filter(fits)
-            .fold((0, 0), |(count, credits), one| (count + 1, credits + one.credits));
-        let text = match (fitting, credits) {
-            (0, _) => format!("an executor of pool {pool} with handler {handler}: none is connected"),
-            (_, 0) => format!(
-                "a free slot: the {fitting} executor(s) of pool {pool} with handler {handler} have none"
-            ),
-            (_, _) => {
-                format!("its turn at one of {fitting} executor(s) of pool {pool} with handler {handler}")
-            }
-        };
-        Some(pb::Fact { text, ..fact(Kind::WaitsFor) })
+        let text = self.0.leader.why_waiting(run.id).await?;
+        let kind = if text.starts_with("is offered") { Kind::Offered } else { Kind::WaitsFor };
+        Some(pb::Fact { text, ..fact(kind) })
     }
 }
 
