@@ -89,10 +89,8 @@ fn success_missed(
     grace: Duration,
     now: UnixMillis,
 ) -> Option<UnixMillis> {
-    if schedule.next_fire_at.is_none() {
-        // Nothing more will come.
-        return None;
-    }
+    // Else nothing more will come.
+    schedule.next_fire_at?;
     let last = schedule.counters.last_success;
     let since = last.map_or(schedule.created_at, |(_, at)| at);
     if now <= since.plus(grace) {
