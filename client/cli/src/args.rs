@@ -9,8 +9,8 @@ use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    apply, calendar, cluster, completion, dev, executor, import, namespace, node, pool, report, run,
-    schedule, why,
+    apply, backfill, calendar, cluster, completion, dev, executor, import, namespace, node, pool,
+    report, run, schedule, why,
 };
 use crate::exit::{EXIT_CODES, Failure};
 use crate::output::Format;
@@ -67,6 +67,9 @@ pub(crate) enum Command {
     Diff(apply::DiffArgs),
     /// Write schedules as documents for `belfry apply`.
     Export(apply::ExportArgs),
+    /// Run instants of the past.
+    #[command(subcommand)]
+    Backfill(backfill::BackfillCommand),
     /// Name days and periods that schedules keep to, leave out or freeze in.
     #[command(subcommand)]
     Calendar(calendar::CalendarCommand),

@@ -207,3 +207,74 @@ fn flags_of_an_executor_do_not_go_with_its_subcommands() {
     let ended = run(&node, &["executor", "--pool", "web", "list"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.stderr);
 }
+
+fn with_schedule() -> StandIn {
+    let node = StandIn::start();
+    let words =
+        ["schedule", "create", "sync", "--cron", "0 * * * *", "--tz", "Europe/Berlin", "--command", "x"];
+    ok(&node, &words);
+    node
+}
+
+/// Creates a backfill of the schedule.
+fn backfill<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let range = ["--from", "2026-03-29T00:30", "--to", "2026-03-29T05:00"];
+    [&["backfill", "create", "sync"], &range[..], more].concat()
+}
+
+#[test]
+fn a_dry_run_of_a_backfill_shows_its_ends() {
+    let node = with_schedule();
+    let ended = run(&node, &backfill(&["--reason", "r", "--dry-run", "-o", "json"]));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for part in [
+        r#""start_time":"2026-03-28T23:30:00Z","end_time":"2026-03-29T03:00:00Z","mode":"MISSING""#,
+        r#""instant_count":3,"first_time":"2026-03-29T00:00:00Z","last_time":"2026-03-29T02:00:00Z""#,
+    ] {
+        assert!(ended.stdout.contains(part), "{part} in {}", ended.stdout);
+    }
+    assert_eq!(node.calls().len(), 1);
+}
+
+#[test]
+fn a_backfill_is_waited_for_and_fails_with_its_runs() {
+    let node = with_schedule();
+    let good = run(&node, &backfill(&["--reason", "lost disk", "--wait"]));
+    assert_eq!(good.code, Some(0), "{}", good.stderr);
+    assert!(
+        good.stderr.contains("3 of 3 done: 3 succeeded, 0 unsuccessful, 0 not started"),
+        "{}",
+        good.stderr
+    );
+    assert!(good.stdout.contains("COMPLETED") && good.stdout.contains("lost disk (anna)"), "{}", good.stdout);
+    let bad = run(&node, &backfill(&["--reason", "fails", "--reprocess", "--wait"]));
+    assert_eq!(bad.code, Some(8), "{}", bad.stderr);
+    assert!(bad.stderr.contains("error: sync/2 has 1 run(s) that did not succeed"), "{}", bad.stderr);
+    assert_eq!(node.calls()[1..], ["backfill Missing 1 anna", "backfill Reprocess 2 anna"]);
+    assert_eq!(ok(&node, &["backfill", "list", "sync", "-o", "name"]).lines().count(), 2);
+    let short = run(&node, &backfill(&["--reason", "r", "--wait", "--wait-timeout", "0s"]));
+    assert_eq!(short.code, Some(8), "{}", short.stderr);
+    assert!(short.stderr.contains("`belfry backfill get sync/3`"), "{}", short.stderr);
+}
+
+#[test]
+fn a_backfill_is_paused_resumed_and_cancelled() {
+    let node = with_schedule();
+    ok(&node, &backfill(&["--reason", "r"]));
+    let screen = ok(&node, &["backfill", "pause", "sync/1", "--reason", "too many"]);
+    assert!(screen.contains("PAUSED") && screen.contains("by anna: too many"), "{screen}");
+    ok(&node, &["backfill", "resume", "sync/1"]);
+    ok(&node, &["backfill", "cancel", "namespaces/default/schedules/sync/backfills/1", "--reason", "wrong"]);
+    assert_eq!(node.calls()[2..], ["pause-backfill 1", "resume-backfill 1", "cancel-backfill 1"]);
+    let ended = run(&node, &["backfill", "watch", "sync/1"]);
+    assert_eq!(ended.code, Some(8));
+    assert!(ended.stderr.contains("error: sync/1 was cancelled by anna: wrong"), "{}", ended.stderr);
+    for (code, words) in [
+        (2, &["backfill", "pause", "sync/1"][..]),
+        (2, &["backfill", "get", "sync"]),
+        (2, &["backfill", "get", "sync/x"]),
+        (3, &["backfill", "get", "sync/9"]),
+    ] {
+        assert_eq!(run(&node, words).code, Some(code), "{words:?}");
+    }
+}

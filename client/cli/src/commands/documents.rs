@@ -120,7 +120,8 @@ pub(crate) async fn delete(
     delete: impl AsyncFn(Deletion) -> Result<(), ClientError>,
 ) -> Result<(), Failure> {
     let is_one = args.names.len() == 1;
-    if !is_one && !(args.etag.is_empty() && args.request.id().is_empty()) {
+    let is_bound = !args.etag.is_empty() || !args.request.id().is_empty();
+    if is_bound && !is_one {
         return Err(Failure::usage("--etag and --request-id are for one name: give just one"));
     }
     let names: Vec<String> = args.names.iter().map(|text| name(text)).collect::<Result<_, _>>()?;

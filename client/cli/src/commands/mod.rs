@@ -1,6 +1,7 @@
 //! The commands: each turns its arguments into calls and their answers into output.
 
 pub(crate) mod apply;
+pub(crate) mod backfill;
 pub(crate) mod calendar;
 pub(crate) mod cluster;
 pub(crate) mod completion;
@@ -14,6 +15,7 @@ pub(crate) mod pool;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schedule;
+mod timings;
 pub(crate) mod watch;
 pub(crate) mod why;
 
@@ -70,6 +72,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diff(args) => apply::run_diff(&context, &args),
         Command::Export(args) => apply::run_export(&context, &args),
         Command::Calendar(command) => calendar::run(&context, command),
+        Command::Backfill(command) => backfill::run(&context, command),
         Command::Pool(command) => pool::run(&context, command),
         Command::Namespace(command) => namespace::run(&context, command),
         Command::Report(args) => report::run(&context, &args),

@@ -13,6 +13,7 @@ mod verbs;
 pub(crate) use definition::{Count, Limit};
 pub(crate) use list::{Selector, schedules};
 pub(crate) use matched::{Failures, agree};
+pub(crate) use offline::compile_known;
 pub(crate) use verbs::{ActorArgs, local_user};
 
 use belfry_sdk::pb;

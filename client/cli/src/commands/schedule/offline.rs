@@ -4,7 +4,7 @@
 
 use belfry_sdk::pb;
 use belfry_timing::{
-    CalendarRule, Composition, HashSeed, Mark, NeverFiring, Pass, TimeZone, Timing, parse_time,
+    CalendarRule, CalendarUse, Composition, HashSeed, Mark, NeverFiring, Pass, TimeZone, Timing, parse_time,
 };
 use clap::Args;
 
@@ -54,7 +54,7 @@ impl SpecArgs {
         }
         let seed = HashSeed::new(&context.global.namespace, text::short_name(&self.schedule));
         let never = if self.timing.allows_never() { NeverFiring::Allow } else { NeverFiring::Refuse };
-        let (timing, zone) = compile(&mut declared, never, &seed)?;
+        let (timing, zone) = compile(&mut declared, Vec::new(), never, &seed)?;
         Ok(Spec { timing, zone, declared })
     }
 }
@@ -62,16 +62,8 @@ impl SpecArgs {
 /// What a timing means, in sentences. Calendars are named and not looked into.
 pub(super) fn in_words(declared: &pb::Timing) -> Vec<String> {
     let view = TimingView::of(Some(declared));
-    let mut alone = pb::Timing { calendars: Vec::new(), ..declared.clone() };
-    for rule in alone.include.iter_mut().chain(&mut alone.exclude) {
-        if let Some(pb::rule::Rule::Cron(cron)) = &mut rule.rule
-            && !cron.resolved_expression.is_empty()
-        {
-            cron.expression.clone_from(&cron.resolved_expression);
-        }
-    }
-    let mut sentences = match compile(&mut alone, NeverFiring::Allow, &HashSeed::new("", "")) {
-        Ok((timing, _zone)) => sentences(&timing.describe()),
+    let mut sentences = match compile_known(declared, Vec::new()) {
+        Ok(timing) => sentences(&timing.describe()),
         // A fixed delay, or a rule of a newer cluster.
         Err(_) => vec![format!("{}.", view.short())],
     };
@@ -83,9 +75,24 @@ fn sentences(text: &str) -> Vec<String> {
     text.split_inclusive(". ").map(|sentence| sentence.trim().to_owned()).collect()
 }
 
-/// Compiles a timing without calendars, and notes in it what every `H` stands for.
+/// Compiles the timing of a schedule that exists, with the calendars that it uses.
+pub(crate) fn compile_known(declared: &pb::Timing, calendars: Vec<CalendarUse>) -> Result<Timing, Failure> {
+    let mut resolved = declared.clone();
+    for rule in resolved.include.iter_mut().chain(&mut resolved.exclude) {
+        if let Some(pb::rule::Rule::Cron(cron)) = &mut rule.rule
+            && !cron.resolved_expression.is_empty()
+        {
+            cron.expression.clone_from(&cron.resolved_expression);
+        }
+    }
+    let seed = HashSeed::new("", "");
+    compile(&mut resolved, calendars, NeverFiring::Allow, &seed).map(|(timing, _zone)| timing)
+}
+
+/// Compiles a timing, and notes in it what every `H` stands for.
 fn compile(
     declared: &mut pb::Timing,
+    calendars: Vec<CalendarUse>,
     never: NeverFiring,
     seed: &HashSeed,
 ) -> Result<(Timing, TimeZone), Failure> {
@@ -98,6 +105,7 @@ fn compile(
     let millis = |time: &Option<prost_types::Timestamp>| time.as_ref().map(text::millis);
     let composition = Composition {
         exclude,
+        calendars,
         start_at: millis(&declared.start_time),
         end_at: millis(&declared.end_time),
         ..Composition::of(include, zone.clone())

@@ -1,5 +1,6 @@
 //! The messages of the contract as documents and table rows.
 
+mod backfill;
 mod calendar;
 mod cluster;
 mod executor;
@@ -12,6 +13,7 @@ mod schedule;
 mod target;
 mod timing;
 
+pub(crate) use backfill::BackfillView;
 pub(crate) use calendar::{CalendarView, Span};
 pub(crate) use cluster::ClusterView;
 pub(crate) use executor::ExecutorView;
