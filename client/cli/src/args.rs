@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
     apply, backfill, calendar, cluster, completion, dev, executor, import, namespace, node, pool,
-    report, run, schedule, why,
+    report, run, schedule, simulate, why,
 };
 use crate::exit::{EXIT_CODES, Failure};
 use crate::output::Format;
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     /// Run instants of the past.
     #[command(subcommand)]
     Backfill(backfill::BackfillCommand),
+    /// Reckon what an outage would come to: what is missed, and what makes up for it.
+    Simulate(simulate::SimulateArgs),
     /// Name days and periods that schedules keep to, leave out or freeze in.
     #[command(subcommand)]
     Calendar(calendar::CalendarCommand),

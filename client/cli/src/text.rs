@@ -32,6 +32,11 @@ pub(crate) fn proto_duration(duration: Duration) -> prost_types::Duration {
     }
 }
 
+/// A duration of the contract in milliseconds.
+pub(crate) fn duration_millis(duration: &prost_types::Duration) -> i64 {
+    duration.seconds.saturating_mul(1000).saturating_add(i64::from(duration.nanos / 1_000_000))
+}
+
 /// `1h30m`; negative durations, which no node sends, become `0s`.
 pub(crate) fn duration(duration: &prost_types::Duration) -> String {
     belfry_timing::format_duration(Duration::try_from(*duration).unwrap_or_default())

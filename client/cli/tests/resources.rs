@@ -278,3 +278,35 @@ fn a_backfill_is_paused_resumed_and_cancelled() {
         assert_eq!(run(&node, words).code, Some(code), "{words:?}");
     }
 }
+
+#[test]
+fn an_outage_is_reckoned_from_the_schedules_of_the_cluster() {
+    let node = StandIn::start();
+    for (name, cron, pool) in
+        [("minutely", "* * * * *", "web"), ("hourly", "5 * * * *", "web"), ("yearly", "@yearly", "db")]
+    {
+        let words = ["schedule", "create", name, "--cron", cron, "--pool", pool, "--command", "x"];
+        ok(&node, &[&words[..], &["--label", &format!("kind={name}")]].concat());
+    }
+    let outage = ["simulate", "--outage", "13h", "--at", "2026-11-23T02:00:00Z"];
+    let json = ok(&node, &[&outage[..], &["-o", "json"]].concat());
+    for part in [
+        r#""start_time":"2026-11-23T02:00:00Z","end_time":"2026-11-23T15:00:00Z","budget":50,"schedule_count":3"#,
+        r#""total":{"schedules":2,"missed":793,"run":2,"on_time":0,"merged":791,"skipped":0,"expired":0}"#,
+        r#""pools":[{"pool":"web","schedules":2,"#,
+        r#""recovery":{"starts":2,"last_start_after":"0s","starts_per_minute":[2]}"#,
+    ] {
+        assert!(json.contains(part), "{part} in {json}");
+    }
+    let screen = ok(&node, &[&outage[..], &["--budget", "1"]].concat());
+    for part in
+        ["13h, from 2026", "2 of 3 miss something", "793 missed: 2 run, 791 merged", "the last after 1s"]
+    {
+        assert!(screen.contains(part), "{part} in {screen}");
+    }
+    let names = ok(&node, &[&outage[..], &["-l", "kind=hourly", "-N", "-", "-o", "name"]].concat());
+    assert_eq!(names, "namespaces/default/schedules/hourly\n");
+    for wrong in ["0s", "32d", "x"] {
+        assert_eq!(run(&node, &["simulate", "--outage", wrong]).code, Some(2), "{wrong}");
+    }
+}

@@ -15,6 +15,7 @@ pub(crate) mod pool;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schedule;
+pub(crate) mod simulate;
 mod timings;
 pub(crate) mod watch;
 pub(crate) mod why;
@@ -71,6 +72,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Apply(args) => apply::run(&context, &args),
         Command::Diff(args) => apply::run_diff(&context, &args),
         Command::Export(args) => apply::run_export(&context, &args),
+        Command::Simulate(args) => simulate::run(&context, &args),
         Command::Calendar(command) => calendar::run(&context, command),
         Command::Backfill(command) => backfill::run(&context, command),
         Command::Pool(command) => pool::run(&context, command),

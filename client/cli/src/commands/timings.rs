@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use belfry_sdk::{Client, pb};
-use belfry_timing::{Calendar, CalendarMode, CalendarUse, Timing};
+use belfry_timing::{Calendar, CalendarMode, CalendarUse, Timing, spread_offset_millis};
 
-use super::calendar;
 use super::schedule::compile_known;
+use super::{calendar, namespace};
 use crate::exit::Failure;
 use crate::text;
 
@@ -15,6 +15,8 @@ use crate::text;
 pub(crate) struct Timings {
     /// By resource name.
     calendars: BTreeMap<String, Arc<Calendar>>,
+    /// Of namespaces that have one, in milliseconds, by resource name.
+    spreads: BTreeMap<String, i64>,
     compiled: HashMap<String, Timing>,
 }
 
@@ -29,11 +31,31 @@ impl Timings {
             Ok(())
         })
         .await?;
-        Ok(Self::with(calendars))
+        Ok(Self::with(calendars, BTreeMap::new()))
     }
 
-    pub(crate) fn with(calendars: BTreeMap<String, Arc<Calendar>>) -> Self {
-        Self { calendars, compiled: HashMap::new() }
+    /// With the spreads of namespaces too: [`Timings::spread_of`] needs them.
+    pub(crate) async fn read_with_spreads(client: &Client, parent: &str) -> Result<Self, Failure> {
+        let mut timings = Self::read(client, parent).await?;
+        namespace::each_page(client, |page| {
+            let spread =
+                |one: &pb::Namespace| Some((one.name.clone(), text::duration_millis(one.spread.as_ref()?)));
+            timings.spreads.extend(page.iter().filter_map(spread));
+            Ok(())
+        })
+        .await?;
+        Ok(timings)
+    }
+
+    pub(crate) fn with(calendars: BTreeMap<String, Arc<Calendar>>, spreads: BTreeMap<String, i64>) -> Self {
+        Self { calendars, spreads, compiled: HashMap::new() }
+    }
+
+    /// The window that the runs of a schedule are spread over, in milliseconds; 0 for none.
+    pub(crate) fn spread_of(&self, schedule: &pb::Schedule) -> i64 {
+        let own = schedule.timing.as_ref().and_then(|timing| timing.spread.as_ref());
+        let namespace = format!("namespaces/{}", text::namespace_of(&schedule.name));
+        own.map(text::duration_millis).or_else(|| self.spreads.get(&namespace).copied()).unwrap_or(0)
     }
 
     /// The timing of a schedule. A fixed delay has none that could be asked: see [`fixed_delay`].
@@ -77,6 +99,15 @@ impl Timings {
         })?;
         Ok(CalendarUse { calendar, mode })
     }
+}
+
+/// When the run of an instant is scheduled, where runs are spread over `window` milliseconds.
+pub(crate) fn scheduled(uid: &str, timing: &Timing, window: i64, nominal: i64) -> i64 {
+    if window == 0 {
+        return nominal;
+    }
+    let gap = timing.next(nominal).map(|next| next - nominal);
+    nominal + spread_offset_millis(uid, window, gap)
 }
 
 /// Whether a schedule runs so long after its last run ended.
