@@ -310,3 +310,26 @@ fn an_outage_is_reckoned_from_the_schedules_of_the_cluster() {
         assert_eq!(run(&node, &["simulate", "--outage", wrong]).code, Some(2), "{wrong}");
     }
 }
+
+#[test]
+fn who_joins_a_herd_is_told() {
+    let node = StandIn::start();
+    let create = |name: &str, more: &[&str]| {
+        let words = ["schedule", "create", name, "--cron", "0 0 * * *", "--command", "x"];
+        run(&node, &[&words[..], more].concat())
+    };
+    for number in 0..20 {
+        assert_eq!(create(&format!("s{number}"), &[]).code, Some(0));
+    }
+    let notice =
+        "20 other schedules run in the minute of its next run, 2100-01-01T00:00:00Z: --spread 10m, or `H`";
+    let joining = create("joining", &["--dry-run"]);
+    assert!(joining.stderr.contains(&format!("warning: {notice}")), "{}", joining.stderr);
+    let spread = create("spread", &["--spread", "10m", "--dry-run"]);
+    assert!(!spread.stderr.contains("other schedules"), "{}", spread.stderr);
+    create("joining", &[]);
+    let herd = run(&node, &["schedule", "herd", "joining", "-o", "json"]);
+    assert!(herd.stdout.contains(r#"{"minute":"2100-01-01T00:00:00Z","count":20,"#), "{}", herd.stdout);
+    assert!(herd.stderr.contains(notice), "{}", herd.stderr);
+    assert!(ok(&node, &["schedule", "herd", "joining"]).contains("20 of 21 schedules"));
+}

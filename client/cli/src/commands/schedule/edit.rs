@@ -1,10 +1,12 @@
 //! `belfry schedule create` and `set`.
 
+use std::io::{self, IsTerminal as _};
+
 use belfry_sdk::{Client, ClientError, pb};
 use clap::Args;
 
 use super::definition::DefinitionArgs;
-use super::{RequestArgs, show_changed};
+use super::{RequestArgs, herd, show_changed};
 use crate::commands::Context;
 use crate::exit::Failure;
 use crate::output::prose;
@@ -56,11 +58,16 @@ pub(crate) async fn create(context: &Context, args: &CreateArgs) -> Result<(), F
         request_id: args.request.id(),
         validate_only: args.dry_run,
     };
-    let schedule = context.client()?.create_schedule(request).await?;
+    let client = context.client()?;
+    let schedule = client.create_schedule(request).await?;
     if args.dry_run {
         prose("dry run: nothing was created");
     }
-    show_changed(context, schedule)
+    show_changed(context, schedule.clone())?;
+    if args.dry_run || io::stderr().is_terminal() {
+        Box::pin(herd::notice(&client, &schedule)).await;
+    }
+    Ok(())
 }
 
 pub(crate) async fn set(context: &Context, args: &SetArgs) -> Result<(), Failure> {

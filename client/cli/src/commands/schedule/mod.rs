@@ -4,6 +4,7 @@ mod definition;
 mod describe;
 mod edit;
 mod explain;
+mod herd;
 mod list;
 mod matched;
 mod next;
@@ -49,6 +50,8 @@ pub(crate) enum ScheduleCommand {
     Resume(verbs::ResumeArgs),
     /// Run a schedule once, now, without moving its timing. Works on a paused one too.
     Trigger(verbs::TriggerArgs),
+    /// Tell how many others run in the same minute as the next run of a schedule.
+    Herd(herd::HerdArgs),
     /// Show when a timing fires next. Needs no cluster.
     Next(Box<next::NextArgs>),
     /// Show when a timing would have fired. Needs no cluster.
@@ -108,6 +111,7 @@ pub(crate) fn run(context: &Context, command: ScheduleCommand) -> Result<(), Fai
             ScheduleCommand::Pause(args) => verbs::pause(context, &args).await,
             ScheduleCommand::Resume(args) => verbs::resume(context, &args).await,
             ScheduleCommand::Trigger(args) => verbs::trigger(context, &args).await,
+            ScheduleCommand::Herd(args) => herd::run(context, &args).await,
             ScheduleCommand::Next(args) => next::run(context, &args),
             ScheduleCommand::Previous(args) => next::previous(context, &args),
             ScheduleCommand::Between(args) => next::between(context, &args),
