@@ -9,8 +9,8 @@ use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    apply, backfill, calendar, cluster, completion, dev, executor, import, namespace, node, pool,
-    report, run, schedule, simulate, why,
+    apply, backfill, calendar, cluster, completion, dev, executor, import, namespace, node, pool, report,
+    run, schedule, simulate, why,
 };
 use crate::exit::{EXIT_CODES, Failure};
 use crate::output::Format;

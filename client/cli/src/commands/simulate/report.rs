@@ -151,7 +151,7 @@ impl Report {
         let recovery = match &self.recovery.last_start_after {
             Some(after) => {
                 format!(
-                    "{} starts, at most {} a second, the last after {after}",
+                    "{} start(s), at most {} a second, the last after {after}",
                     self.recovery.starts, self.budget
                 )
             }
@@ -161,7 +161,7 @@ impl Report {
         if total.on_time > 0 {
             facts.push((
                 "On time",
-                format!("{} starts less than a minute late, beside it", total.on_time).into(),
+                format!("{} start(s) less than a minute late, beside it", total.on_time).into(),
             ));
         }
         facts

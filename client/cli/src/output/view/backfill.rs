@@ -156,7 +156,8 @@ impl BackfillView {
         facts.extend(self.first_time.map(|time| ("First", time.to_string().into())));
         facts.extend(self.last_time.map(|time| ("Last", time.to_string().into())));
         if !self.name.is_empty() {
-            facts.push(("Done", self.progress().into()));
+            let done = format!("{} of {}: {}", self.done(), self.instant_count, self.outcomes());
+            facts.push(("Done", done.into()));
         }
         facts.push(("Reason", format!("{} ({})", text::shortened(&self.reason, 200), self.actor).into()));
         facts.extend(
