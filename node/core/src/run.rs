@@ -69,12 +69,14 @@ impl Run {
         }
     }
 
-    /// The earliest instant at which it may begin.
+    /// The earliest instant at which it may begin. One that is not spread may as soon as it is there, also by the clock of a
+    /// leader that is behind that of the one before: its instant has come once.
     pub fn not_before(&self) -> UnixMillis {
         match &self.state {
             RunState::Due { retry: Some(retry), .. } => retry.not_before,
             RunState::Due { retry: None, .. } | RunState::Running(_) | RunState::Ended { .. } => {
-                self.scheduled_at
+                let is_spread = self.scheduled_at > self.nominal_at;
+                if is_spread { self.scheduled_at } else { UnixMillis::default() }
             }
         }
     }

@@ -217,8 +217,9 @@ impl State {
         if pause.until.is_some_and(|until| until <= now) {
             return Err(Rejection::Malformed { why: "the pause ends before it begins" });
         }
-        if self.slots[&id].schedule.pause.is_some() {
-            // Instants that this one may end before must have their rows by the one that is.
+        if self.slots[&id].schedule.pause.as_ref().is_some_and(|former| former.until.is_some()) {
+            // Instants that this one may end before must have their rows by the one that is. One without an end covers what
+            // this one covers; in the first release there was no other, and nothing was refused.
             self.caught_up(id, now)?;
         }
         // One whose time is up is over, whether or not the leader has said so.
