@@ -86,7 +86,8 @@ fn encode_action(action: &Action) -> Wire {
         }
         Action::ResumeSchedule { key, expected, missed, actor } => {
             let (missed, from_at, instants) = match missed {
-                ResumeMissed::Skip => (1, UnixMillis::default(), 0),
+                // Absent where nothing is new, as the first release wrote it.
+                ResumeMissed::Skip => (0, UnixMillis::default(), 0),
                 ResumeMissed::Coalesce => (2, UnixMillis::default(), 0),
                 ResumeMissed::FireAll { from_at, expected } => (3, *from_at, *expected),
             };
@@ -105,7 +106,11 @@ fn encode_action(action: &Action) -> Wire {
         Action::TriggerSchedule { key, actor, overlap } => Wire::TriggerSchedule(pb::TriggerSchedule {
             key: encode_key(key),
             actor: actor.to_string(),
-            overlap: *overlap as u32,
+            // Likewise.
+            overlap: match overlap {
+                TriggerOverlap::Wait => 0,
+                TriggerOverlap::Allow | TriggerOverlap::Refuse => *overlap as u32,
+            },
         }),
         Action::CancelRun { run, actor, reason } => Wire::CancelRun(pb::CancelRun {
             run: run.0,

@@ -6,6 +6,8 @@
 //! - CODEC-3: what an old build wrote keeps its meaning for ever; an unknown kind is an error, never a guess.
 
 mod command;
+#[cfg(test)]
+mod compat;
 mod definition;
 mod objects;
 pub mod packed;
