@@ -119,10 +119,10 @@ impl Metrics {
         register(&mut handles);
         // At zero from the start: an alert on what never happened yet must find it.
         for outcome in ["delivered", "failed", "dropped"] {
-            handles.webhooks.get_or_create(&[("outcome", outcome)]);
+            _ = handles.webhooks.get_or_create(&[("outcome", outcome)]);
         }
         for outcome in ["delivered", "failed", "withheld"] {
-            handles.pings.get_or_create(&[("outcome", outcome)]);
+            _ = handles.pings.get_or_create(&[("outcome", outcome)]);
         }
         Self(Arc::new(handles))
     }

@@ -119,9 +119,9 @@ pub(crate) async fn delete(
     name: impl Fn(&str) -> Result<String, Failure>,
     delete: impl AsyncFn(Deletion) -> Result<(), ClientError>,
 ) -> Result<(), Failure> {
-    let is_one = args.names.len() == 1;
-    let is_bound = !args.etag.is_empty() || !args.request.id().is_empty();
-    if is_bound && !is_one {
+    let has_many = args.names.len() > 1;
+    let is_bound = !(args.etag.is_empty() && args.request.id().is_empty());
+    if is_bound && has_many {
         return Err(Failure::usage("--etag and --request-id are for one name: give just one"));
     }
     let names: Vec<String> = args.names.iter().map(|text| name(text)).collect::<Result<_, _>>()?;

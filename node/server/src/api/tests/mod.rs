@@ -4,6 +4,7 @@ mod edge;
 mod explain;
 mod hand;
 mod liveness;
+mod levels;
 mod outage;
 mod report;
 mod resources;
