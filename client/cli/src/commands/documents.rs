@@ -137,7 +137,7 @@ pub(crate) async fn delete(
         match delete(deletion).await.map_err(Failure::from) {
             Ok(()) if args.check.dry_run => prose(&format!("would delete {name}")),
             Ok(()) => prose(&format!("deleted {name}")),
-            Err(failure) if is_one => failures.add(failure),
+            Err(failure) if !has_many => failures.add(failure),
             Err(failure) => failures.add(failure.about(&name)),
         }
     }

@@ -3,8 +3,8 @@
 mod edge;
 mod explain;
 mod hand;
-mod liveness;
 mod levels;
+mod liveness;
 mod outage;
 mod report;
 mod resources;
