@@ -17,6 +17,8 @@ use crate::text;
 
 /// How often executors that are waited for are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Executors dial a new leader within seconds. Until then it does not know them, which does not mean that they are gone.
+const NEW_LEADER_KNOWS_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct DrainArgs {
@@ -96,11 +98,14 @@ async fn gone(
     limit: Option<Duration>,
 ) -> Result<(), Failure> {
     let begun_at = Instant::now();
-    let mut said = String::new();
+    let (mut said, mut term, mut known_from) = (String::new(), leader.term, begun_at);
     loop {
         let executors = leader.executors().await?;
+        if leader.term != term {
+            (term, known_from) = (leader.term, Instant::now() + NEW_LEADER_KNOWS_AFTER);
+        }
         let left: Vec<_> = executors.iter().filter(|executor| ids.contains(&executor.executor_id)).collect();
-        if left.is_empty() {
+        if left.is_empty() && Instant::now() >= known_from {
             prose("gone");
             return Ok(());
         }

@@ -41,19 +41,24 @@ pub(crate) fn run(context: &Context, args: ExecutorArgs) -> Result<(), Failure> 
 /// Asks the leader for the executors.
 struct Leader<'a> {
     context: &'a Context,
-    /// The node that was named, and then the leader.
+    /// Of the nodes that were named: a leader that goes leaves others to ask.
+    named: Client,
+    /// Of the leader that answered last.
     client: Client,
+    term: u64,
 }
 
 impl<'a> Leader<'a> {
     fn find(context: &'a Context) -> Result<Self, Failure> {
-        Ok(Self { context, client: context.client()? })
+        let client = context.client()?;
+        Ok(Self { context, named: client.clone(), client, term: 0 })
     }
 
     /// The executors that are connected.
     async fn executors(&mut self) -> Result<Vec<pb::ExecutorStatus>, Failure> {
-        let status = self.client.get_cluster_status(pb::GetClusterStatusRequest {}).await?;
+        let status = self.named.get_cluster_status(pb::GetClusterStatusRequest {}).await?;
         if status.leader_id == status.node_id && status.leader_id != 0 {
+            (self.client, self.term) = (self.named.clone(), status.term);
             return Ok(status.executors);
         }
         let address = leader_address(&status)?;
@@ -61,6 +66,7 @@ impl<'a> Leader<'a> {
         self.client = Client::connect(options)?;
         let status = self.client.get_cluster_status(pb::GetClusterStatusRequest {}).await?;
         if status.leader_id == status.node_id {
+            self.term = status.term;
             return Ok(status.executors);
         }
         Err(no_leader("leadership is moving: try again"))
