@@ -223,6 +223,7 @@ impl World {
         let restored = State::restore(self.stored.values().flatten().cloned()).unwrap();
         assert_eq!(restored.digest(), self.state.digest(), "a block that {line} changed was not marked");
         assert_eq!(restored.ready(), self.state.ready(), "after {line}");
+        assert_eq!(restored.violations(), [], "after {line} and a restart");
     }
 
     fn action(&self, words: &Words<'_>) -> Action {

@@ -315,6 +315,9 @@ impl State {
         if schedule.deleted_at.is_some() {
             self.deleted.insert((schedule.key.clone(), id));
         } else {
+            if let Some(until) = schedule.pause.as_ref().and_then(|pause| pause.until) {
+                self.pause_ends.insert((until, id));
+            }
             *self.schedules_by_namespace.entry(schedule.key.namespace.clone()).or_default() += 1;
             let former = self.by_key.insert(schedule.key.clone(), id);
             if former.is_some() {
@@ -323,9 +326,6 @@ impl State {
         }
         if let Some(next) = schedule.next_fire_at {
             self.due.insert(next, id);
-        }
-        if let Some(until) = schedule.pause.as_ref().and_then(|pause| pause.until) {
-            self.pause_ends.insert((until, id));
         }
         self.slots.insert(id, Slot::new(schedule));
         Ok(())
