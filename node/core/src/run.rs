@@ -373,6 +373,13 @@ impl RunState {
                 }
             }
 
+            // Or says that it failed, which is as good a reason for the attempt that is on its way.
+            (RunState::Due { held, retry: Some(retry) }, RunEvent::Retry(token, _, cause))
+                if retry.is_lost() && retry.lease.token == *token =>
+            {
+                Ok(RunState::Due { held: *held, retry: Some(Retrying { cause: *cause, ..retry.clone() }) })
+            }
+
             (RunState::Running(lease), RunEvent::Complete(token, result)) if lease.token == *token => {
                 Ok(match settled(*result) {
                     Some(ending) => ended(ending, Some(lease.clone())),

@@ -148,8 +148,7 @@ impl State {
         match (completion.result, &run.cancel) {
             (AttemptResult::Cancelled, Some(cancel)) => RunEvent::CompleteCancelled(token, cancel.cause),
             (AttemptResult::Failed | AttemptResult::TimedOut | AttemptResult::Cancelled, None)
-                if matches!(run.state, RunState::Running(_))
-                    && completion.retryable == Retryable::Perhaps =>
+                if run.state.ended_at().is_none() && completion.retryable == Retryable::Perhaps =>
             {
                 let code = completion.report.exit_code;
                 match self.next_attempt_at(now, run, code) {
