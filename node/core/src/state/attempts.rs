@@ -56,7 +56,8 @@ impl State {
         if !self.has_room(&schedule.key.namespace, &schedule.definition_of(run.generation).pool) {
             return BeginResult::Refused;
         }
-        if now < run.not_before() {
+        // The first release, which had neither, let runs begin before their instant by the clock of the next leader.
+        if now < run.not_before() && self.knows_level_2() {
             // Its spread or its back-off is not over by the leader's clock.
             return BeginResult::Refused;
         }

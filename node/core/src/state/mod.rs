@@ -198,8 +198,26 @@ impl State {
     }
 
     fn raise_feature_level(&mut self, level: u32) -> Outcome {
+        let knew = self.knows_level_2();
         self.totals_mut().feature_level = self.totals.feature_level.max(level);
+        if self.knows_level_2() && !knew {
+            self.note_what_was_pruned();
+        }
         Outcome::FeatureLevel(self.totals.feature_level)
+    }
+
+    /// The first release did not note which rows it dropped. Of a schedule that has lost some, nothing up to now is known to be
+    /// missing: a backfill must not take for missing what ran. Once in the life of a cluster, and linear.
+    fn note_what_was_pruned(&mut self) {
+        for (id, slot) in &mut self.slots {
+            let counters = &slot.schedule.counters;
+            let ended = counters.succeeded + counters.unsuccessful + counters.not_started;
+            let active = (slot.waiting_count() + slot.open.len()) as u64;
+            if ended + active > slot.rows {
+                slot.schedule.pruned_until = Some(slot.schedule.watermark);
+                self.dirty.insert(BlockId::of_schedule(*id));
+            }
+        }
     }
 
     /// Whether every member counts what feature level 2 counts: before, replicas of the first release would differ.

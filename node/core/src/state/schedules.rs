@@ -217,13 +217,13 @@ impl State {
         if pause.until.is_some_and(|until| until <= now) {
             return Err(Rejection::Malformed { why: "the pause ends before it begins" });
         }
-        if self.slots[&id].schedule.pause.as_ref().is_some_and(|former| former.until.is_some()) {
-            // Instants that this one may end before must have their rows by the one that is. One without an end covers what
-            // this one covers; in the first release there was no other, and nothing was refused.
+        let former = self.slots[&id].schedule.pause.clone();
+        if former.as_ref().is_some_and(|former| !former.holds(now)) {
+            // The instants inside it must have their SKIPPED rows before another one begins.
             self.caught_up(id, now)?;
         }
         // One whose time is up is over, whether or not the leader has said so.
-        let former = self.slots[&id].schedule.pause.clone().filter(|former| former.holds(now));
+        let former = former.filter(|former| former.holds(now));
         // A second pause changes the words and the end, not the instant since when nothing starts.
         let (paused_at, skipped) = former.map_or((now, 0), |former| (former.paused_at, former.skipped));
         self.set_pause(id, Some(Pause { paused_at, skipped, ..pause }));
