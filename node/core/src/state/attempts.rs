@@ -128,7 +128,7 @@ impl State {
             self.unwatch_lease(id, &lease);
         }
         if was_unknown {
-            self.uncount_unknown(schedule);
+            self.uncount_unknown(id, now);
         }
         match &self.runs[&id].state {
             RunState::Due { retry: None, .. } => self.wait_again(now, id),
@@ -186,7 +186,9 @@ impl State {
             self.touch(BlockId::of_schedule(schedule));
         }
         let deleted = self.slots[&schedule].schedule.deleted_at.map(|_| Reason::ScheduleDeleted);
-        if let Some(reason) = cancelled.or(deleted) {
+        // The next backfill may have taken its place already.
+        let abandoned = (first && self.is_abandoned(id)).then_some(Reason::BackfillCancelled);
+        if let Some(reason) = cancelled.or(deleted).or(abandoned) {
             self.end_waiting(id, &RunEvent::Cancel(reason), now);
             return;
         }
@@ -356,7 +358,12 @@ impl State {
     }
 
     /// Takes back that a run was counted as UNKNOWN: somebody knows by now.
-    pub(super) fn uncount_unknown(&mut self, schedule: ScheduleId) {
+    pub(super) fn uncount_unknown(&mut self, id: RunId, now: UnixMillis) {
+        let run = &self.runs[&id];
+        let (schedule, trigger) = (run.schedule, run.trigger);
+        if let Trigger::Backfill(backfill) = trigger {
+            self.uncount_backfilled(backfill, now);
+        }
         let counters = &mut self.slot_mut(schedule).schedule.counters;
         counters.unsuccessful = counters.unsuccessful.saturating_sub(1);
         counters.consecutive_failures = counters.consecutive_failures.saturating_sub(1);

@@ -10,7 +10,7 @@ use crate::command::{BackfillVerb, Effect, Outcome, Rejection};
 use crate::ids::{AttemptNo, BackfillId, ObjectId, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis};
 use crate::object::{Object, ObjectKind};
 use crate::run::{Ending, Reason, Run, RunEvent, RunState, Series, Trigger, Verdict};
-use crate::state::{BlockId, State};
+use crate::state::{BlockId, RowKey, State};
 
 /// Ended backfills of one schedule that are kept.
 const ENDED_MAX: usize = 20;
@@ -140,16 +140,25 @@ impl State {
             backfill.counts.present += 1;
         }
         if last == LastInstants::Yes {
-            self.backfill_mut(id, now).state = BackfillState::Completed { at: now };
+            let backfill = self.backfill_mut(id, now);
+            backfill.state = BackfillState::Completed { at: now };
+            let schedule = backfill.schedule;
             self.advancing.remove(&id);
+            // A schedule that deletes itself has waited for this.
+            self.settle(schedule, now, effects);
         }
         Outcome::Advanced(made)
     }
 
-    /// Whether an instant never began, and no other run stands for it.
+    /// Whether an instant never began, and no other run stands for it. What the ledger has forgotten is not missing.
     fn is_missing(&self, schedule: ScheduleId, at: UnixMillis) -> bool {
+        let row = |series| RowKey { schedule, nominal_at: at, series };
+        let backfills = row(Series::Backfill(BackfillId(0)))..=row(Series::LAST);
+        if self.by_nominal.range(backfills).any(|(_, id)| !was_abandoned(&self.runs[id].state)) {
+            return false;
+        }
         match self.run_at(schedule, at, Series::Timing).map(|run| &run.state) {
-            None => true,
+            None => self.slots[&schedule].schedule.pruned_until.is_none_or(|until| at > until),
             Some(RunState::Due { .. } | RunState::Running(_)) => false,
             Some(RunState::Ended { ending, .. }) => match ending {
                 Ending::Skipped(_) | Ending::Expired => true,
@@ -228,6 +237,22 @@ impl State {
         if self.backfill(id).is_some() {
             self.backfill_mut(id, now).counts.count(ending);
             self.ask_for_more(id);
+        }
+    }
+
+    /// A row that was counted as UNKNOWN is about to be counted as what it is.
+    pub(super) fn uncount_backfilled(&mut self, id: BackfillId, now: UnixMillis) {
+        if self.backfill(id).is_some() {
+            let counts = &mut self.backfill_mut(id, now).counts;
+            counts.unsuccessful = counts.unsuccessful.saturating_sub(1);
+        }
+    }
+
+    /// Whether a run was made by a backfill that is over.
+    pub(super) fn is_abandoned(&self, run: RunId) -> bool {
+        match self.runs[&run].trigger {
+            Trigger::Backfill(id) => self.backfill(id).is_none_or(|backfill| backfill.state.has_ended()),
+            Trigger::Timer | Trigger::CatchUp | Trigger::Manual | Trigger::Resume => false,
         }
     }
 
@@ -314,6 +339,11 @@ impl State {
     pub fn advancing(&self) -> impl Iterator<Item = &Backfill> {
         self.advancing.iter().filter_map(|id| self.backfill(*id))
     }
+}
+
+/// Whether a row of a backfill never began because the backfill was cancelled.
+fn was_abandoned(state: &RunState) -> bool {
+    matches!(state, RunState::Ended { ending: Ending::Cancelled(Reason::BackfillCancelled), .. })
 }
 
 /// Whether the instants of a step are the last ones of the range.

@@ -199,7 +199,9 @@ impl State {
         }
         let counters = &schedule.counters;
         let has_run = counters.succeeded + counters.unsuccessful + counters.not_started > 0;
-        if has_run && schedule.definition.completion == CompletionAction::Delete {
+        let deletes_itself = schedule.definition.completion == CompletionAction::Delete;
+        // A backfill is between two of its rows.
+        if has_run && deletes_itself && self.open_backfill(id).is_none() {
             self.retire(id, now);
             self.leaving.push(id);
         }

@@ -77,7 +77,7 @@ impl State {
         }
         run.resolution = Some(Box::new(Verdict { actor, reason, at: now }));
         self.step(id, &RunEvent::Resolve(resolution), now).expect("the row is UNKNOWN");
-        self.uncount_unknown(schedule);
+        self.uncount_unknown(id, now);
         self.count_ending(id, now);
         self.settle(schedule, now, effects);
         Ok(Outcome::Run(Box::new(self.runs[&id].clone())))
