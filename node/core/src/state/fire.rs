@@ -36,11 +36,13 @@ impl State {
         Outcome::Fired(tally)
     }
 
-    /// The compare of the compare-and-set: the schedule still expects this instant, by the timing it was computed from.
+    /// The compare of the compare-and-set: the schedule still expects this instant, by the timing and the calendars that it was
+    /// computed from.
     fn takes(&self, nominal_at: UnixMillis, fire: &Fire) -> bool {
         self.slots.get(&fire.schedule).is_some_and(|slot| {
             slot.schedule.next_fire_at == Some(nominal_at)
                 && slot.schedule.generation == fire.generation
+                && !self.stale.contains(&fire.schedule)
                 && fire.next_fire_at.is_none_or(|next| next > nominal_at)
         })
     }

@@ -161,8 +161,10 @@ impl State {
             }
             Action::PutObject { declared, expected } => self.put_object(now, declared, expected),
             Action::DeleteObject { name, expected } => self.delete_object(name, expected),
-            Action::Retime(retimed) => Ok(self.retime_stale(retimed)),
-            Action::Rezone { version, rezoned, last } => Ok(self.rezone(now, version, rezoned, last)),
+            Action::Retime(retimed) => Ok(self.retime_stale(now, retimed, effects)),
+            Action::Rezone { version, rezoned, last } => {
+                Ok(self.rezone(now, version, rezoned, last, effects))
+            }
             Action::CreateBackfill { key, request } => self.create_backfill(now, key, request),
             Action::AdvanceBackfill { backfill, instants, last } => {
                 Ok(self.advance_backfill(now, backfill, &instants, last, effects))

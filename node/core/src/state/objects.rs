@@ -1,6 +1,6 @@
 //! Calendars, pools and namespaces: declared, counted, and used.
 
-use crate::command::{Outcome, Rejection, Retimed, ScheduleChange};
+use crate::command::{Effect, Outcome, Rejection, Retimed, ScheduleChange};
 use crate::definition::Definition;
 use crate::ids::{ObjectId, Revision, ScheduleId, ScheduleKey, UnixMillis};
 use crate::object::{Calendar, Declared, Namespace, Object, ObjectKind, ObjectName, Pool};
@@ -133,7 +133,12 @@ impl State {
     }
 
     /// Moves the next instants of schedules whose calendars changed.
-    pub(super) fn retime_stale(&mut self, retimed: Vec<Retimed>) -> Outcome {
+    pub(super) fn retime_stale(
+        &mut self,
+        now: UnixMillis,
+        retimed: Vec<Retimed>,
+        effects: &mut Vec<Effect>,
+    ) -> Outcome {
         let mut moved = 0;
         for retimed in retimed {
             let id = retimed.schedule;
@@ -147,20 +152,14 @@ impl State {
             if !fits {
                 continue;
             }
-            let former = schedule.next_fire_at;
-            self.touch(BlockId::of_schedule(id));
+            // One that is over by its count is not brought back.
+            let next = retimed.next_fire_at.filter(|_| !schedule.is_exhausted());
+            moved += u32::from(schedule.next_fire_at != next);
+            self.move_next(id, now, next);
             self.tell_of(id, ScheduleChange::Changed);
-            let schedule = &mut self.slot_mut(id).schedule;
-            schedule.next_fire_at = retimed.next_fire_at;
-            schedule.timed_with = retimed.calendars;
-            if let Some(former) = former {
-                self.due.remove(former, id);
-            }
-            if let Some(next) = retimed.next_fire_at {
-                self.due.insert(next, id);
-            }
+            self.slot_mut(id).schedule.timed_with = retimed.calendars;
             self.stale.remove(&id);
-            moved += u32::from(former != retimed.next_fire_at);
+            self.offer_ready(id, now, effects);
         }
         Outcome::Retimed(moved)
     }

@@ -118,11 +118,17 @@ impl State {
 
     /// Moves the next instant; the instants up to `now` are done with.
     fn retime(&mut self, id: ScheduleId, now: UnixMillis, next: Option<UnixMillis>) {
+        self.move_next(id, now, next);
         let schedule = &mut self.slot_mut(id).schedule;
-        let former = std::mem::replace(&mut schedule.next_fire_at, next);
         schedule.watermark = schedule.watermark.max(now);
-        schedule.catching_up = false;
-        if let Some(former) = former {
+    }
+
+    /// Moves the next instant. The caller sees to what may begin: a schedule is behind only as long as that instant has come.
+    pub(super) fn move_next(&mut self, id: ScheduleId, now: UnixMillis, next: Option<UnixMillis>) {
+        self.touch(BlockId::of_schedule(id));
+        let schedule = &mut self.slot_mut(id).schedule;
+        schedule.catching_up &= next.is_some_and(|next| next <= now);
+        if let Some(former) = std::mem::replace(&mut schedule.next_fire_at, next) {
             self.due.remove(former, id);
         }
         if let Some(next) = next {
@@ -294,7 +300,8 @@ impl State {
             let Some(slot) = self.slots.get(&id) else { continue };
             let until = slot.schedule.pause.as_ref().and_then(|pause| pause.until);
             let over = until.is_some_and(|until| {
-                until <= now && slot.schedule.next_fire_at.is_none_or(|next| next >= until)
+                let has_rows = slot.schedule.next_fire_at.is_none_or(|next| next >= until);
+                until <= now && has_rows && !self.stale.contains(&id)
             });
             if over {
                 self.set_pause(id, None);
@@ -320,10 +327,11 @@ impl State {
         }
     }
 
-    /// LEDGER-2: a change that moves or ends instants waits until all that came before it have their rows.
+    /// LEDGER-2: a change that moves or ends instants waits until all that came before it have their rows; which those are is
+    /// not known while the calendars of the schedule are newer than its next instant.
     pub(super) fn caught_up(&self, id: ScheduleId, now: UnixMillis) -> Result<(), Rejection> {
         let schedule = &self.slots[&id].schedule;
-        if schedule.next_fire_at.is_some_and(|next| next <= now) {
+        if schedule.next_fire_at.is_some_and(|next| next <= now) || self.stale.contains(&id) {
             return Err(Rejection::NotCaughtUp { key: schedule.key.clone() });
         }
         Ok(())

@@ -4,9 +4,9 @@
 //! next instants that the new rules put elsewhere; what has come stays as it was. It goes forward only: older data moves
 //! nothing.
 
-use crate::command::{Outcome, Rezoned};
+use crate::command::{Effect, Outcome, Rezoned};
 use crate::ids::{ScheduleKey, UnixMillis};
-use crate::state::{BlockId, State};
+use crate::state::State;
 
 /// Moved schedules that are named in the report; all of them are counted.
 pub const MOVES_NAMED_MAX: usize = 20;
@@ -54,6 +54,7 @@ impl State {
         version: String,
         rezoned: Vec<Rezoned>,
         last: LastPart,
+        effects: &mut Vec<Effect>,
     ) -> Outcome {
         // Versions are years and letters: they sort as texts.
         if version <= self.totals.zones.version {
@@ -62,7 +63,7 @@ impl State {
         let mut moved = 0;
         let mut named = Vec::new();
         for rezoned in rezoned {
-            if let Some(step) = self.rezone_one(now, rezoned) {
+            if let Some(step) = self.rezone_one(now, rezoned, effects) {
                 moved += 1;
                 named.push(step);
             }
@@ -87,7 +88,12 @@ impl State {
         Outcome::Retimed(moved)
     }
 
-    fn rezone_one(&mut self, now: UnixMillis, rezoned: Rezoned) -> Option<ZoneMove> {
+    fn rezone_one(
+        &mut self,
+        now: UnixMillis,
+        rezoned: Rezoned,
+        effects: &mut Vec<Effect>,
+    ) -> Option<ZoneMove> {
         let id = rezoned.schedule;
         let schedule = &self.slots.get(&id)?.schedule;
         let fits = schedule.generation == rezoned.generation
@@ -99,12 +105,8 @@ impl State {
             return None;
         }
         let key = schedule.key.clone();
-        self.touch(BlockId::of_schedule(id));
-        self.slot_mut(id).schedule.next_fire_at = rezoned.next_fire_at;
-        self.due.remove(rezoned.former, id);
-        if let Some(next) = rezoned.next_fire_at {
-            self.due.insert(next, id);
-        }
+        self.move_next(id, now, rezoned.next_fire_at);
+        self.offer_ready(id, now, effects);
         Some(ZoneMove { key, former: rezoned.former, next: rezoned.next_fire_at })
     }
 
