@@ -1,6 +1,6 @@
 //! Calendars, pools and namespaces: declared, counted, and used.
 
-use crate::command::{Effect, Outcome, Rejection, Retimed, ScheduleChange};
+use crate::command::{Effect, Outcome, Rejection, Retimed};
 use crate::definition::Definition;
 use crate::ids::{ObjectId, Revision, ScheduleId, ScheduleKey, UnixMillis};
 use crate::object::{Calendar, Declared, Namespace, Object, ObjectKind, ObjectName, Pool};
@@ -156,7 +156,6 @@ impl State {
             let next = retimed.next_fire_at.filter(|_| !schedule.is_exhausted());
             moved += u32::from(schedule.next_fire_at != next);
             self.move_next(id, now, next);
-            self.tell_of(id, ScheduleChange::Changed);
             self.slot_mut(id).schedule.timed_with = retimed.calendars;
             self.stale.remove(&id);
             self.offer_ready(id, now, effects);

@@ -126,6 +126,7 @@ impl State {
     /// Moves the next instant. The caller sees to what may begin: a schedule is behind only as long as that instant has come.
     pub(super) fn move_next(&mut self, id: ScheduleId, now: UnixMillis, next: Option<UnixMillis>) {
         self.touch(BlockId::of_schedule(id));
+        self.tell_of(id, ScheduleChange::Changed);
         let schedule = &mut self.slot_mut(id).schedule;
         schedule.catching_up &= next.is_some_and(|next| next <= now);
         if let Some(former) = std::mem::replace(&mut schedule.next_fire_at, next) {
