@@ -242,7 +242,7 @@ fn proposed(state: &State, action: Action, now: UnixMillis) -> Action {
                 let watermark = state.schedule(retimed.schedule).map_or(now, |s| s.watermark);
                 let calendar = state.calendar(&ScheduleKey::new("default", "c"));
                 let changed_at = calendar.map_or(watermark, |(_, changed_at)| changed_at);
-                let second = watermark.max(changed_at).0.div_euclid(SECOND) + 1;
+                let second = watermark.max(changed_at.min(now)).0.div_euclid(SECOND) + 1;
                 Retimed {
                     calendars: state.calendars_revision(retimed.schedule),
                     next_fire_at: Some(UnixMillis(second * SECOND)),

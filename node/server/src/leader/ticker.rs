@@ -61,7 +61,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let timings = &shared.timings;
         let stale = shared.replica.read(|state| collect_stale(state, timings, batch_max, &mut faulty));
         if !stale.is_empty() {
-            let retimed = retime(timings, stale, &mut faulty);
+            let retimed = retime(timings, stale, now, &mut faulty);
             let command = Command { now, request: None, action: Action::Retime(retimed) };
             if shared.propose("retime", &command).await.is_none() {
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -146,11 +146,17 @@ fn collect_stale(
     stale
 }
 
-/// The next instants of schedules by their calendars as they are now: those after the change and after what has its row.
-fn retime(timings: &Timings, stale: Vec<StaleSchedule>, faulty: &mut HashSet<ScheduleId>) -> Vec<Retimed> {
+/// The next instants of schedules by their calendars as they are now: those after the change and after what has its row. A
+/// change that lies ahead, by the clock of this leader, took nothing away that comes before it.
+fn retime(
+    timings: &Timings,
+    stale: Vec<StaleSchedule>,
+    now: UnixMillis,
+    faulty: &mut HashSet<ScheduleId>,
+) -> Vec<Retimed> {
     let mut retimed = Vec::with_capacity(stale.len());
     for schedule in stale {
-        let after = schedule.watermark.max(schedule.calendars.changed_at());
+        let after = schedule.watermark.max(schedule.calendars.changed_at().min(now));
         match timings.next(&schedule.definition.timing, &schedule.calendars, after) {
             Ok(next_fire_at) => retimed.push(Retimed {
                 schedule: schedule.id,
