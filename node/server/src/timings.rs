@@ -142,6 +142,21 @@ impl Timings {
         }
         Ok(self.compile(timing, calendars)?.next(after.0).map(UnixMillis))
     }
+
+    /// How many instants of a timing the range [from, until) has, counted up to `at_most`.
+    pub fn count(
+        &self,
+        timing: &Timing,
+        calendars: &Calendars,
+        (from_at, until_at): (UnixMillis, UnixMillis),
+        at_most: usize,
+    ) -> Result<usize, TimingFault> {
+        if timing.fixed_delay().is_some() {
+            return Ok(0);
+        }
+        let compiled = self.compile(timing, calendars)?;
+        Ok(compiled.count_between(from_at.0.saturating_sub(1), until_at.0.saturating_sub(1), at_most))
+    }
 }
 
 /// How long after its nominal time a run is scheduled: stable for its schedule, and before the next instant.

@@ -6,13 +6,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_core::backfill::Backfill;
 use belfry_core::command::{Action, Command};
 use belfry_core::state::LastInstants;
-use belfry_core::{BackfillId, State, UnixMillis};
+use belfry_core::{BackfillId, Definition, State, UnixMillis};
 
 use super::Shared;
-use crate::timings::{TimingFault, Timings};
+use crate::timings::{Calendars, TimingFault, Timings};
 
 /// Instants proposed at once: most of a range may have run, and is passed over in steps of this.
 const INSTANTS_PER_STEP: usize = 256;
@@ -30,14 +29,22 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut faulty = HashSet::new();
     loop {
         applied.mark_unchanged();
-        let steps = shared.replica.read(|state| steps(state, &shared.timings, &mut faulty));
-        if steps.is_empty() {
+        let timings = &shared.timings;
+        let wanting = shared.replica.read(|state| collect(state, timings, &mut faulty));
+        if wanting.is_empty() {
             if applied.changed().await.is_err() {
                 return;
             }
             continue;
         }
-        for action in steps {
+        for wanting in wanting {
+            let action = match step(timings, &wanting) {
+                Ok(action) => action,
+                Err(fault) => {
+                    give_up(wanting.id, &fault, &mut faulty);
+                    continue;
+                }
+            };
             let command = Command { now: shared.clock.now(), request: None, action };
             if shared.propose("advance backfill", &command).await.is_none() {
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -46,56 +53,60 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// The next steps of backfills that want one.
-fn steps(state: &State, timings: &Timings, faulty: &mut HashSet<BackfillId>) -> Vec<Action> {
-    let mut steps = Vec::new();
-    for backfill in state.advancing().take(BACKFILLS_PER_ROUND) {
-        if faulty.contains(&backfill.id) {
-            continue;
-        }
-        match step(state, timings, backfill) {
-            Ok(step) => steps.push(step),
-            Err(fault) => {
-                tracing::error!(backfill = backfill.id.0, %fault, "this node cannot go on with a backfill");
-                faulty.insert(backfill.id);
-            }
-        }
-    }
-    steps
+/// A backfill that wants its next instants, with what they are computed from.
+struct Wanting {
+    id: BackfillId,
+    cursor: UnixMillis,
+    until_at: UnixMillis,
+    definition: Arc<Definition>,
+    calendars: Calendars,
 }
 
-fn step(state: &State, timings: &Timings, backfill: &Backfill) -> Result<Action, TimingFault> {
+/// Backfills that want their next instants: some of them, so that the lock is short.
+fn collect(state: &State, timings: &Timings, faulty: &mut HashSet<BackfillId>) -> Vec<Wanting> {
+    let mut wanting = Vec::new();
+    for backfill in state.advancing() {
+        if wanting.len() == BACKFILLS_PER_ROUND {
+            break;
+        }
+        let Some(schedule) = state.schedule(backfill.schedule).filter(|_| !faulty.contains(&backfill.id))
+        else {
+            continue;
+        };
+        let definition = schedule.definition.clone();
+        match timings.calendars(state, &schedule.key.namespace, &definition.timing) {
+            Ok(calendars) => wanting.push(Wanting {
+                id: backfill.id,
+                cursor: backfill.cursor,
+                until_at: backfill.until_at,
+                definition,
+                calendars,
+            }),
+            Err(fault) => give_up(backfill.id, &fault, faulty),
+        }
+    }
+    wanting
+}
+
+/// Notes that this build cannot evaluate the timing of a backfill.
+fn give_up(id: BackfillId, fault: &TimingFault, faulty: &mut HashSet<BackfillId>) {
+    tracing::error!(backfill = id.0, %fault, "this node cannot go on with a backfill");
+    faulty.insert(id);
+}
+
+/// The next instants of a backfill.
+fn step(timings: &Timings, wanting: &Wanting) -> Result<Action, TimingFault> {
     let mut instants = Vec::new();
-    if let Some(schedule) = state.schedule(backfill.schedule) {
-        let timing = &schedule.definition.timing;
-        let calendars = timings.calendars(state, &schedule.key.namespace, timing)?;
-        let mut after = backfill.cursor;
-        while instants.len() < INSTANTS_PER_STEP {
-            match timings.next(timing, &calendars, after)? {
-                Some(next) if next < backfill.until_at => {
-                    instants.push(next);
-                    after = next;
-                }
-                Some(_) | None => break,
+    let mut after = wanting.cursor;
+    while instants.len() < INSTANTS_PER_STEP {
+        match timings.next(&wanting.definition.timing, &wanting.calendars, after)? {
+            Some(next) if next < wanting.until_at => {
+                instants.push(next);
+                after = next;
             }
+            Some(_) | None => break,
         }
     }
     let last = if instants.len() < INSTANTS_PER_STEP { LastInstants::Yes } else { LastInstants::No };
-    Ok(Action::AdvanceBackfill { backfill: backfill.id, instants, last })
-}
-
-/// How many instants of a timing a range has, counted up to `at_most`.
-pub fn count_instants(
-    state: &State,
-    timings: &Timings,
-    namespace: &str,
-    timing: &belfry_core::definition::Timing,
-    (from_at, until_at): (UnixMillis, UnixMillis),
-    at_most: usize,
-) -> Result<usize, TimingFault> {
-    if timing.fixed_delay().is_some() {
-        return Ok(0);
-    }
-    let compiled = timings.compile(timing, &timings.calendars(state, namespace, timing)?)?;
-    Ok(compiled.count_between(from_at.0.saturating_sub(1), until_at.0.saturating_sub(1), at_most))
+    Ok(Action::AdvanceBackfill { backfill: wanting.id, instants, last })
 }

@@ -43,7 +43,6 @@ use crate::metrics::Metrics;
 use crate::raft::{Leadership, Replica};
 use crate::timings::Timings;
 
-pub use backfill::count_instants;
 pub use session::ExecutorSessions;
 
 /// Limits of the leader's work.

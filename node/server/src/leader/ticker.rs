@@ -132,7 +132,10 @@ fn collect_stale(
     faulty: &mut HashSet<ScheduleId>,
 ) -> Vec<StaleSchedule> {
     let mut stale = Vec::new();
-    for id in state.stale().take(batch_max) {
+    for id in state.stale() {
+        if stale.len() == batch_max {
+            break;
+        }
         let Some(schedule) = state.schedule(id).filter(|_| !faulty.contains(&id)) else { continue };
         let definition = schedule.definition.clone();
         match timings.calendars(state, &schedule.key.namespace, &definition.timing) {

@@ -18,7 +18,6 @@ use crate::api::errors::ApiError;
 use crate::api::propose::request_key;
 use crate::api::violations::{INVALID_FIELD, Violations};
 use crate::api::{Api, Freshness, names};
-use crate::leader::count_instants;
 
 /// Instants of one backfill: at one at a time, days of work.
 const INSTANTS_MAX: usize = 100_000;
@@ -143,14 +142,17 @@ impl Api {
         from_at: UnixMillis,
         until_at: UnixMillis,
     ) -> Result<u64, ApiError> {
-        let counted = self.0.replica.read(|state| {
+        let found = self.0.replica.read(|state| {
             let not_found = || Rejection::ScheduleNotFound { key: key.clone() };
             let schedule = state.schedule_named(key).ok_or_else(not_found)?;
             state.backfill_possible(schedule.id, mode, from_at)?;
-            let timing = &schedule.definition.timing;
+            let calendars = self.0.timings.calendars(state, &key.namespace, &schedule.definition.timing)?;
+            Ok((schedule.definition.clone(), calendars))
+        });
+        // Not under the lock: a range may have many instants.
+        let counted = found.and_then(|(definition, calendars)| {
             let range = (from_at, until_at);
-            let at_most = INSTANTS_MAX + 1;
-            Ok(count_instants(state, &self.0.timings, &key.namespace, timing, range, at_most)?)
+            Ok(self.0.timings.count(&definition.timing, &calendars, range, INSTANTS_MAX + 1)?)
         });
         match counted {
             Err(ApiError::Rejected(Rejection::LedgerTooShort { pruned_until, .. })) => Err(Violations::one(
