@@ -464,6 +464,8 @@ pub enum Outcome {
     Retimed(u32),
     /// Number of rows that a backfill made.
     Advanced(u32),
+    /// The object was deleted when this was asked for the first time, and there is nothing left to show of it.
+    Gone,
 }
 
 /// What a fire did.

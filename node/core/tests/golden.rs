@@ -589,6 +589,7 @@ fn render(applied: &Applied) -> String {
         Ok(Outcome::Pruned(count)) => format!("  pruned={count}\n"),
         Ok(Outcome::Object(object)) => format!("  {}\n", render_object(object)),
         Ok(Outcome::Retimed(count)) => format!("  moved={count}\n"),
+        Ok(Outcome::Gone) => "  gone\n".into(),
         Ok(Outcome::Advanced(count)) => format!("  made={count}\n"),
         Ok(Outcome::FeatureLevel(level)) => format!("  feature level {level}\n"),
     };

@@ -133,7 +133,14 @@ impl State {
             if answer.fingerprint != request.fingerprint {
                 return Err(Rejection::RequestIdReused { id });
             }
-            return self.repeat(answer.subject, id);
+            return match (answer.subject, &command.action) {
+                (Subject::Object(object), Action::DeleteObject { .. })
+                    if !self.objects.contains_key(&object) =>
+                {
+                    Ok(Outcome::Gone)
+                }
+                (subject, _) => self.repeat(subject, id),
+            };
         }
         let outcome = self.act(command.now, command.action, effects)?;
         if let Some(request) = command.request {
@@ -262,6 +269,7 @@ impl State {
             | Outcome::Pruned(_)
             | Outcome::Retimed(_)
             | Outcome::Advanced(_)
+            | Outcome::Gone
             | Outcome::FeatureLevel(_) => return,
         };
         let sequence = self.totals.next_answer;

@@ -47,21 +47,25 @@ impl State {
         name: ObjectName,
         expected: Option<Revision>,
     ) -> Result<Outcome, Rejection> {
-        let found = self.object_ids.get(&name).and_then(|id| self.objects.get(id));
-        let Some(found) = found else { return Err(Rejection::ObjectNotFound { name }) };
-        check_object_revision(&name, Some(found), expected)?;
-        if let ObjectName::Calendar(key) = &name
-            && let Some(user) = self.calendar_users.get(key).and_then(|users| users.first())
-        {
-            let by = self.slots[user].schedule.key.clone();
-            return Err(Rejection::ObjectInUse { name, by });
-        }
-        let object = found.clone();
+        let object = self.deletable(&name, expected)?.clone();
         self.object_ids.remove(&name);
         self.objects.remove(&object.id);
         self.declared_revision = Revision(self.at.index);
         self.touch(BlockId::of_object(object.id));
         Ok(Outcome::Object(Box::new(object)))
+    }
+
+    /// The object of a name, if it may be deleted.
+    pub fn deletable(&self, name: &ObjectName, expected: Option<Revision>) -> Result<&Object, Rejection> {
+        let found = self.object(name).ok_or_else(|| Rejection::ObjectNotFound { name: name.clone() })?;
+        check_object_revision(name, Some(found), expected)?;
+        if let ObjectName::Calendar(key) = name
+            && let Some(user) = self.calendar_users.get(key).and_then(|users| users.first())
+        {
+            let by = self.slots[user].schedule.key.clone();
+            return Err(Rejection::ObjectInUse { name: name.clone(), by });
+        }
+        Ok(found)
     }
 
     pub(super) fn next_object_id(&mut self) -> ObjectId {

@@ -131,10 +131,10 @@ impl Api {
         let decision = self.read_decision(name, reason, actor, &mut found);
         let (key, run) = found.or(decision)?;
         let (id, view) = self.find_run(&key, run, name).await?;
+        self.require_level_2("CancelRun")?;
         if request.validate_only {
             return Ok(encode::run(view, Output::LeftOut));
         }
-        self.require_level_2("CancelRun")?;
         let action =
             Action::CancelRun { run: id, actor: actor.as_str().into(), reason: reason.as_str().into() };
         let before = view.run.state.ended_at();
@@ -162,13 +162,13 @@ impl Api {
         let decision = self.read_decision(name, reason, actor, &mut found);
         let (key, run) = found.or(decision)?;
         let (id, view) = self.find_run(&key, run, name).await?;
+        self.require_level_2("ResolveRun")?;
         if request.validate_only {
             return match view.run.state {
                 RunState::Ended { ending: Ending::Unknown(_), .. } => Ok(encode::run(view, Output::LeftOut)),
                 state => Err(Rejection::NotUnknown { state: state.name() }.into()),
             };
         }
-        self.require_level_2("ResolveRun")?;
         let action = Action::ResolveRun {
             run: id,
             resolution,

@@ -359,7 +359,16 @@ impl Api {
         };
         let pause = self.read_pause("", &asked, &mut found);
         let key = found.take("name", names::parse_schedule(&request.name, self.name_max()));
-        let key = found.or(key)?;
+        let key = match (found.or(key.clone()), key) {
+            (Ok(key), _) => key,
+            (Err(violations), Some(key)) if !request.validate_only && only_too_late(&violations) => {
+                return self.repeated(&key, request_key, violations.into()).await;
+            }
+            (Err(violations), _) => return Err(violations.into()),
+        };
+        if pause.until.is_some() {
+            self.require_level_2("a pause that ends by itself")?;
+        }
         if request.validate_only {
             return self
                 .validated(&key, expected, |schedule, now| {
@@ -367,9 +376,6 @@ impl Api {
                     schedule.pause = Some(Pause { paused_at, ..pause });
                 })
                 .await;
-        }
-        if pause.until.is_some() {
-            self.require_level_2("a pause that ends by itself")?;
         }
         let action = || {
             let Pause { reason, actor, until, .. } = pause.clone();
@@ -386,9 +392,6 @@ impl Api {
         found.limit("actor", request.actor.len(), self.name_max(), "bytes");
         let key = found.take("name", names::parse_schedule(&request.name, self.name_max()));
         let key = found.or(key)?;
-        if request.validate_only {
-            return self.validated(&key, expected, |schedule, _| schedule.pause = None).await;
-        }
         use pb::resume_schedule_request::Missed;
         let missed = match request.missed() {
             Missed::Unspecified | Missed::Skip => ResumeMissed::Skip,
@@ -397,6 +400,9 @@ impl Api {
         };
         if missed != ResumeMissed::Skip {
             self.require_level_2("a resume that makes up for the pause")?;
+        }
+        if request.validate_only {
+            return self.validated(&key, expected, |schedule, _| schedule.pause = None).await;
         }
         let actor: Arc<str> = request.actor.into();
         let action = || Action::ResumeSchedule { key: key.clone(), expected, missed, actor: actor.clone() };
@@ -410,7 +416,16 @@ impl Api {
         found.limit("actor", request.actor.len(), self.name_max(), "bytes");
         let key = found.take("name", names::parse_schedule(&request.name, self.name_max()));
         let key = found.or(key)?;
-        let (now, overlap) = (self.0.clock.now(), request.overlap());
+        use pb::trigger_schedule_request::Overlap as Wire;
+        let overlap = match request.overlap() {
+            Wire::Unspecified | Wire::Wait => TriggerOverlap::Wait,
+            Wire::Allow => TriggerOverlap::Allow,
+            Wire::Refuse => TriggerOverlap::Refuse,
+        };
+        if overlap != TriggerOverlap::Wait {
+            self.require_level_2("a trigger that does not wait")?;
+        }
+        let now = self.0.clock.now();
         let actor: Arc<str> = request.actor.into();
         if request.validate_only {
             self.barrier(Freshness::Linearizable).await?;
@@ -418,21 +433,11 @@ impl Api {
             if view.due >= MANUAL_WAITING_MAX {
                 return Err(Rejection::TooManyWaiting { key, waiting: view.due }.into());
             }
-            let refuses = overlap == pb::trigger_schedule_request::Overlap::Refuse;
-            if refuses && view.due + view.running > 0 {
+            if overlap == TriggerOverlap::Refuse && view.due + view.running > 0 {
                 return Err(Rejection::Busy { key }.into());
             }
             let run = manual_run(&view.schedule, actor, now);
             return Ok(encode::run(RunView::preview(run, view.schedule), Output::LeftOut));
-        }
-        use pb::trigger_schedule_request::Overlap as Wire;
-        let overlap = match overlap {
-            Wire::Unspecified | Wire::Wait => TriggerOverlap::Wait,
-            Wire::Allow => TriggerOverlap::Allow,
-            Wire::Refuse => TriggerOverlap::Refuse,
-        };
-        if overlap != TriggerOverlap::Wait {
-            self.require_level_2("a trigger that does not wait")?;
         }
         let action = Action::TriggerSchedule { key, actor, overlap };
         let Outcome::Run(run) = self.propose(now, request_key, action).await? else {
@@ -600,13 +605,23 @@ impl Api {
         view.ok_or_else(|| Rejection::ScheduleNotFound { key: key.clone() }.into())
     }
 
-    /// API-2: the answer that this request got before, where now it is refused because time went on or others went on.
+    /// API-2: the schedule that this request was answered with before, where now it is refused.
     async fn repeated(
         &self,
         key: &ScheduleKey,
         request: Option<RequestKey>,
         refusal: ApiError,
     ) -> Result<pb::Schedule, ApiError> {
+        self.encode_outcome(self.answered(key, request, refusal).await?)
+    }
+
+    /// API-2: the answer that this request got before, where now it is refused because time went on or others went on.
+    pub(super) async fn answered(
+        &self,
+        key: &ScheduleKey,
+        request: Option<RequestKey>,
+        refusal: ApiError,
+    ) -> Result<Outcome, ApiError> {
         if request.is_none() {
             return Err(refusal);
         }
@@ -614,11 +629,10 @@ impl Api {
         let (expected, missed) = (Some(Revision::default()), ResumeMissed::Skip);
         let action = Action::ResumeSchedule { key: key.clone(), expected, missed, actor: "".into() };
         match self.propose(self.0.clock.now(), request, action).await {
-            Ok(outcome) => self.encode_outcome(outcome),
             Err(ApiError::Rejected(
                 Rejection::ScheduleNotFound { .. } | Rejection::RevisionMismatch { .. },
             )) => Err(refusal),
-            Err(other) => Err(other),
+            other => other,
         }
     }
 
@@ -660,7 +674,7 @@ fn only_too_late(violations: &Violations) -> bool {
     violations
         .all()
         .iter()
-        .all(|one| one.field.ends_with(".at_time") || one.field.ends_with(".at_local_time"))
+        .all(|one| matches!(one.field.rsplit('.').next(), Some("at_time" | "at_local_time" | "until")))
 }
 
 /// Changes by others between reading and writing that one update puts up with.

@@ -123,7 +123,14 @@ impl Api {
         let (key, (from_at, until_at)) = found.or(key.zip(range))?;
         self.require_level_2("a backfill")?;
         self.barrier(Freshness::Linearizable).await?;
-        let expected = self.count_for_backfill(&key, mode, from_at, until_at)?;
+        let expected = match self.count_for_backfill(&key, mode, from_at, until_at) {
+            Ok(expected) => expected,
+            // Asked for again, it may be its own backfill that is in the way.
+            Err(refusal) if !request.validate_only => {
+                return encode_object(&key, &object_of(self.answered(&key, request_key, refusal).await?)?);
+            }
+            Err(refusal) => return Err(refusal),
+        };
         let asked =
             BackfillRequest { from_at, until_at, mode, expected, actor: actor.into(), reason: reason.into() };
         if request.validate_only {
@@ -201,7 +208,8 @@ impl Api {
         let (key, id) = self.backfill_name(&request.name)?;
         self.barrier(Freshness::Linearizable).await?;
         if self.0.replica.read(|state| find(state, &key, id).is_none()) {
-            return Err(Rejection::BackfillNotFound { backfill: id }.into());
+            let refusal = Rejection::BackfillNotFound { backfill: id }.into();
+            return encode_object(&key, &object_of(self.answered(&key, request_key, refusal).await?)?);
         }
         let (actor, reason): (Arc<str>, Arc<str>) = (request.actor.into(), request.reason.into());
         let action = Action::ControlBackfill { backfill: id, verb, actor, reason };

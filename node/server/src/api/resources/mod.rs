@@ -10,7 +10,7 @@ mod pools;
 
 use belfry_core::command::RequestKey;
 use belfry_core::object::{Declared, Object, ObjectName};
-use belfry_core::{Action, Outcome, Rejection, Revision};
+use belfry_core::{Action, Outcome, Rejection, Revision, State};
 
 use super::errors::ApiError;
 use super::pages::{self, Place};
@@ -100,11 +100,12 @@ impl Api {
         let request_key = request_key(request, &mut found);
         let expected = revision("etag", etag, &mut found);
         let name = found.or(name)?;
+        self.require_level_2("a calendar, pool or namespace")?;
         let deleted = if validate_only {
-            let object = self.object(name.clone(), Freshness::Linearizable).await;
-            object.and_then(|object| check_expected(name, Some(object.revision), expected))
+            self.barrier(Freshness::Linearizable).await?;
+            let deletable = |state: &State| state.deletable(&name, expected).map(drop);
+            self.0.replica.read(deletable).map_err(ApiError::from)
         } else {
-            self.require_level_2("a calendar, pool or namespace")?;
             let action = Action::DeleteObject { name, expected };
             self.propose(self.0.clock.now(), request_key, action).await.map(drop)
         };

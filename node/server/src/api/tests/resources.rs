@@ -111,6 +111,9 @@ async fn a_calendar_freezes_and_cannot_go_while_it_is_used() {
         || pb::DeleteCalendarRequest { name: holidays("").name, allow_missing: true, ..Default::default() };
     let refused = alone.calendars().delete_calendar(delete()).await.unwrap_err();
     assert_eq!(told(&refused), (Code::FailedPrecondition, "CALENDAR_IN_USE".into()));
+    let dry = pb::DeleteCalendarRequest { validate_only: true, ..delete() };
+    let refused = alone.calendars().delete_calendar(dry).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::FailedPrecondition, "CALENDAR_IN_USE".into()));
     alone.delete(NAME).await;
     alone.calendars().delete_calendar(delete()).await.unwrap();
     alone.calendars().delete_calendar(delete()).await.unwrap();
@@ -215,6 +218,54 @@ async fn a_backfill_is_counted_made_and_cancelled() {
     assert_eq!((cancelled.state(), cancelled.not_started_count), (pb::backfill::State::Cancelled, 1));
     let listed = pb::ListBackfillsRequest { parent: NAME.into() };
     assert_eq!(alone.backfills().list_backfills(listed).await.unwrap().into_inner().backfills.len(), 1);
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_for_before_gets_its_answer_again() {
+    let alone = Alone::raised().await;
+    let created = alone.create_hourly(|_| {}).await;
+    alone.clock.step_ms(3 * HOUR_MS);
+    alone.rows(3).await;
+    let start = created.create_time.unwrap();
+    let later = |seconds| Some(prost_types::Timestamp { seconds: start.seconds + seconds, nanos: 0 });
+    let backfill = pb::CreateBackfillRequest {
+        parent: NAME.into(),
+        backfill: Some(pb::Backfill {
+            start_time: Some(start),
+            end_time: later(3 * 3600),
+            mode: pb::backfill::Mode::Reprocess.into(),
+            reason: "lost".into(),
+            ..Default::default()
+        }),
+        request_id: "backfill".into(),
+        ..Default::default()
+    };
+    let made = alone.backfills().create_backfill(backfill.clone()).await.unwrap().into_inner();
+    let again = alone.backfills().create_backfill(backfill).await.unwrap().into_inner();
+    assert_eq!(again.name, made.name, "its own backfill is not in its way");
+
+    let pool = pb::Pool { name: "pools/gpu".into(), slots: 3, ..Default::default() };
+    let put = pb::PutPoolRequest { pool: Some(pool), ..Default::default() };
+    alone.pools().put_pool(put).await.unwrap();
+    let delete =
+        pb::DeletePoolRequest { name: "pools/gpu".into(), request_id: "delete".into(), ..Default::default() };
+    alone.pools().delete_pool(delete.clone()).await.unwrap();
+    alone.pools().delete_pool(delete).await.unwrap();
+
+    let pause = pb::PauseScheduleRequest {
+        name: NAME.into(),
+        reason: "move".into(),
+        until: later(4 * 3600 - 1),
+        request_id: "pause".into(),
+        ..Default::default()
+    };
+    alone.schedules().pause_schedule(pause.clone()).await.unwrap();
+    alone.clock.step_ms(HOUR_MS);
+    let again = alone.schedules().pause_schedule(pause.clone()).await.unwrap().into_inner();
+    assert_eq!(again.uid, created.uid, "its end lay in the future then");
+    let other = pb::PauseScheduleRequest { request_id: "other".into(), ..pause };
+    assert_eq!(fields(&alone.schedules().pause_schedule(other).await.unwrap_err()), ["until"]);
     alone.stop().await;
 }
 
