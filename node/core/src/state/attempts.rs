@@ -56,8 +56,7 @@ impl State {
         if !self.has_room(&schedule.key.namespace, &schedule.definition_of(run.generation).pool) {
             return BeginResult::Refused;
         }
-        // The first release, which had neither, let runs begin before their instant by the clock of the next leader.
-        if now < run.not_before() && self.knows_level_2() {
+        if now < run.not_before() {
             // Its spread or its back-off is not over by the leader's clock.
             return BeginResult::Refused;
         }
