@@ -12,9 +12,9 @@ use super::names;
 use super::violations::{INVALID_CRON, Violations};
 use crate::timings::{self, Calendars, CompiledTiming, parse_cron};
 
-/// Shortest and longest window that runs are spread over.
-const SPREAD_MIN: Duration = Duration::from_secs(1);
-const SPREAD_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Shortest and longest window that runs are spread over, whoever says so: a schedule or its namespace.
+pub(super) const SPREAD_MIN: Duration = Duration::from_secs(1);
+pub(super) const SPREAD_MAX: Duration = Duration::from_secs(24 * 3600);
 
 const FIELD: &str = "schedule.timing";
 

@@ -253,6 +253,6 @@ fn decode_policies(policies: pb::Policies) -> Result<Policies, CodecError> {
     })
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,6 +8,7 @@ use belfry_core::{BackfillId, ObjectId, Revision, ScheduleId, ScheduleKey, UnixM
 use belfry_proto::internal as pb;
 use pb::object::Object as Wire;
 
+use super::definition::millis;
 use super::records::{decode_verdict, encode_verdict};
 use super::{CodecError, required};
 
@@ -194,8 +195,4 @@ pub(super) fn decode_mode(mode: u32) -> Result<BackfillMode, CodecError> {
         2 => Ok(BackfillMode::Reprocess),
         other => Err(CodecError::Unknown { field: "backfill mode", value: other.into() }),
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,5 @@
 //! `NamespaceService`.
 
-use std::time::Duration;
-
 use belfry_core::object::{Declared, Namespace, Object, ObjectKind, ObjectName};
 use belfry_proto::v1 as pb;
 use belfry_proto::v1::namespace_service_server::NamespaceService;
@@ -12,15 +10,12 @@ use crate::api::definition::read_duration;
 use crate::api::encode::{duration, timestamp};
 use crate::api::errors::ApiError;
 use crate::api::propose::{request_key, revision};
+use crate::api::timing::{SPREAD_MAX, SPREAD_MIN};
 use crate::api::violations::Violations;
 use crate::api::{Api, Freshness, names};
 
 /// Largest weight: beyond it the least share of a neighbour would be too small to notice.
 const WEIGHT_MAX: u32 = 100;
-
-/// Bounds of a spread; those of a schedule's own.
-const SPREAD_MIN: Duration = Duration::from_secs(1);
-const SPREAD_MAX: Duration = Duration::from_secs(24 * 3600);
 
 #[tonic::async_trait]
 impl NamespaceService for Api {
