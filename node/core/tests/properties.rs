@@ -15,7 +15,7 @@ use belfry_core::definition::{
     CalendarMode, CalendarUse, CompletionAction, Definition, MisfirePolicy, OverlapPolicy, Policies, Retry,
     Rule, Target, Timing, UnknownOutcomePolicy,
 };
-use belfry_core::object::{Calendar, Declared, Namespace, Pool};
+use belfry_core::object::{Calendar, Declared, Namespace, ObjectName, Pool};
 use belfry_core::run::{AttemptResult, Reason, Report, Resolution, RunState, Series};
 use belfry_core::schedule::Pause;
 use belfry_core::state::{BackfillRequest, LastInstants};
@@ -220,6 +220,13 @@ fn passed() -> impl Strategy<Value = i64> {
     prop_oneof![15 => 0..700i64, 1 => -3000..0i64]
 }
 
+/// The revision of the calendars that a proposer computes with.
+fn calendars_of(state: &State, definition: &Definition) -> Revision {
+    let name = ObjectName::Calendar(ScheduleKey::new("default", "c"));
+    let calendar = state.object(&name).map(|calendar| calendar.revision);
+    calendar.filter(|_| !definition.timing.calendars.is_empty()).unwrap_or_default()
+}
+
 /// Fills in what a proposer computes: the first instant after now, or after the watermark if it looks at that.
 fn proposed(state: &State, action: Action, now: UnixMillis) -> Action {
     let watermark = match &action {
@@ -229,11 +236,15 @@ fn proposed(state: &State, action: Action, now: UnixMillis) -> Action {
     let after = watermark.map_or(now, |watermark| watermark.max(now));
     let next = UnixMillis((after.0.div_euclid(SECOND) + 1) * SECOND);
     match action {
-        Action::CreateSchedule { key, uid, definition, calendars, pause, .. } => {
+        Action::CreateSchedule { key, uid, definition, pause, .. } => {
+            let calendars = calendars_of(state, &definition);
             Action::CreateSchedule { key, uid, definition, calendars, pause, next_fire_at: Some(next) }
         }
-        Action::UpdateSchedule { key, expected, definition, calendars, retime: Retime::From(_) } => {
-            let retime = Retime::From(Some(next));
+        Action::UpdateSchedule { key, expected, definition, retime, .. } => {
+            let timing = state.schedule_named(&key).map(|schedule| &schedule.definition.timing);
+            let is_kept = retime == Retime::Keep && timing == Some(&definition.timing);
+            let retime = if is_kept { Retime::Keep } else { Retime::From(Some(next)) };
+            let calendars = calendars_of(state, &definition);
             Action::UpdateSchedule { key, expected, definition, calendars, retime }
         }
         // What the leader finds for a schedule whose calendar changed.
