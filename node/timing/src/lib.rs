@@ -1,13 +1,18 @@
-//! When a schedule fires: cron expressions, calendar rules, intervals, single instants and time zones as pure functions.
+//! When a schedule fires, as pure functions: cron expressions, calendar rules, intervals and single times, composed with
+//! each other and with named calendars, in any time zone.
 //!
 //! The proposer asks [`Timing::next`] for the fire times it puts into commands, and the command line answers
 //! `belfry schedule next` with the same code and no cluster. Nothing here reads a clock, a file or the
 //! environment: instants come in as milliseconds since the Unix epoch, and the zone data is compiled in.
 //!
 //! ```text
-//! text ── cron::grammar ──► sets + day rule ── wall::walker ──► matching wall times ── wall::rule ──► instants
-//!              │                                                                           ▲
-//!              └─ H resolved, warnings, columns                       zone: offsets from jiff's bundled tzdb
+//! cron text ──── cron ────────► values and days ─┐
+//! lists, text ── calendar_rule ► times and days ─┴─► wall: matching wall times ──► instants ─┐
+//!                                                     (zone: offsets from jiff's bundled tzdb) │
+//! interval, at, at_local ──────────────────────────────────────────────────────────────────────┤
+//! days, periods ─ calendar ───► spans of instants ─────────────────────────────────► composition ──► Timing
+//!
+//! Timing ──► next, previous, between · mark, frozen_by · describe (words) · warnings (warning, outlook)
 //! ```
 //!
 //! Invariants, repeated by id in code and tests:
@@ -22,6 +27,8 @@
 //!   pass only of a repeated hour.
 //! - DST-2: a *wildcard* rule has no fires in a gap and fires in both passes of a repeated hour.
 //! - DST-3: several matching wall times on one instant are one fire.
+//! - COMP-1 to COMP-4: what a composition means, see `composition`; RULE-1 to RULE-3: calendar rules, see `calendar_rule`;
+//!   CAL-1 and CAL-2: named calendars, see `calendar`; SPREAD-1 and SPREAD-2: see `spread`.
 //! - DAY-1: day-of-month and day-of-week must both match if either text begins with `*` or `?`; otherwise one is enough.
 
 mod calendar;
@@ -65,7 +72,7 @@ pub use self::{
     zone::{Pass, TimeZone, UnknownTimeZone, tzdata_version},
 };
 
-/// No timing fires at or after this instant: 2101-01-01T00:00:00Z, where the calendar walker's years end.
+/// No timing fires at or after this instant: 2101-01-01T00:00:00Z, where the walker's years end.
 pub const HORIZON_UNIX_MILLIS: i64 = HORIZON_SECONDS * 1000;
 
 /// [`HORIZON_UNIX_MILLIS`] in the unit the calendar works in.

@@ -30,8 +30,6 @@ pub struct TimeZone(Arc<Zone>);
 struct Zone {
     name: String,
     spans: Vec<Span>,
-    /// Whether every offset and every change is of whole minutes: all zones but Monrovia before 1972.
-    is_on_minutes: bool,
 }
 
 /// A time during which the offset does not change, in seconds.
@@ -96,11 +94,6 @@ impl TimeZone {
     /// The IANA name.
     pub fn name(&self) -> &str {
         &self.0.name
-    }
-
-    /// Whether a whole minute of its wall time is always a whole minute of UTC.
-    pub(crate) fn is_on_minutes(&self) -> bool {
-        self.0.is_on_minutes
     }
 
     /// Whether its offset changes at all between 1970 and the horizon.
@@ -179,9 +172,7 @@ impl Zone {
         }
         // A change of nothing but the zone's abbreviation is none.
         changes.dedup_by_key(|(_, offset)| *offset);
-        let is_on_minutes =
-            changes.iter().all(|(start, offset)| (*start == -FOREVER || start % 60 == 0) && offset % 60 == 0);
-        Some(Zone { name, spans: spans(&changes), is_on_minutes })
+        Some(Zone { name, spans: spans(&changes) })
     }
 }
 

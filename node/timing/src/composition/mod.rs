@@ -22,7 +22,6 @@ use crate::{
     zone::TimeZone,
 };
 
-use self::dense::Grain;
 pub use self::{error::CompositionError, search::SEARCH_QUESTIONS_MAX};
 
 /// The most rules of one composition, includes and excludes together.
@@ -115,8 +114,6 @@ pub(crate) struct Composed {
     pub(crate) start_at: Option<i64>,
     pub(crate) end_at: Option<i64>,
     pub(crate) zone: TimeZone,
-    /// What every include's fires are whole multiples of.
-    grain: Grain,
 }
 
 /// A calendar in use.
@@ -140,9 +137,8 @@ impl Composed {
         calendars.sort_by(|one, other| one.canonical.cmp(&other.canonical));
         calendars.dedup_by(|one, other| one.canonical == other.canonical);
         let include = rules(&composition.include);
-        let grain = include.iter().map(|rule| Grain::of(rule)).min().unwrap_or(Grain::Unknown);
         let (start_at, end_at) = (composition.start_at, composition.end_at);
-        Composed { include, exclude: rules(&composition.exclude), calendars, start_at, end_at, zone, grain }
+        Composed { include, exclude: rules(&composition.exclude), calendars, start_at, end_at, zone }
     }
 
     /// Equal for compositions that mean the same.

@@ -1,14 +1,14 @@
 //! Finding a composition's next fire, or the one before, with a bounded number of questions.
 //!
 //! A search takes the nearest fire of all includes as its candidate and asks what speaks against it. Calendars and dense
-//! exclude rules answer with the whole stretch they take away, so `* * * * *` without `* * * 12 *` costs a step per day
-//! of December and not one per minute.
+//! exclude rules answer with the whole stretch they take away, so `* * * * *` without `* * * 12 *` costs one step for
+//! December and not one per minute.
 //!
 //! - TIMING-5: one search asks its rules and calendars at most [`SEARCH_QUESTIONS_MAX`] times. An instant that lies
 //!   behind more of them does not exist for it. It takes minutes or seconds that excludes take away one by one for weeks
 //!   to come that far: a fire on every day of this century is within the limit.
 
-use super::{CalendarMode, Composed, Covered};
+use super::{CalendarMode, Composed, Covered, dense::Pattern};
 use crate::{rule::Rule, wall::Direction};
 
 /// The most questions of one search, see TIMING-5.
@@ -22,6 +22,8 @@ struct Search<'a> {
     candidates: Vec<Option<i64>>,
     /// The fire of each exclude at or behind the candidate it was last asked about.
     excluded: Vec<Option<Option<i64>>>,
+    /// What the fires of all includes are on, around the candidate it was last worked out for.
+    pattern: Option<Pattern>,
 }
 
 impl Composed {
@@ -39,6 +41,7 @@ impl Composed {
             questions_left: SEARCH_QUESTIONS_MAX,
             candidates: vec![None; self.include.len()],
             excluded: vec![None; self.exclude.len()],
+            pattern: None,
         };
         let fire = search.run(from)?;
         (start..end).contains(&fire).then_some(fire)
@@ -81,8 +84,7 @@ impl Search<'_> {
         }
         for index in 0..self.composed.exclude.len() {
             if self.excludes(index, candidate)? {
-                let rule = &self.composed.exclude[index];
-                return Some(Some(rule.dense_through(self.direction, candidate, self.composed.grain)));
+                return Some(Some(self.excluded_through(index, candidate)?));
             }
         }
         Some(None)
@@ -122,6 +124,22 @@ impl Search<'_> {
             *known = Some(self.composed.exclude[index].neighbour(self.direction, from));
         }
         Some(*known == Some(Some(candidate)))
+    }
+
+    /// The last instant of the stretch from `candidate` on that an exclude takes away.
+    fn excluded_through(&mut self, index: usize, candidate: i64) -> Option<i64> {
+        // What the includes are on changes with their zones' offsets only, a few times a year.
+        let is_known = self.pattern.is_some_and(|pattern| pattern.holds_at(candidate));
+        if !is_known {
+            let rules = u32::try_from(self.composed.include.len()).expect("COMPOSITION_RULES_MAX rules");
+            self.questions_left = self.questions_left.checked_sub(rules.div_ceil(8))?;
+            self.pattern = self.composed.pattern_at(candidate).filter(|pattern| pattern.holds_at(candidate));
+        }
+        let rule = &self.composed.exclude[index];
+        Some(match &self.pattern {
+            Some(pattern) => rule.dense_through(self.direction, candidate, pattern),
+            None => candidate,
+        })
     }
 
     /// Moves every include behind `passed`.

@@ -171,6 +171,10 @@ impl ValueSet {
         self.until(63)
     }
 
+    pub(crate) fn is_subset(self, other: ValueSet) -> bool {
+        self.0 & !other.0 == 0
+    }
+
     pub(crate) fn len(self) -> u32 {
         self.0.count_ones()
     }

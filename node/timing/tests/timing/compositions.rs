@@ -211,12 +211,17 @@ fn limits_are_said() {
 #[test]
 fn what_leaves_no_instant_is_refused_unless_allowed() {
     let all_year = [("1970-01-01T00:00Z", "2101-01-01T00:00Z")];
+    let utc = TimeZone::utc();
+    let every_minute_in_utc =
+        Timing::parse_cron("* * * * *", &utc, NeverFiring::Refuse, &HashSeed::new("", "")).unwrap();
     let none = [
         rules(&["0 9 * * *"], &["0 9 * * *"]),
         // Dense excludes are jumped over: no budget is needed to know that nothing is left.
         rules(&["* * * * *"], &["* * * * * *"]),
         rules(&["* * * * * *"], &["* * * * * *"]),
         rules(&["0 9 31 2 *", "0 9 30 2 *"], &[]),
+        // The include's zone changes twice a year, the exclude's never.
+        Composition { exclude: vec![every_minute_in_utc.clone()], ..rules(&["* * * * *"], &[]) },
         Composition { exclude: vec![every(1)], ..rules(&["* * * * * *"], &[]) },
         Composition { end_at: Some(-5), ..rules(&["0 9 * * *"], &[]) },
         Composition { start_at: Some(HORIZON_UNIX_MILLIS), ..rules(&["0 9 * * *"], &[]) },
