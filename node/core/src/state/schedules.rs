@@ -257,6 +257,8 @@ impl State {
         };
         // The instants inside the pause must have their SKIPPED rows before it ends.
         self.caught_up(id, now)?;
+        // What is asked for is done, or the pause stays: FIRE_ALL is a backfill, and there is one at a time.
+        let backfill = self.backfill_of_pause(now, id, &pause, &missed, &actor)?;
         self.set_pause(id, None);
         self.schedule_mut(id, now);
         if missed == ResumeMissed::Coalesce && pause.skipped > 0 {
@@ -264,29 +266,32 @@ impl State {
             let run = self.runs.get_mut(&run).expect("it was just added");
             run.window_start_at = pause.paused_at;
             run.merged_count = u32::try_from(pause.skipped).unwrap_or(u32::MAX);
-        } else if let ResumeMissed::FireAll { from_at, expected } = missed {
-            self.backfill_pause(now, id, &pause, from_at, expected, actor);
+        } else if let Some(backfill) = backfill {
+            self.add_backfill(now, id, backfill);
         }
         self.settle(id, now, effects);
         Ok(self.schedule_outcome(id))
     }
 
-    /// Has the instants of a pause run one at a time, unless a backfill of the schedule is under way already.
-    fn backfill_pause(
-        &mut self,
+    /// What makes up for every instant of a pause, if that is asked for and there is any.
+    fn backfill_of_pause(
+        &self,
         now: UnixMillis,
         id: ScheduleId,
         pause: &Pause,
-        from_at: UnixMillis,
-        expected: u64,
-        actor: Arc<str>,
-    ) {
+        missed: &ResumeMissed,
+        actor: &Arc<str>,
+    ) -> Result<Option<BackfillRequest>, Rejection> {
+        let ResumeMissed::FireAll { from_at, expected } = *missed else { return Ok(None) };
         let from_at = from_at.max(pause.paused_at.next());
-        if from_at <= now && self.backfill_possible(id, BackfillMode::Missing, from_at).is_ok() {
-            let (until_at, mode) = (now.next(), BackfillMode::Missing);
-            let reason = format!("resumed from: {}", pause.reason).into();
-            self.add_backfill(now, id, BackfillRequest { from_at, until_at, mode, expected, actor, reason });
+        if from_at > now {
+            return Ok(None);
         }
+        let mode = BackfillMode::Missing;
+        self.backfill_possible(id, mode, from_at)?;
+        let reason = format!("resumed from: {}", pause.reason).into();
+        let (until_at, actor) = (now.next(), actor.clone());
+        Ok(Some(BackfillRequest { from_at, until_at, mode, expected, actor, reason }))
     }
 
     /// Ends the pauses whose time is up, once the instants inside have their rows.
