@@ -104,7 +104,9 @@ impl Api {
         let reading = self.0.replica.read(|state| {
             let Some(time) = time else {
                 let end = (UnixMillis(i64::MAX), Series::LAST);
-                let newest = state.rows_before(id, end).find(|run| run.series() == Series::Timing);
+                let by_timing = state.rows_before(id, end).find(|run| run.series() == Series::Timing);
+                // One that has only been started by hand so far.
+                let newest = by_timing.or_else(|| state.rows_before(id, end).next());
                 let time = newest.map_or(now, |run| run.nominal_at);
                 return read(state, &self.0.timings, id, time, newest, now);
             };

@@ -88,6 +88,19 @@ async fn what_waits_says_for_what() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_by_hand_is_explained_where_the_timing_has_none() {
+    let alone = start().await;
+    minutely(&alone, "team", "invoices", &[]).await;
+    let by_hand = alone.trigger(NAME).await;
+    let newest = why(&alone, NAME, "").await.unwrap();
+    assert_eq!(
+        (newest.finding(), newest.run.as_ref().unwrap().name.as_str()),
+        (Finding::Row, by_hand.name.as_str())
+    );
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_explained_is_refused() {
     let alone = start().await;
     minutely(&alone, "team", "invoices", &[]).await;
