@@ -1,7 +1,8 @@
 //! Waiting between tries: exponential, with a cap, and never the same for two clients.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
+
+use crate::random;
 
 /// Delays that double from `first` up to `cap`, each shortened at random by up to a half.
 ///
@@ -22,7 +23,7 @@ impl Backoff {
     pub(crate) fn delay(&mut self) -> Duration {
         let delay = self.next;
         self.next = (delay * 2).min(self.cap);
-        jittered(delay, random_fraction())
+        jittered(delay, random::fraction())
     }
 
     /// To be called once a try has succeeded.
@@ -34,12 +35,6 @@ impl Backoff {
 /// `delay` shortened by `fraction` of its half.
 fn jittered(delay: Duration, fraction: f64) -> Duration {
     delay.mul_f64(1.0 - fraction / 2.0)
-}
-
-/// A number in 0..1. The keys of the standard hasher are the randomness at hand: no crate is needed for a jitter.
-fn random_fraction() -> f64 {
-    let bits = RandomState::new().hash_one(0_u8) >> 11;
-    bits as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]

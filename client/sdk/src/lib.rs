@@ -54,7 +54,9 @@ mod backoff;
 mod client;
 mod error;
 pub mod executor;
+pub mod random;
 mod time;
+pub mod transport;
 
 /// The messages of the contract, `belfry.v1`.
 pub use belfry_proto::v1 as pb;

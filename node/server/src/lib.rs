@@ -3,8 +3,8 @@
 //! ```text
 //!   node ──► { api, admin, leader, liveness } ──► raft ──► { store, core }
 //! ```
-//! `api` and `leader` see only [`raft::Replica`]: propose, read, watch leadership. `clock`, `codec`, `config`, `metrics` and
-//! `timings` stand beside them.
+//! `api` and `leader` see only [`raft::Replica`]: propose, read, watch leadership. `clock`, `codec`, `config`, `metrics`,
+//! `random`, `timings` and `transport` stand beside them.
 
 pub mod admin;
 pub mod api;
@@ -16,5 +16,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod node;
 pub mod raft;
+pub mod random;
 pub mod store;
 pub mod timings;
+pub mod transport;

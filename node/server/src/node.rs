@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
@@ -19,8 +18,11 @@ use crate::leader::{ExecutorSessions, Leader, LeaderLimits};
 use crate::liveness::{self, Board, SecretError, Webhooks};
 use crate::metrics::Metrics;
 use crate::raft::{self, Addresses, Fault, NodeId, RaftConfig, Replica, Stores, TransferError};
-use crate::store::{DataFolder, FolderError, Identity, SledCheckpoint, StoreError, WalLog, WalOptions};
+use crate::store::{
+    DataFolder, FolderError, Identity, Offload, SledCheckpoint, StoreError, WalLog, WalOptions,
+};
 use crate::timings::Timings;
+use crate::transport::{Dialer, Incoming};
 use crate::{admin, api};
 
 /// Longest wait for calls under way when a node stops; the same for streams of peers.
@@ -93,6 +95,22 @@ async fn bind(what: &'static str, address: &str) -> Result<TcpListener, NodeErro
     TcpListener::bind(address).await.map_err(failed)
 }
 
+/// What a node stands on: this machine, or a simulation of one.
+pub struct Ground {
+    /// Wall time.
+    pub clock: SharedClock,
+    /// Its disk.
+    pub stores: Stores,
+    /// Its way to other nodes.
+    pub dialer: Dialer,
+    /// Connections of clients and executors.
+    pub api: Incoming,
+    /// Connections of other nodes.
+    pub peer: Incoming,
+    /// Where health and metrics are asked for.
+    pub admin: Option<TcpListener>,
+}
+
 /// What a node that stops does with its leadership.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Handover {
@@ -115,11 +133,24 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node on sockets that are bound already.
+    /// Starts a node on this machine, on sockets that are bound already.
     pub async fn start(config: &Config, listeners: Listeners, clock: SharedClock) -> Result<Self, NodeError> {
+        let ground = Ground {
+            clock,
+            stores: open(config)?,
+            dialer: Dialer::default(),
+            api: Incoming::tcp(listeners.api),
+            peer: Incoming::tcp(listeners.peer),
+            admin: Some(listeners.admin),
+        };
+        Self::start_on(config, ground).await
+    }
+
+    /// Starts a node on whatever it is given to stand on.
+    pub async fn start_on(config: &Config, ground: Ground) -> Result<Self, NodeError> {
+        let Ground { clock, stores, dialer, api, peer, admin } = ground;
         let webhooks = Webhooks::new(&config.webhooks)?;
-        let stores = open(config)?;
-        let raft_config = raft_config(config);
+        let raft_config = RaftConfig { dialer: dialer.clone(), ..raft_config(config) };
         let started = Box::pin(raft::start(raft_config, stores)).await?;
         let replica = started.replica;
         let timings = Timings::default();
@@ -142,7 +173,7 @@ impl Node {
         let (serving, peering) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
 
-        let peers = peer_server(started.service, listeners.peer, peering.clone());
+        let peers = peer_server(started.service, peer, peering.clone());
         tasks.spawn(named("peer service", peers));
         tasks.spawn(named("leader", leader.clone().run(serving.clone())));
         let live = liveness::run(live, webhooks, config.liveness.clone(), serving.clone());
@@ -156,11 +187,14 @@ impl Node {
             executors: ExecutorSessions::new(leader),
             limits: config.limits.clone(),
             stop: serving.clone(),
+            dialer,
         };
-        tasks.spawn(named("client API", api_server(parts, listeners.api, serving.clone())));
-        let admin =
-            admin::serve(listeners.admin, ready.clone(), replica.clone(), metrics, board, peering.clone());
-        tasks.spawn(named("admin HTTP", admin));
+        tasks.spawn(named("client API", api_server(parts, api, serving.clone())));
+        if let Some(listener) = admin {
+            let admin =
+                admin::serve(listener, ready.clone(), replica.clone(), metrics, board, peering.clone());
+            tasks.spawn(named("admin HTTP", admin));
+        }
         Ok(Self { replica, ready, serving, peering, tasks })
     }
 
@@ -210,6 +244,7 @@ fn open(config: &Config) -> Result<Stores, NodeError> {
         identity: Arc::new(Mutex::new(folder)),
         log: Arc::new(log),
         checkpoint: Arc::new(checkpoint),
+        offload: Offload::default(),
     })
 }
 
@@ -262,31 +297,19 @@ fn server() -> tonic::transport::Server {
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
 }
 
-fn incoming(
-    listener: TcpListener,
-) -> impl futures_util::Stream<Item = std::io::Result<tokio::net::TcpStream>> {
-    use futures_util::StreamExt;
-    TcpListenerStream::new(listener).inspect(|stream| {
-        if let Ok(stream) = stream {
-            // Small messages must not wait for each other; a socket that refuses works all the same.
-            let _ = stream.set_nodelay(true);
-        }
-    })
-}
-
-async fn peer_server(service: raft::PeerService, listener: TcpListener, stop: CancellationToken) {
+async fn peer_server(service: raft::PeerService, incoming: Incoming, stop: CancellationToken) {
     let served = server()
         .add_service(service)
-        .serve_with_incoming_shutdown(incoming(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming.into_stream(), stop.cancelled_owned())
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the peer service ended");
     }
 }
 
-async fn api_server(parts: api::ApiParts, listener: TcpListener, stop: CancellationToken) {
+async fn api_server(parts: api::ApiParts, incoming: Incoming, stop: CancellationToken) {
     let served = api::router(server(), parts)
-        .serve_with_incoming_shutdown(incoming(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming.into_stream(), stop.cancelled_owned())
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the client API ended");

@@ -17,12 +17,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, ConnectError, Request, Response, Status, TimeoutExpired};
-use ulid::Ulid;
 
 use super::{Client, Mutation};
 use crate::address::Address;
 use crate::backoff::Backoff;
 use crate::error::{ClientError, Refusal, innermost};
+use crate::random;
 use crate::time::after;
 
 /// First and longest wait between rounds over the nodes: a leader is elected within about a second.
@@ -57,7 +57,7 @@ impl Repeat {
     /// Gives the request an id unless the caller chose one.
     pub(super) fn mutation<T: Mutation>(mut request: T) -> (T, Self) {
         if request.request_id().is_empty() {
-            *request.request_id() = Ulid::generate().to_string();
+            *request.request_id() = random::ulid().to_string();
         }
         let repeat = if request.validate_only() {
             Self::Always

@@ -23,6 +23,7 @@ use crate::pb::namespace_service_client::NamespaceServiceClient;
 use crate::pb::pool_service_client::PoolServiceClient;
 use crate::pb::run_service_client::RunServiceClient;
 use crate::pb::schedule_service_client::ScheduleServiceClient;
+use crate::transport::Dialer;
 
 /// Largest answer taken: a page of 1000 schedules with large targets is far below it.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -40,6 +41,8 @@ pub struct ClientOptions {
     pub try_timeout: Duration,
     /// Limit of connecting to a node. 2 s.
     pub connect_timeout: Duration,
+    /// How nodes are dialled. TCP.
+    pub dialer: Dialer,
 }
 
 impl ClientOptions {
@@ -56,6 +59,7 @@ impl Default for ClientOptions {
             timeout: Duration::from_secs(10),
             try_timeout: Duration::from_secs(3),
             connect_timeout: Duration::from_secs(2),
+            dialer: Dialer::default(),
         }
     }
 }
@@ -103,10 +107,11 @@ impl Client {
         }
         // Not left to the first call, so that a call knows whether anybody can have received it.
         let limit = limit.min(self.shared.options.connect_timeout);
-        let connection = match timeout(limit, address.endpoint(limit).connect()).await {
-            Ok(connection) => connection.map_err(|error| innermost(&error))?,
-            Err(_) => return Err(format!("not connected within {limit:?}")),
-        };
+        let connection =
+            match timeout(limit, self.shared.options.dialer.connect(address.endpoint(limit))).await {
+                Ok(connection) => connection.map_err(|error| innermost(&error))?,
+                Err(_) => return Err(format!("not connected within {limit:?}")),
+            };
         self.with_state(|state| {
             state.forget_surplus_connections();
             state.connections.insert(address.clone(), connection.clone());

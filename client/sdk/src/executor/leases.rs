@@ -13,7 +13,7 @@
 //! - EXEC-5: a lease whose answer took longer than the lease itself is handed back, not carried out.
 //! - EXEC-6: a cancel reaches the lease whose token it names and no other; one that overtakes its lease waits for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ enum Phase {
 pub(super) struct Leases {
     slots: u32,
     handler_slots: HandlerSlots,
-    held: HashMap<u64, Phase>,
+    held: BTreeMap<u64, Phase>,
     started: Recent,
     unanswered: usize,
     running: usize,
@@ -120,7 +120,7 @@ impl Leases {
         Self {
             slots,
             handler_slots,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             started: Recent::default(),
             unanswered: 0,
             running: 0,

@@ -17,6 +17,7 @@ use crate::pb;
 use crate::pb::executor_message::Message;
 use crate::pb::executor_reply::Message as Reply;
 use crate::pb::executor_service_client::ExecutorServiceClient;
+use crate::transport::Dialer;
 
 /// Messages under way to the connection. Few: what waits in `Leases` meanwhile grows into larger batches.
 const OUTBOUND_MAX: usize = 4;
@@ -166,10 +167,10 @@ impl Session {
 /// A future that waits, connects, says Hello, and is welcomed.
 fn dial(config: &Config, address: Address, leases: &Leases, delay: Duration) -> Dial {
     let hello = hello(config, leases);
-    let limit = config.connect_timeout;
+    let (limit, dialer) = (config.connect_timeout, config.dialer.clone());
     Box::pin(async move {
         sleep(delay).await;
-        let opened = match timeout(limit, open(&address, hello, limit)).await {
+        let opened = match timeout(limit, open(&address, &dialer, hello, limit)).await {
             Ok(opened) => opened,
             Err(_) => Err(Status::unavailable(format!("not welcomed within {limit:?}"))),
         };
@@ -187,9 +188,16 @@ fn explained(status: Status) -> Status {
     Status::unimplemented(words)
 }
 
-async fn open(address: &Address, hello: pb::Hello, limit: Duration) -> Result<Session, Status> {
-    let connection =
-        address.endpoint(limit).connect().await.map_err(|error| Status::unavailable(innermost(&error)))?;
+async fn open(
+    address: &Address,
+    dialer: &Dialer,
+    hello: pb::Hello,
+    limit: Duration,
+) -> Result<Session, Status> {
+    let connection = dialer
+        .connect(address.endpoint(limit))
+        .await
+        .map_err(|error| Status::unavailable(innermost(&error)))?;
     let mut client = ExecutorServiceClient::new(connection).max_decoding_message_size(REPLY_BYTES_MAX);
     let (outbound, messages) = mpsc::channel(OUTBOUND_MAX);
     // Before the call: a node may want to read Hello before it answers at all.

@@ -35,9 +35,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ulid::Ulid;
-
 use crate::address::{BadAddress, Directory, parse_all};
+use crate::random;
+use crate::transport::Dialer;
 
 pub use context::{RunContext, RunName};
 pub use handler::{Handler, Outcome};
@@ -74,6 +74,7 @@ pub(crate) struct Config {
     grace: Duration,
     abort_after: Duration,
     connect_timeout: Duration,
+    dialer: Dialer,
 }
 
 impl Executor {
@@ -124,6 +125,7 @@ pub struct ExecutorBuilder {
     grace: Option<Duration>,
     abort_after: Option<Duration>,
     connect_timeout: Option<Duration>,
+    dialer: Dialer,
 }
 
 impl ExecutorBuilder {
@@ -224,6 +226,13 @@ impl ExecutorBuilder {
         self
     }
 
+    /// How nodes are dialled. Default: TCP.
+    #[must_use]
+    pub fn dialer(mut self, dialer: Dialer) -> Self {
+        self.dialer = dialer;
+        self
+    }
+
     /// Checks the description.
     pub fn build(self) -> Result<Executor, ExecutorError> {
         let directory = Directory::new(parse_all(&self.endpoints)?).ok_or(ExecutorError::NoEndpoints)?;
@@ -245,7 +254,7 @@ impl ExecutorBuilder {
         }
         let handler_slots = check_handler_slots(self.handler_slots, slots, &handlers)?;
         let config = Config {
-            executor_id: Ulid::generate().to_string(),
+            executor_id: random::ulid().to_string(),
             display_name: self.display_name.unwrap_or_else(host_and_process),
             pool: self.pool.unwrap_or_else(|| "default".to_owned()),
             slots,
@@ -255,6 +264,7 @@ impl ExecutorBuilder {
             grace: self.grace.unwrap_or(GRACE),
             abort_after: self.abort_after.unwrap_or(attempt::ABORT_AFTER),
             connect_timeout: self.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+            dialer: self.dialer,
         };
         Ok(Executor { config, directory })
     }

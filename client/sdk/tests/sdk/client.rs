@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use belfry_sdk::transport::Dialer;
 use belfry_sdk::{Client, ClientError, ClientOptions, pb};
 use tokio::net::{TcpListener, TcpSocket};
 use tonic::{Code, Status};
@@ -136,7 +137,8 @@ async fn limits_may_be_for_ever() {
     let node = FakeNode::start([]).await;
     let (timeout, try_timeout, connect_timeout) = (Duration::MAX, Duration::MAX, Duration::MAX);
     let endpoints = vec![node.endpoint.clone()];
-    let options = ClientOptions { endpoints, timeout, try_timeout, connect_timeout };
+    let options =
+        ClientOptions { endpoints, timeout, try_timeout, connect_timeout, dialer: Dialer::default() };
     get(&Client::connect(options).unwrap()).await.unwrap();
 }
 

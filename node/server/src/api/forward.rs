@@ -24,6 +24,7 @@ use super::body;
 use super::errors::{ApiError, dial_again};
 use super::methods::Kind;
 use crate::raft::{Leadership, Member, NodeId};
+use crate::transport::Dialer;
 
 /// Names the node that passed a call on.
 const FORWARDED_BY: &str = "belfry-forwarded-by";
@@ -50,13 +51,19 @@ pub(super) struct Forward {
     own: NodeId,
     leadership: watch::Receiver<Leadership>,
     stop: CancellationToken,
+    dialer: Dialer,
     channels: Mutex<HashMap<String, Channel>>,
 }
 
 impl Forward {
     /// A forwarder of node `own`; streams end when `stop` is cancelled.
-    pub(super) fn new(own: NodeId, leadership: watch::Receiver<Leadership>, stop: CancellationToken) -> Self {
-        Self { own, leadership, stop, channels: Mutex::default() }
+    pub(super) fn new(
+        own: NodeId,
+        leadership: watch::Receiver<Leadership>,
+        stop: CancellationToken,
+        dialer: Dialer,
+    ) -> Self {
+        Self { own, leadership, stop, dialer, channels: Mutex::default() }
     }
 
     /// Whom to pass a call on to: nobody if this node leads. Waits a while for somebody to lead.
@@ -137,14 +144,14 @@ impl Forward {
             return Some(channel.clone());
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
-        let channel = endpoint
+        let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .http2_keep_alive_interval(PROBE_INTERVAL)
-            .keep_alive_timeout(PROBE_TIMEOUT)
-            .connect_lazy();
+            .keep_alive_timeout(PROBE_TIMEOUT);
+        let channel = self.dialer.channel(&endpoint);
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }

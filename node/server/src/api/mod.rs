@@ -67,6 +67,7 @@ use crate::leader::{ExecutorSessions, Leader};
 use crate::metrics::Metrics;
 use crate::raft::Replica;
 use crate::timings::Timings;
+use crate::transport::Dialer;
 
 pub use self::edge::{Edge, EdgeService};
 pub(crate) use self::encode::reason_name;
@@ -90,12 +91,14 @@ pub struct ApiParts<E = ExecutorSessions> {
     pub limits: Limits,
     /// Ends what this node passes on, and what those who watch are told.
     pub stop: CancellationToken,
+    /// How the leader is dialled.
+    pub dialer: Dialer,
 }
 
 /// The API of a node, ready to be served. `server` says how connections behave.
 pub fn router<E: ExecutorService>(server: Server, parts: ApiParts<E>) -> Router<Stack<Edge, Identity>> {
     let leadership = parts.replica.leadership();
-    let forward = Forward::new(parts.replica.node_id(), leadership, parts.stop.clone());
+    let forward = Forward::new(parts.replica.node_id(), leadership, parts.stop.clone(), parts.dialer.clone());
     let limits = EdgeLimits {
         calls_max: parts.limits.request_concurrency_max,
         timeout_max: parts.limits.request_timeout_max.0,
@@ -113,7 +116,7 @@ pub fn router<E: ExecutorService>(server: Server, parts: ApiParts<E>) -> Router<
 fn routes<E: ExecutorService>(parts: ApiParts<E>) -> Routes {
     let max = parts.limits.message_bytes_max;
     let health = NodeHealth::new(parts.replica.leadership(), parts.stop.clone());
-    let ApiParts { replica, clock, timings, metrics, leader, executors, limits, stop } = parts;
+    let ApiParts { replica, clock, timings, metrics, leader, executors, limits, stop, dialer: _ } = parts;
     let watchers = Arc::new(Semaphore::new(limits.watchers_max));
     let api = Api(Arc::new(Shared { replica, clock, timings, metrics, leader, limits, watchers, stop }));
     let schedules = ScheduleServiceServer::new(api.clone());

@@ -16,7 +16,6 @@ use belfry_proto::v1 as pb;
 use belfry_proto::v1::schedule_service_server::ScheduleService;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
-use ulid::Ulid;
 
 use super::definition::instant;
 use super::encode::{self, NEXT_TIMES, NEXT_TIMES_IN_LIST, Output, RunView, ScheduleView};
@@ -132,7 +131,7 @@ impl Api {
             let pause = pause.map(|pause| Pause { paused_at: now, ..pause });
             return Ok(self.preview(&preview(key, definition, next_fire_at, pause, now), now));
         }
-        let uid = Ulid::generate().to_string().into();
+        let uid = crate::random::ulid().to_string().into();
         let action = Action::CreateSchedule { key, uid, definition, next_fire_at, calendars, pause };
         let outcome = self.propose(now, request, action).await?;
         self.encode_outcome(outcome)

@@ -3,11 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use belfry_core::command::{Action, Command, LeaseLoss, Outcome};
 use belfry_core::run::Reason;
 use belfry_core::{RunId, ScheduleId, State, UnixMillis};
+use tokio::time::Instant;
 
 use super::Shared;
 

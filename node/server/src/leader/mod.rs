@@ -28,7 +28,7 @@ mod upgrade;
 mod zones;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use belfry_core::command::{Command, Outcome};
 use belfry_core::retention::Retention;
@@ -36,6 +36,7 @@ use belfry_core::{FencingToken, RunId};
 use belfry_proto::v1 as pb;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;

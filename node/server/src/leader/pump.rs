@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use belfry_core::object::{Object, ObjectKind, ObjectName};
 use belfry_core::run::{RunState, Trigger};
 use belfry_core::{Effect, Revision, RunId, State, UnixMillis};
 use belfry_proto::v1 as pb;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::dispatch::{
     Class, Dispatch, Executor, Ledger, NamespaceLimits, Need, PoolLimits, Priority, Rate, ReadyRun, SessionId,
@@ -120,7 +121,7 @@ pub(super) async fn run(
 
 async fn sleep_until(wake: Option<Instant>) {
     match wake {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
+        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

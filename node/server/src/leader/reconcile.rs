@@ -4,9 +4,10 @@
 //! be cut at the wrong moment; and a run that is never offered again would wait for the next leader (DUE-1).
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use belfry_core::RunId;
+use tokio::time::Instant;
 
 /// Runs looked at in one go, so that no lock is held for long.
 pub(super) const SLICE: usize = 4096;

@@ -6,7 +6,7 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use belfry_core::command::{Begin, Completion, Retryable};
 use belfry_core::run::{AttemptResult, Report};
@@ -15,6 +15,7 @@ use belfry_proto::v1 as pb;
 use belfry_proto::v1::executor_service_server::ExecutorService;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};

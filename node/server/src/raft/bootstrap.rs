@@ -84,7 +84,7 @@ impl Bootstrap {
 
     async fn found(&self, members: BTreeMap<u64, Member>) {
         // One that was cut off between these two steps goes on with the id it has: nobody else knows it yet.
-        let cluster = self.identity.cluster().unwrap_or_else(|| ulid::Ulid::generate().to_string());
+        let cluster = self.identity.cluster().unwrap_or_else(|| crate::random::ulid().to_string());
         if let Err(error) = self.identity.join(cluster).await {
             self.faults.raise(Fault::Storage(error.to_string()));
             return;

@@ -23,7 +23,7 @@ use super::machine::{Cut, Replicated, Shared};
 use super::snapshot::{self, SnapshotFile};
 use super::types::{LogId, StoredMembership};
 use crate::codec;
-use crate::store::{BlockKey, CheckpointPort};
+use crate::store::{BlockKey, CheckpointPort, Offload};
 
 /// Version of the checkpoint's layout.
 const FORMAT: u32 = 1;
@@ -113,6 +113,7 @@ impl Ledger {
 pub(super) struct Checkpoints {
     port: Arc<dyn CheckpointPort>,
     folder: PathBuf,
+    offload: Offload,
     ledger: Arc<tokio::sync::Mutex<Ledger>>,
     head: watch::Sender<Option<Head>>,
     /// The last snapshot file that was written, while somebody still sends it.
@@ -130,6 +131,7 @@ impl Checkpoints {
     pub(super) fn open(
         port: Arc<dyn CheckpointPort>,
         folder: PathBuf,
+        offload: Offload,
     ) -> io::Result<(Arc<Checkpoints>, Replicated)> {
         snapshot::clear_folder(&folder)?;
         let head = port.head()?.map(Head::decode).transpose()?;
@@ -160,11 +162,17 @@ impl Checkpoints {
         let checkpoints = Checkpoints {
             port,
             folder,
+            offload,
             ledger: Arc::new(tokio::sync::Mutex::new(ledger)),
             head: watch::Sender::new(head),
             written: Mutex::default(),
         };
         Ok((Arc::new(checkpoints), replicated))
+    }
+
+    /// Where calls run that wait for the disk.
+    pub(super) fn offload(&self) -> &Offload {
+        &self.offload
     }
 
     /// The last durable checkpoint (CKPT-2).
@@ -186,13 +194,14 @@ impl Checkpoints {
     pub(super) async fn save(self: &Arc<Self>, shared: &Arc<Shared>) -> io::Result<Head> {
         let mut ledger = self.ledger.clone().lock_owned().await;
         let (this, shared) = (self.clone(), shared.clone());
-        blocking(move || {
-            if let Some(head) = this.head().filter(|head| head.applied == shared.applied()) {
-                return Ok(head);
-            }
-            this.commit(shared.cut(), &mut ledger)
-        })
-        .await
+        self.offload
+            .run(move || {
+                if let Some(head) = this.head().filter(|head| head.applied == shared.applied()) {
+                    return Ok(head);
+                }
+                this.commit(shared.cut(), &mut ledger)
+            })
+            .await
     }
 
     fn commit(&self, cut: Cut, ledger: &mut Ledger) -> io::Result<Head> {
@@ -221,25 +230,30 @@ impl Checkpoints {
     ) -> io::Result<()> {
         let mut ledger = self.ledger.clone().lock_owned().await;
         let (this, shared) = (self.clone(), shared.clone());
-        blocking(move || {
-            let (mut fresh, mut records) = (Ledger::default(), Vec::new());
-            for block in file.blocks()? {
-                let (key, value) = block?;
-                let block = read_block(key, &value)?;
-                fresh.set(key, Some(digest_of(&block)));
-                records.extend(block);
-            }
-            let head = &file.head;
-            head.must_have(fresh.total)?;
-            let state = State::restore(records).map_err(corrupt)?;
-            let replaced = this.port.replace(head.encode(), &mut file.blocks()?);
-            replaced.map_err(failed("replace the checkpoint by a snapshot"))?;
-            *ledger = fresh;
-            this.head.send_replace(Some(head.clone()));
-            shared.replace(Replicated { state, applied: head.applied, membership: head.membership.clone() });
-            Ok(())
-        })
-        .await
+        self.offload
+            .run(move || {
+                let (mut fresh, mut records) = (Ledger::default(), Vec::new());
+                for block in file.blocks()? {
+                    let (key, value) = block?;
+                    let block = read_block(key, &value)?;
+                    fresh.set(key, Some(digest_of(&block)));
+                    records.extend(block);
+                }
+                let head = &file.head;
+                head.must_have(fresh.total)?;
+                let state = State::restore(records).map_err(corrupt)?;
+                let replaced = this.port.replace(head.encode(), &mut file.blocks()?);
+                replaced.map_err(failed("replace the checkpoint by a snapshot"))?;
+                *ledger = fresh;
+                this.head.send_replace(Some(head.clone()));
+                shared.replace(Replicated {
+                    state,
+                    applied: head.applied,
+                    membership: head.membership.clone(),
+                });
+                Ok(())
+            })
+            .await
     }
 
     /// Writes the durable checkpoint into a file, provided that it is still the one at `applied`.
@@ -252,47 +266,41 @@ impl Checkpoints {
             Some(ledger) => ledger,
             None => self.ledger.clone().lock_owned().await,
         };
-        blocking(move || {
-            let head = self.head().filter(|head| head.applied == applied);
-            let head = head.ok_or_else(|| io::Error::other("the checkpoint has moved on"))?;
-            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(file) = written.upgrade().filter(|file| file.head == head) {
-                return Ok(file);
-            }
-            // A name of its own: a former file of the same position may be on its way out.
-            let path = self.folder.join(format!("{}-{}.snap", head.index(), ulid::Ulid::generate()));
-            let file = Arc::new(snapshot::write_file(&path, &head, self.port.blocks()?)?);
-            *written = Arc::downgrade(&file);
-            drop(ledger);
-            Ok(file)
-        })
-        .await
+        let offload = self.offload.clone();
+        offload
+            .run(move || {
+                let head = self.head().filter(|head| head.applied == applied);
+                let head = head.ok_or_else(|| io::Error::other("the checkpoint has moved on"))?;
+                let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(file) = written.upgrade().filter(|file| file.head == head) {
+                    return Ok(file);
+                }
+                // A name of its own: a former file of the same position may be on its way out.
+                let path = self.folder.join(format!("{}-{}.snap", head.index(), crate::random::ulid()));
+                let file = Arc::new(snapshot::write_file(&path, &head, self.port.blocks()?)?);
+                *written = Arc::downgrade(&file);
+                drop(ledger);
+                Ok(file)
+            })
+            .await
     }
 
     /// A path for a snapshot that is being received.
     pub(super) fn receiving_path(&self) -> PathBuf {
-        self.folder.join(format!("received-{}.snap", ulid::Ulid::generate()))
+        self.folder.join(format!("received-{}.snap", crate::random::ulid()))
     }
 
     /// Lets go of the store, after whoever is using it.
     pub(super) async fn close(self: Arc<Self>) -> io::Result<()> {
         let ledger = self.ledger.clone().lock_owned().await;
-        blocking(move || {
-            let closed = self.port.close();
-            drop(ledger);
-            closed
-        })
-        .await
-    }
-}
-
-/// Runs something that blocks on the disk.
-pub(super) async fn blocking<T: Send + 'static>(
-    act: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    match tokio::task::spawn_blocking(act).await {
-        Ok(result) => result,
-        Err(error) => Err(io::Error::other(error)),
+        let offload = self.offload.clone();
+        offload
+            .run(move || {
+                let closed = self.port.close();
+                drop(ledger);
+                closed
+            })
+            .await
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Member, NodeId};
+use crate::transport::Dialer;
 
 /// Configuration of consensus: the same for the first start and for every later one.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct RaftConfig {
     pub propose_timeout: Duration,
     /// How long a handover of leadership may take, all tries together.
     pub transfer_timeout: Duration,
+    /// How other nodes are dialled.
+    pub dialer: Dialer,
 }
 
 /// Where a node is reached, as host:port.
@@ -89,6 +92,7 @@ impl RaftConfig {
             command_bytes_max: 8 << 20,
             propose_timeout: Duration::from_secs(10),
             transfer_timeout: Duration::from_secs(2),
+            dialer: Dialer::default(),
         }
     }
 

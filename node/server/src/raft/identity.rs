@@ -12,9 +12,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 use super::Member;
-use super::checkpoint::blocking;
 use super::types::Membership;
-use crate::store::{DataFolder, LOST_DATA_ADVICE, LogId, LogState};
+use crate::store::{DataFolder, LOST_DATA_ADVICE, LogId, LogState, Offload};
 
 const CLUSTER: &str = "belfry-cluster";
 const FROM: &str = "belfry-from";
@@ -63,16 +62,18 @@ pub(super) struct Identity {
     pub(super) incarnation: String,
     cluster: RwLock<Option<String>>,
     port: std::sync::Arc<dyn IdentityPort>,
+    offload: Offload,
     joining: tokio::sync::Mutex<()>,
 }
 
 impl Identity {
-    pub(super) fn new(node: u64, port: std::sync::Arc<dyn IdentityPort>) -> Self {
+    pub(super) fn new(node: u64, port: std::sync::Arc<dyn IdentityPort>, offload: Offload) -> Self {
         Self {
             node,
             incarnation: port.incarnation(),
             cluster: RwLock::new(port.cluster_id()),
             port,
+            offload,
             joining: tokio::sync::Mutex::default(),
         }
     }
@@ -88,7 +89,7 @@ impl Identity {
             return Ok(known);
         }
         let (port, id) = (self.port.clone(), cluster.clone());
-        blocking(move || port.set_cluster_id(&id)).await?;
+        self.offload.run(move || port.set_cluster_id(&id)).await?;
         *self.cluster.write().unwrap_or_else(PoisonError::into_inner) = Some(cluster.clone());
         tracing::info!(cluster, node = self.node, "this node belongs to a cluster now");
         Ok(cluster)

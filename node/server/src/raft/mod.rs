@@ -29,6 +29,7 @@ mod machine;
 mod network;
 mod node;
 mod replica;
+mod runtime;
 mod service;
 mod silence;
 mod snapshot;

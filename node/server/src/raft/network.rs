@@ -6,6 +6,8 @@
 //! - NET-3 a peer that falls silent is noticed by keep-alive, whatever stream is open to it.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +25,6 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory};
-use tokio::io::AsyncReadExt as _;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
@@ -33,6 +34,7 @@ use super::convert::{self, MalformedMessage};
 use super::identity::Identity;
 use super::snapshot::{SnapshotData, SnapshotFile};
 use super::types::{RpcError, Snapshot, TypeConfig, Vote};
+use crate::store::Offload;
 
 /// Largest message between nodes: a batch of entries is at most 2 MiB, or one entry that is larger.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -58,14 +60,15 @@ enum Lane {
 pub(super) struct Network {
     config: Arc<RaftConfig>,
     identity: Arc<Identity>,
+    offload: Offload,
     channels: Arc<Mutex<HashMap<(Lane, String), Channel>>>,
     /// What each member last refused a call with: said once, not with every heartbeat.
     refusals: Arc<Mutex<HashMap<u64, String>>>,
 }
 
 impl Network {
-    pub(super) fn new(config: Arc<RaftConfig>, identity: Arc<Identity>) -> Self {
-        Self { config, identity, channels: Arc::default(), refusals: Arc::default() }
+    pub(super) fn new(config: Arc<RaftConfig>, identity: Arc<Identity>, offload: Offload) -> Self {
+        Self { config, identity, offload, channels: Arc::default(), refusals: Arc::default() }
     }
 
     fn connection(&self, lane: Lane, target: u64, member: &Member) -> Connection {
@@ -78,6 +81,7 @@ impl Network {
             target,
             member: member.clone(),
             identity: self.identity.clone(),
+            offload: self.offload.clone(),
             refusals: self.refusals.clone(),
             client: channel.ok().map(client),
         }
@@ -88,7 +92,7 @@ impl Network {
         if let Some(channel) = channels.get(&(lane, address.to_owned())) {
             return Ok(channel.clone());
         }
-        let channel = endpoint(address, self.config.election_timeout_max)?.connect_lazy();
+        let channel = self.config.dialer.channel(&endpoint(address, self.config.election_timeout_max)?);
         channels.insert((lane, address.to_owned()), channel.clone());
         Ok(channel)
     }
@@ -146,6 +150,7 @@ pub(super) struct Connection {
     target: u64,
     member: Member,
     identity: Arc<Identity>,
+    offload: Offload,
     refusals: Arc<Mutex<HashMap<u64, String>>>,
     /// `None`: its address is not one.
     client: Option<RaftServiceClient<Channel>>,
@@ -278,7 +283,7 @@ impl NetSnapshot<TypeConfig> for Connection {
             };
             // It fails when the checkpoint has moved on: openraft then asks for the newer one.
             let file = snapshot.snapshot.into_file().await.map_err(network_error)?;
-            let mut request = self.request(snapshot_chunks(head, file));
+            let mut request = self.request(snapshot_chunks(head, file, self.offload.clone()));
             request.set_timeout(SNAPSHOT_TIMEOUT);
             let error_of = self.error_of();
             let response = self.client()?.install_snapshot(request).await.map_err(error_of)?;
@@ -296,23 +301,22 @@ impl NetSnapshot<TypeConfig> for Connection {
 fn snapshot_chunks(
     head: pb::SnapshotHead,
     file: Arc<SnapshotFile>,
+    offload: Offload,
 ) -> impl Stream<Item = pb::SnapshotChunk> + Send + 'static {
     let head = pb::SnapshotChunk { item: Some(pb::snapshot_chunk::Item::Head(head)) };
-    let data = stream::unfold((file, None), |(file, opened)| async move {
-        let read = async {
-            let mut opened = match opened {
-                Some(opened) => opened,
-                None => tokio::fs::File::open(file.path()).await?,
-            };
+    let data = stream::unfold((file, None, offload), |(file, opened, offload)| async move {
+        let path = file.path().to_owned();
+        let read = move || {
+            let mut opened: File = opened.map_or_else(|| File::open(path), Ok)?;
             let mut chunk = Vec::with_capacity(SNAPSHOT_CHUNK_BYTES);
-            (&mut opened).take(SNAPSHOT_CHUNK_BYTES as u64).read_to_end(&mut chunk).await?;
-            Ok::<_, std::io::Error>((chunk, opened))
+            (&mut opened).take(SNAPSHOT_CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
+            Ok((chunk, opened))
         };
-        match read.await {
+        match offload.run(read).await {
             Ok((chunk, _)) if chunk.is_empty() => None,
             Ok((chunk, opened)) => {
                 let item = pb::snapshot_chunk::Item::Data(Bytes::from(chunk));
-                Some((pb::SnapshotChunk { item: Some(item) }, (file, Some(opened))))
+                Some((pb::SnapshotChunk { item: Some(item) }, (file, Some(opened), offload)))
             }
             Err(error) => {
                 tracing::error!(path = %file.path().display(), %error, "a snapshot could not be read");

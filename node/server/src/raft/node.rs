@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::bootstrap::Bootstrap;
-use super::checkpoint::{Checkpoints, blocking};
+use super::checkpoint::Checkpoints;
 use super::checkpointer::Checkpointer;
 use super::config::{ConfigError, RaftConfig};
 use super::convert;
@@ -22,7 +22,7 @@ use super::replica::{BARRIERS_WAITING_MAX, Inner, Replica};
 use super::service::{Peer, PeerService};
 use super::silence::Heard;
 use super::types::Raft;
-use crate::store::{CheckpointPort, LOST_DATA_ADVICE, LogPort};
+use crate::store::{CheckpointPort, LOST_DATA_ADVICE, LogPort, Offload};
 
 /// What a node keeps on its disk.
 #[derive(Clone)]
@@ -33,6 +33,8 @@ pub struct Stores {
     pub log: Arc<dyn LogPort>,
     /// Checkpoints of its state.
     pub checkpoint: Arc<dyn CheckpointPort>,
+    /// Where calls to them run that wait.
+    pub offload: Offload,
 }
 
 /// A node that takes part in consensus.
@@ -68,9 +70,10 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     config.check()?;
     let openraft_config = config.to_openraft()?;
     let config = Arc::new(config);
-    let identity = Arc::new(Identity::new(config.node_id.0, stores.identity.clone()));
+    let identity = Arc::new(Identity::new(config.node_id.0, stores.identity.clone(), stores.offload.clone()));
     let (checkpoint, folder) = (stores.checkpoint, config.snapshots_folder.clone());
-    let opened = blocking(move || Checkpoints::open(checkpoint, folder)).await;
+    let (offload, within) = (stores.offload.clone(), stores.offload.clone());
+    let opened = offload.run(move || Checkpoints::open(checkpoint, folder, within)).await;
     let (checkpoints, replicated) = opened.map_err(StartError::Checkpoint)?;
     let applied = replicated.applied.as_ref().map(convert::log_id_to_store);
     stores.identity.verify(&stores.log.state(), applied).map_err(StartError::Mismatch)?;
@@ -78,7 +81,7 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     let shared = Shared::new(replicated, config.checkpoint_dirty_blocks_max);
     let faults = Faults::new();
     let log = RaftLog::new(stores.log, faults.clone());
-    let network = Network::new(config.clone(), identity.clone());
+    let network = Network::new(config.clone(), identity.clone(), stores.offload.clone());
     let machine =
         Machine { shared: shared.clone(), checkpoints: checkpoints.clone(), faults: faults.clone() };
     let raft = Box::pin(Raft::new(config.node_id.0, openraft_config, network.clone(), log.clone(), machine));

@@ -307,7 +307,7 @@ impl Replica {
         while running.join_next().await.is_some() {}
         inner.faults.end();
         let log = inner.log.port().clone();
-        let log_closed = super::checkpoint::blocking(move || {
+        let log_closed = inner.checkpoints.offload().run(move || {
             log.close();
             Ok(())
         });

@@ -1,6 +1,8 @@
 //! The answering side of consensus over gRPC.
 
+use std::fs::File;
 use std::future::ready;
+use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -8,11 +10,10 @@ use belfry_proto::internal as pb;
 use belfry_proto::internal::raft_service_server::{RaftService, RaftServiceServer};
 use futures_util::{Stream, StreamExt as _};
 use openraft::async_runtime::WatchReceiver as _;
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::checkpoint::{Checkpoints, blocking};
+use super::checkpoint::Checkpoints;
 use super::convert::{self, MalformedMessage};
 use super::identity::Identity;
 use super::log::RaftLog;
@@ -68,18 +69,21 @@ impl Peer {
     /// Writes the file that follows the head of a stream, and verifies it (SNAP-2).
     async fn receive(&self, mut chunks: Streaming<pb::SnapshotChunk>) -> Result<Arc<SnapshotFile>, Status> {
         let path = TemporaryPath::new(self.checkpoints.receiving_path());
-        let mut out = tokio::fs::File::create(path.path()).await.map_err(local)?;
+        let (offload, place) = (self.checkpoints.offload(), path.path().to_owned());
+        let mut out = offload.run(move || File::create(place)).await.map_err(local)?;
         while let Some(chunk) = chunks.message().await? {
             match chunk.item {
-                Some(pb::snapshot_chunk::Item::Data(data)) => out.write_all(&data).await.map_err(local)?,
+                Some(pb::snapshot_chunk::Item::Data(data)) => {
+                    let written = offload.run(move || out.write_all(&data).map(|()| out)).await;
+                    out = written.map_err(local)?;
+                }
                 Some(pb::snapshot_chunk::Item::Head(_)) | None => {
                     return Err(Status::invalid_argument("the snapshot has a second head"));
                 }
             }
         }
-        out.flush().await.map_err(local)?;
         drop(out);
-        let verified = blocking(move || SnapshotFile::verify(path)).await;
+        let verified = offload.run(move || SnapshotFile::verify(path)).await;
         verified.map_err(|error| Status::data_loss(format!("the snapshot arrived damaged: {error}")))
     }
 }

@@ -17,6 +17,7 @@ openraft::declare_raft_types!(
         R = Option<Applied>,
         NodeId = u64,
         Node = Member,
+        AsyncRuntime = super::runtime::Runtime,
 );
 
 pub(super) type Raft = openraft::Raft<TypeConfig, super::machine::Machine>;

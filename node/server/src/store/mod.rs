@@ -4,6 +4,7 @@
 //!   raft ──► LogPort ────────► WalLog (own segmented files)      MemoryLog (tests, simulation)
 //!        └─► CheckpointPort ─► SledCheckpoint (packed blocks)    MemoryCheckpoint (tests, simulation)
 //!   start ─► DataFolder: identity, lock, layout
+//!   every call that waits for the disk ─► OffloadPort: a thread of its own
 //! ```
 //!
 //! This module knows neither consensus nor schedules: entries are ids with opaque bytes, state is opaque blocks.
@@ -24,6 +25,7 @@ mod error;
 mod files;
 mod folder;
 mod memory;
+mod offload;
 mod view;
 mod wal;
 
@@ -35,6 +37,7 @@ pub use checkpoint::SledCheckpoint;
 pub use error::{LOST_DATA_ADVICE, StoreError};
 pub use folder::{DataFolder, FolderError, Identity, StoredIdentity};
 pub use memory::{MemoryCheckpoint, MemoryLog};
+pub use offload::{BlockingThreads, DiskCall, Offload, OffloadPort};
 pub use wal::{LogOwner, WalCounters, WalLog, WalOptions};
 
 /// Names one entry of the Raft log.

@@ -23,6 +23,7 @@ use crate::api::edge::{Edge, EdgeLimits};
 use crate::api::forward::Forward;
 use crate::metrics::{Metrics, Sample};
 use crate::raft::{Member, NodeId};
+use crate::transport::Dialer;
 
 /// Answers with its own name, and with who passed the call on.
 #[derive(Clone, Default)]
@@ -121,7 +122,7 @@ impl Site {
         let address = listener.local_addr().unwrap().to_string();
         let (leadership, watched) = watch::channel(Leadership::Follower { leader: None });
         let (metrics, stop) = (Metrics::new(), CancellationToken::new());
-        let forward = Forward::new(NodeId(id), watched, stop.clone());
+        let forward = Forward::new(NodeId(id), watched, stop.clone(), Dialer::default());
         let limits = EdgeLimits { calls_max: CALLS_MAX, timeout_max: Duration::from_secs(30) };
         let stand_in = StandIn { name, ..StandIn::default() };
         let served = Server::builder()
@@ -196,7 +197,7 @@ async fn fwd_1_a_call_is_passed_on_once() {
 #[tokio::test]
 async fn a_call_waits_for_a_leader_to_come() {
     let (leadership, watched) = watch::channel(Leadership::Follower { leader: None });
-    let forward = Forward::new(NodeId(1), watched, CancellationToken::new());
+    let forward = Forward::new(NodeId(1), watched, CancellationToken::new(), Dialer::default());
     let limits = EdgeLimits { calls_max: 1, timeout_max: Duration::from_secs(30) };
     let here =
         tower::service_fn(|_request| async { Ok::<_, Infallible>(Status::ok("here").into_http::<Body>()) });
@@ -275,7 +276,7 @@ async fn too_many_calls_are_shed_and_counted() {
 async fn answer_within(leadership: Leadership) -> (Status, Metrics) {
     let (_leadership, watched) = watch::channel(leadership);
     let metrics = Metrics::new();
-    let forward = Forward::new(NodeId(1), watched, CancellationToken::new());
+    let forward = Forward::new(NodeId(1), watched, CancellationToken::new(), Dialer::default());
     let limits = EdgeLimits { calls_max: 1, timeout_max: Duration::from_secs(30) };
     let silent =
         tower::service_fn(|_request| std::future::pending::<Result<http::Response<Body>, Infallible>>());

@@ -7,7 +7,9 @@
 //! on, and a token comes back one period after it was taken.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Draws closer together than this part of the period are remembered as one, of the time of the last: a bound on what is
 /// remembered, for less than a hundredth of the rate.

@@ -9,9 +9,9 @@
 //! a storm costs a few decisions per message, not per run.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
 
 use belfry_core::RunId;
+use tokio::time::Instant;
 
 use super::executor::SessionId;
 use super::lanes::{Demand, Lane, Lanes, Pool};

@@ -22,9 +22,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 use belfry_core::RunId;
+use tokio::time::Instant;
 
 use super::executor::{Executor, SessionId};
 use super::limits::{NamespaceGate, NamespaceLimits, PoolGate};

@@ -4,9 +4,9 @@
 //! The ledger knows the last; asking it under the same lock makes the sum exact.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use belfry_core::RunId;
+use tokio::time::Instant;
 
 use super::allowance::{Allowance, Rate};
 use super::executor::count;

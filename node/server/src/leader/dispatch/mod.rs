@@ -34,9 +34,10 @@ use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use belfry_core::RunId;
+use tokio::time::Instant;
 
 use allowance::Allowance;
 use lanes::{Lane, LaneKey, Lanes};

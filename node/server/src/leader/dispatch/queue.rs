@@ -5,9 +5,9 @@
 //! again. In a storm all have one priority and come in order: then this is a plain queue.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Instant;
 
 use belfry_core::RunId;
+use tokio::time::Instant;
 
 use super::ready::Priority;
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use belfry_core::RunId;
+use tokio::time::Instant;
 
 /// A waiting run counts for one level of priority more after each of these: the least priority overtakes the greatest one
 /// that begins to wait four minutes later (8 levels), which is about as long as a cron of every five minutes may be late.

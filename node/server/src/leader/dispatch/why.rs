@@ -1,8 +1,9 @@
 //! Why a run waits: asked of the same gates that let it go.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use belfry_core::RunId;
+use tokio::time::Instant;
 
 use super::executor::SessionId;
 use super::{Dispatch, Ledger, Stage};

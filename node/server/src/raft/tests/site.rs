@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{Addresses, IdentityPort, NodeId, RaftConfig, Replica, StartError, Stores, start};
 use crate::store::{
-    DataFolder, Identity, LogId, LogState, MemoryCheckpoint, MemoryLog, SledCheckpoint, WalLog, WalOptions,
+    DataFolder, Identity, LogId, LogState, MemoryCheckpoint, MemoryLog, Offload, SledCheckpoint, WalLog,
+    WalOptions,
 };
 
 /// What a site keeps its data on.
@@ -72,12 +73,18 @@ impl Disk {
                     identity: identity.clone(),
                     log: Arc::new(log),
                     checkpoint: Arc::new(checkpoint),
+                    offload: Offload::default(),
                 };
                 (stores, folder.snapshots_path())
             }
             Disk::Twin(twin) => {
                 let checkpoint = Arc::new(twin.checkpoint.clone());
-                let stores = Stores { identity: twin.identity.clone(), log: twin.log.clone(), checkpoint };
+                let stores = Stores {
+                    identity: twin.identity.clone(),
+                    log: twin.log.clone(),
+                    checkpoint,
+                    offload: Offload::default(),
+                };
                 (stores, twin.snapshots.path().join("snapshots"))
             }
         }

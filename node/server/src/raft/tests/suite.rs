@@ -12,8 +12,8 @@ use super::super::log::RaftLog;
 use super::super::machine::{Machine, Shared};
 use super::super::types::TypeConfig;
 use crate::store::{
-    CheckpointPort, DataFolder, Identity, LogPort, MemoryCheckpoint, MemoryLog, SledCheckpoint, WalLog,
-    WalOptions,
+    CheckpointPort, DataFolder, Identity, LogPort, MemoryCheckpoint, MemoryLog, Offload, SledCheckpoint,
+    WalLog, WalOptions,
 };
 
 fn adapt(
@@ -21,7 +21,7 @@ fn adapt(
     checkpoint: Arc<dyn CheckpointPort>,
     snapshots: std::path::PathBuf,
 ) -> (RaftLog, Machine) {
-    let (checkpoints, replicated) = Checkpoints::open(checkpoint, snapshots).unwrap();
+    let (checkpoints, replicated) = Checkpoints::open(checkpoint, snapshots, Offload::default()).unwrap();
     let faults = Faults::new();
     let machine = Machine { shared: Shared::new(replicated, 100), checkpoints, faults: faults.clone() };
     (RaftLog::new(log, faults), machine)

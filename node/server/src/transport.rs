@@ -1,0 +1,145 @@
+//! How connections are made and taken: TCP, unless whoever starts the node brings something else, as the simulation does.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::Connected;
+use tonic::transport::{Channel, Endpoint};
+
+/// A connection that is not TCP.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for T {}
+
+/// Makes a connection to `host:port`.
+pub type Dial = dyn Fn(String) -> BoxFuture<'static, io::Result<Box<dyn Connection>>> + Send + Sync;
+
+/// Dials other nodes. By default over TCP.
+#[derive(Clone, Default)]
+pub struct Dialer(Option<Arc<Dial>>);
+
+impl Dialer {
+    /// Dials by `dial` instead.
+    pub fn by(dial: Arc<Dial>) -> Self {
+        Self(Some(dial))
+    }
+
+    /// A channel that connects when it is first used.
+    pub(crate) fn channel(&self, endpoint: &Endpoint) -> Channel {
+        let Some(dial) = self.0.clone() else { return endpoint.connect_lazy() };
+        endpoint.connect_with_connector_lazy(tower::service_fn(move |uri: http::Uri| {
+            let address = uri.authority().map_or_else(String::new, ToString::to_string);
+            let dialled = dial(address);
+            async move { dialled.await.map(TokioIo::new) }
+        }))
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Dialer::by(..)" } else { "Dialer::Tcp" })
+    }
+}
+
+/// The connections that arrive at one address.
+pub struct Incoming(BoxStream<'static, io::Result<Accepted>>);
+
+impl Incoming {
+    /// Those of a socket.
+    pub fn tcp(listener: TcpListener) -> Self {
+        let accepted = TcpListenerStream::new(listener).map(|stream| {
+            let stream = stream?;
+            // Small messages must not wait for each other; a socket that refuses works all the same.
+            let _ = stream.set_nodelay(true);
+            Ok(Accepted::Tcp(stream))
+        });
+        Self(accepted.boxed())
+    }
+
+    /// Those that `connections` gives.
+    pub fn by(connections: BoxStream<'static, io::Result<Box<dyn Connection>>>) -> Self {
+        Self(connections.map(|connection| connection.map(Accepted::Other)).boxed())
+    }
+
+    pub(crate) fn into_stream(self) -> BoxStream<'static, io::Result<Accepted>> {
+        self.0
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Incoming")
+    }
+}
+
+/// One of them.
+pub(crate) enum Accepted {
+    Tcp(TcpStream),
+    Other(Box<dyn Connection>),
+}
+
+impl Connected for Accepted {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Accepted::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
+            Accepted::Other(other) => Pin::new(other).poll_read(cx, into),
+        }
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Accepted::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Accepted::Other(other) => Pin::new(other).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Accepted::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Accepted::Other(other) => Pin::new(other).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Accepted::Tcp(stream) => stream.is_write_vectored(),
+            Accepted::Other(other) => other.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Accepted::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Accepted::Other(other) => Pin::new(other).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Accepted::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Accepted::Other(other) => Pin::new(other).poll_shutdown(cx),
+        }
+    }
+}
