@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod api;
 pub mod clock;
+mod clock_guard;
 pub mod codec;
 pub mod config;
 pub mod leader;

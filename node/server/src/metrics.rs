@@ -358,6 +358,8 @@ pub struct Sample {
     pub runs: BTreeMap<&'static str, u64>,
     /// By namespace: schedules that are overdue, and that miss a success.
     pub liveness: BTreeMap<String, (u64, u64)>,
+    /// How far this node's clock is ahead of the median of all; none while there is no other to compare with.
+    pub clock_ahead_seconds: Option<f64>,
     /// Durations of the syncs of the log: upper bounds in seconds with their counts, the last one without a bound, and
     /// the sum in seconds.
     pub log_syncs: (Vec<(f64, u64)>, f64),
@@ -382,6 +384,17 @@ impl Collector for Sample {
         for (name, help, value) in gauges {
             let metric = prometheus_client::metrics::gauge::ConstGauge::new(gauge(value));
             metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        if let Some(ahead) = self.clock_ahead_seconds {
+            let help =
+                "How far this node's clock is ahead of the median of all nodes' clocks; behind is negative.";
+            let metric = prometheus_client::metrics::gauge::ConstGauge::new(ahead);
+            metric.encode(encoder.encode_descriptor(
+                "clock_ahead_seconds",
+                help,
+                None,
+                MetricType::Gauge,
+            )?)?;
         }
         let mut runs =
             encoder.encode_descriptor("runs", "Rows of the ledger by state.", None, MetricType::Gauge)?;
@@ -431,6 +444,7 @@ mod tests {
             committed_index: 12,
             applied_index: 10,
             runs: BTreeMap::from([("DUE", 4)]),
+            clock_ahead_seconds: Some(-0.25),
             log_syncs: (vec![(0.001, 5), (f64::INFINITY, 1)], 0.25),
             ..Sample::default()
         };
@@ -448,6 +462,7 @@ mod tests {
             "belfry_rpc_duration_seconds_count{method=\"GetSchedule\",code=\"OK\"} 1",
             "belfry_raft_apply_lag 2",
             "belfry_runs{state=\"DUE\"} 4",
+            "belfry_clock_ahead_seconds -0.25",
             "belfry_log_sync_seconds_bucket{le=\"0.001\"} 5",
             "belfry_log_sync_seconds_bucket{le=\"+Inf\"} 6",
             "belfry_log_sync_seconds_sum 0.25",

@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::SharedClock;
+use crate::clock::{GuardedClock, SharedClock};
+use crate::clock_guard::{self, ClockGuard};
 use crate::config::Config;
 use crate::leader::{ExecutorSessions, Leader, LeaderLimits};
 use crate::liveness::{self, Board, SecretError, Webhooks};
@@ -150,7 +151,8 @@ impl Node {
     pub async fn start_on(config: &Config, ground: Ground) -> Result<Self, NodeError> {
         let Ground { clock, stores, dialer, api, peer, admin } = ground;
         let webhooks = Webhooks::new(&config.webhooks)?;
-        let raft_config = RaftConfig { dialer: dialer.clone(), ..raft_config(config) };
+        let raft_config = RaftConfig { clock: clock.clone(), dialer: dialer.clone(), ..raft_config(config) };
+        let clock = GuardedClock::new(clock, config.clock.offset_max.0);
         let started = Box::pin(raft::start(raft_config, stores)).await?;
         let replica = started.replica;
         let timings = Timings::default();
@@ -175,12 +177,16 @@ impl Node {
 
         let peers = peer_server(started.service, peer, peering.clone());
         tasks.spawn(named("peer service", peers));
-        tasks.spawn(named("leader", leader.clone().run(serving.clone())));
+        let guard = ClockGuard { replica: replica.clone(), clock: clock.clone(), alone: config.is_alone() };
+        // To the end: who stops hands leadership over by a clock that is good.
+        tasks.spawn(named("clock guard", guard.run(peering.clone())));
+        tasks.spawn(named("leader", lead(leader.clone(), clock.clone(), serving.clone())));
         let live = liveness::run(live, webhooks, config.liveness.clone(), serving.clone());
         tasks.spawn(named("liveness", live));
         let parts = api::ApiParts {
             replica: replica.clone(),
-            clock,
+            clock: clock.clone(),
+            guarded: clock.clone(),
             timings,
             metrics: metrics.clone(),
             leader: leader.clone(),
@@ -191,9 +197,14 @@ impl Node {
         };
         tasks.spawn(named("client API", api_server(parts, api, serving.clone())));
         if let Some(listener) = admin {
-            let admin =
-                admin::serve(listener, ready.clone(), replica.clone(), metrics, board, peering.clone());
-            tasks.spawn(named("admin HTTP", admin));
+            let parts = admin::AdminParts {
+                ready: ready.clone(),
+                replica: replica.clone(),
+                metrics,
+                board,
+                clock: clock.clone(),
+            };
+            tasks.spawn(named("admin HTTP", admin::serve(listener, parts, peering.clone())));
         }
         Ok(Self { replica, ready, serving, peering, tasks })
     }
@@ -280,6 +291,13 @@ fn leader_limits(config: &Config) -> LeaderLimits {
         executors_max: limits.executors_max,
         slots_max: limits.slots_max,
         retention: config.retention.retention(),
+    }
+}
+
+async fn lead(leader: Arc<Leader>, clock: Arc<GuardedClock>, stop: CancellationToken) {
+    // CLOCK-4.
+    if stop.run_until_cancelled(clock_guard::may_lead(&clock)).await.is_some() {
+        leader.run(stop).await;
     }
 }
 

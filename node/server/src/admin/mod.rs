@@ -18,6 +18,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::GuardedClock;
 use crate::liveness::Board;
 use crate::metrics::{self, Metrics, Sample};
 use crate::raft::{LATENCY_BOUNDS_US, LatencyCounts, Replica, Role};
@@ -31,30 +32,31 @@ belfry node
 /liveness  schedules that do not do what they should, as JSON
 ";
 
-struct Admin {
-    ready: Arc<Readiness>,
-    replica: Replica,
-    metrics: Metrics,
-    board: Board,
+/// What the admin port tells of.
+#[derive(Clone, Debug)]
+pub struct AdminParts {
+    /// Whether this node should get traffic.
+    pub ready: Arc<Readiness>,
+    /// Of consensus and the state.
+    pub replica: Replica,
+    /// What was counted.
+    pub metrics: Metrics,
+    /// Of schedules.
+    pub board: Board,
+    /// Of this node's clock.
+    pub clock: Arc<GuardedClock>,
 }
 
 /// Serves the admin port until `stop` is cancelled.
-pub async fn serve(
-    listener: TcpListener,
-    ready: Arc<Readiness>,
-    replica: Replica,
-    metrics: Metrics,
-    board: Board,
-    stop: CancellationToken,
-) {
-    let admin = Arc::new(Admin { ready, replica, metrics, board });
-    let served = axum::serve(listener, router(admin)).with_graceful_shutdown(stop.cancelled_owned()).await;
+pub async fn serve(listener: TcpListener, parts: AdminParts, stop: CancellationToken) {
+    let served =
+        axum::serve(listener, router(Arc::new(parts))).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "the admin port ended");
     }
 }
 
-fn router(admin: Arc<Admin>) -> Router {
+fn router(admin: Arc<AdminParts>) -> Router {
     Router::new()
         .route("/", get(|| async { INDEX }))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -64,24 +66,25 @@ fn router(admin: Arc<Admin>) -> Router {
         .with_state(admin)
 }
 
-async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+async fn readyz(State(admin): State<Arc<AdminParts>>) -> Response {
     match admin.ready.check() {
         Ok(()) => "ready\n".into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
     }
 }
 
-async fn metrics_text(State(admin): State<Arc<Admin>>) -> Response {
-    let text = admin.metrics.encode(&sample(&admin.replica, &admin.board));
+async fn metrics_text(State(admin): State<Arc<AdminParts>>) -> Response {
+    let text = admin.metrics.encode(&sample(&admin));
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
-async fn liveness(State(admin): State<Arc<Admin>>) -> Response {
+async fn liveness(State(admin): State<Arc<AdminParts>>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], admin.board.document().to_string() + "\n").into_response()
 }
 
 /// What a replica says of itself, for a scrape.
-fn sample(replica: &Replica, board: &Board) -> Sample {
+fn sample(parts: &AdminParts) -> Sample {
+    let AdminParts { replica, board, clock, .. } = parts;
     let raft = replica.status();
     let (schedules, runs) = replica.read(|state| (state.schedule_count(), state.census().clone()));
     Sample {
@@ -94,6 +97,7 @@ fn sample(replica: &Replica, board: &Board) -> Sample {
         schedules: schedules as u64,
         runs,
         liveness: board.namespaces(),
+        clock_ahead_seconds: clock.comparison().map(|clocks| clocks.own_ahead_ms as f64 / 1e3),
         log_syncs: seconds(&raft.log_sync_latency.read()),
     }
 }

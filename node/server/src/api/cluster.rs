@@ -10,6 +10,7 @@ use super::Api;
 use super::encode::timestamp;
 use super::errors::ApiError;
 use super::names;
+use crate::clock::Comparison;
 use crate::raft::{Leadership, MemberStatus, NodeId};
 
 /// Asks for the digest however long it takes; the only value is `full`.
@@ -63,6 +64,8 @@ impl Api {
             Leadership::Leader { .. } => self.0.leader.executors(),
             Leadership::Follower { .. } => Vec::new(),
         };
+        let guarded = &self.0.guarded;
+        let clocks = guarded.comparison();
         let status = pb::ClusterStatus {
             cluster_id: raft.cluster_id.unwrap_or_default(),
             node_id: raft.node_id.0,
@@ -70,11 +73,21 @@ impl Api {
             term: raft.term,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tzdata_version: belfry_timing::tzdata_version().to_owned(),
-            nodes: raft.members.iter().map(|member| node_status(member, leader)).collect(),
+            nodes: raft
+                .members
+                .iter()
+                .map(|member| pb::NodeStatus {
+                    clock_ahead_ms: clocks
+                        .as_ref()
+                        .and_then(|clocks| clock_ahead(clocks, member.id, raft.node_id)),
+                    ..node_status(member, leader)
+                })
+                .collect(),
             executors,
             now: Some(timestamp(self.0.clock.now())),
             // A follower hears from a leader only while that one holds a quorum.
             writable: leader.is_some(),
+            clock_offset_max_ms: u64::try_from(guarded.bound().as_millis()).unwrap_or(u64::MAX),
             ..Default::default()
         };
         // Together: a digest means something only with the index that it was taken at.
@@ -126,5 +139,13 @@ fn node_status(status: &MemberStatus, leader: Option<NodeId>) -> pb::NodeStatus 
         leader: leader == Some(status.id),
         matched_index: status.matched_index,
         silent_ms: status.silent_for.map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
+        clock_ahead_ms: None,
     }
+}
+
+fn clock_ahead(clocks: &Comparison, node: NodeId, me: NodeId) -> Option<i64> {
+    if node == me {
+        return Some(clocks.own_ahead_ms);
+    }
+    clocks.others.iter().find(|(other, _)| *other == node.0).map(|(_, ahead)| *ahead)
 }

@@ -61,7 +61,7 @@ use self::edge::EdgeLimits;
 use self::errors::ApiError;
 use self::forward::Forward;
 use self::health::NodeHealth;
-use crate::clock::SharedClock;
+use crate::clock::{GuardedClock, SharedClock};
 use crate::config::Limits;
 use crate::leader::{ExecutorSessions, Leader};
 use crate::metrics::Metrics;
@@ -79,6 +79,8 @@ pub struct ApiParts<E = ExecutorSessions> {
     pub replica: Replica,
     /// For the instants in commands.
     pub clock: SharedClock,
+    /// The same clock, for how it compares with those of the other nodes.
+    pub guarded: Arc<GuardedClock>,
     /// Evaluates timings.
     pub timings: Timings,
     /// Counts calls.
@@ -116,9 +118,11 @@ pub fn router<E: ExecutorService>(server: Server, parts: ApiParts<E>) -> Router<
 fn routes<E: ExecutorService>(parts: ApiParts<E>) -> Routes {
     let max = parts.limits.message_bytes_max;
     let health = NodeHealth::new(parts.replica.leadership(), parts.stop.clone());
-    let ApiParts { replica, clock, timings, metrics, leader, executors, limits, stop, dialer: _ } = parts;
+    let ApiParts { replica, clock, guarded, timings, metrics, leader, executors, limits, stop, dialer: _ } =
+        parts;
     let watchers = Arc::new(Semaphore::new(limits.watchers_max));
-    let api = Api(Arc::new(Shared { replica, clock, timings, metrics, leader, limits, watchers, stop }));
+    let api =
+        Api(Arc::new(Shared { replica, clock, guarded, timings, metrics, leader, limits, watchers, stop }));
     let schedules = ScheduleServiceServer::new(api.clone());
     let runs = RunServiceServer::new(api.clone());
     let calendars = CalendarServiceServer::new(api.clone());
@@ -156,6 +160,7 @@ struct Api(Arc<Shared>);
 struct Shared {
     replica: Replica,
     clock: SharedClock,
+    guarded: Arc<GuardedClock>,
     timings: Timings,
     metrics: Metrics,
     leader: Arc<Leader>,

@@ -105,6 +105,8 @@ fn check_raft(config: &Config, check: &mut Check<'_>) {
         )
     });
     check.period("raft.checkpoint_interval", raft.checkpoint_interval, 1, DAY);
+    // Less than the precision of a reading over a busy network would accuse good clocks.
+    check.millis("clock.offset_max", config.clock.offset_max, 50, 60_000);
     check.within("raft.log_keep_mib", raft.log_keep_mib, 1..=1_048_576);
 }
 

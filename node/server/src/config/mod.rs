@@ -64,6 +64,8 @@ pub struct Config {
     pub log: Log,
     /// Consensus and storage.
     pub raft: Raft,
+    /// How far clocks may differ.
+    pub clock: Clock,
     /// What clients may ask for.
     pub limits: Limits,
     /// What the ledger keeps.
@@ -163,6 +165,14 @@ section! {
         checkpoint_interval: Period = Period::from_secs(5),
         /// Log that is kept behind the last checkpoint, so that a node that was away for a moment needs no snapshot.
         log_keep_mib: u64 = 32,
+    }
+}
+
+section! {
+    /// The clocks of the nodes, which compare them every second. Nothing is fired earlier than `offset_max` by the median of the clocks, and a leader whose clock differs from it by more hands leadership to a node whose clock does not.
+    Clock {
+        /// How far a clock may be ahead or behind.
+        offset_max: Period = Period::from_millis(500),
     }
 }
 
@@ -330,12 +340,13 @@ struct Section {
 }
 
 /// All sections, in the order in which they are shown.
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     Section { name: "node", about: Node::ABOUT, fields: Node::FIELDS },
     Section { name: "cluster", about: Cluster::ABOUT, fields: Cluster::FIELDS },
     Section { name: "listen", about: Listen::ABOUT, fields: Listen::FIELDS },
     Section { name: "log", about: Log::ABOUT, fields: Log::FIELDS },
     Section { name: "raft", about: Raft::ABOUT, fields: Raft::FIELDS },
+    Section { name: "clock", about: Clock::ABOUT, fields: Clock::FIELDS },
     Section { name: "limits", about: Limits::ABOUT, fields: Limits::FIELDS },
     Section { name: "retention", about: Retain::ABOUT, fields: Retain::FIELDS },
     Section { name: "dispatch", about: Dispatch::ABOUT, fields: Dispatch::FIELDS },

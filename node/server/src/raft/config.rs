@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Member, NodeId};
+use crate::clock::{SharedClock, SystemClock};
 use crate::transport::Dialer;
 
 /// Configuration of consensus: the same for the first start and for every later one.
@@ -43,6 +44,8 @@ pub struct RaftConfig {
     pub transfer_timeout: Duration,
     /// How other nodes are dialled.
     pub dialer: Dialer,
+    /// The machine's clock: what other nodes are told when they compare it with theirs.
+    pub clock: SharedClock,
 }
 
 /// Where a node is reached, as host:port.
@@ -93,6 +96,7 @@ impl RaftConfig {
             propose_timeout: Duration::from_secs(10),
             transfer_timeout: Duration::from_secs(2),
             dialer: Dialer::default(),
+            clock: Arc::new(SystemClock),
         }
     }
 

@@ -91,8 +91,14 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     })?;
 
     let heard = Heard::default();
-    let service =
-        Peer::service(raft.clone(), log.clone(), checkpoints.clone(), identity.clone(), heard.clone());
+    let service = Peer::service(
+        raft.clone(),
+        log.clone(),
+        checkpoints.clone(),
+        identity.clone(),
+        heard.clone(),
+        config.clock.clone(),
+    );
     let (published, leadership) = watch::channel(Leadership::Follower { leader: None });
     let (barriers, asked) = mpsc::channel(BARRIERS_WAITING_MAX);
     let inner = Arc::new(Inner {

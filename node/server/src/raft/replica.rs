@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_core::{Applied, Command, LogPosition, State};
+use belfry_core::{Applied, Command, LogPosition, State, UnixMillis};
 use futures_util::future::join_all;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::{ReadPolicy, metrics::WaitError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::changes::ChangeLog;
@@ -25,6 +26,7 @@ use super::network::Network;
 use super::status::{self, RaftStatus};
 use super::types::{Proposal, Raft, TypeConfig};
 use super::{Member, NodeId};
+use crate::clock::Reading;
 use crate::codec;
 
 /// How long a member may take to say which release it runs.
@@ -272,22 +274,37 @@ impl Replica {
     /// The feature level that every member of the cluster understands; none unless all of them answer.
     pub async fn common_feature_level(&self) -> Option<u32> {
         let inner = &self.inner;
-        let me = inner.config.node_id.0;
-        let others: Vec<_> = {
-            let metrics = inner.raft.metrics();
-            let metrics = metrics.borrow_watched();
-            let members = metrics.membership_config.membership().nodes();
-            members
-                .filter(|(id, _)| **id != me)
-                .map(|(id, member)| inner.config.peer_address(*id, member).to_owned())
-                .collect()
-        };
-        let asked = others.iter().map(|address| inner.network.identify(address, IDENTIFY_TIMEOUT));
+        let others = inner.others();
+        let asked = others.iter().map(|(_, address)| inner.network.identify(address, IDENTIFY_TIMEOUT));
         let mut common = belfry_core::FEATURE_LEVEL;
         for answer in join_all(asked).await {
             common = common.min(answer.ok()?.feature_level);
         }
         Some(common)
+    }
+
+    /// What the clocks of the other members show, as far as they answer within `timeout`. A member of a release that does
+    /// not tell its time is left out.
+    pub async fn read_clocks(&self, timeout: Duration) -> Vec<Reading> {
+        let inner = &self.inner;
+        let read = async |(node, address): (u64, String)| {
+            let asked_at = Instant::now();
+            let answer = inner.network.identify(&address, timeout).await.ok()?;
+            let uncertainty = asked_at.elapsed() / 2;
+            let wall = UnixMillis(answer.clock_unix_ms);
+            (answer.clock_unix_ms != 0).then_some(Reading {
+                node,
+                wall,
+                at: asked_at + uncertainty,
+                uncertainty,
+            })
+        };
+        join_all(inner.others().into_iter().map(read)).await.into_iter().flatten().collect()
+    }
+
+    /// Whether this node knows of other members.
+    pub fn has_others(&self) -> bool {
+        !self.inner.others().is_empty()
     }
 
     /// Waits until this node cannot go on, and says why: the daemon then exits.
@@ -318,6 +335,17 @@ impl Replica {
 }
 
 impl Inner {
+    /// The other members, with the addresses of their peer ports.
+    fn others(&self) -> Vec<(u64, String)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let members = metrics.membership_config.membership().nodes();
+        members
+            .filter(|(id, _)| **id != self.config.node_id.0)
+            .map(|(id, member)| (*id, self.config.peer_address(*id, member).to_owned()))
+            .collect()
+    }
+
     fn has_stopped(&self) -> bool {
         self.stopping.is_cancelled() || self.raft.metrics().borrow_watched().running_state.is_err()
     }

@@ -21,6 +21,7 @@ use super::network::MESSAGE_BYTES_MAX;
 use super::silence::Heard;
 use super::snapshot::{SnapshotData, SnapshotFile, TemporaryPath};
 use super::types::{Membership, Raft, Snapshot, SnapshotMeta};
+use crate::clock::SharedClock;
 
 /// The node-to-node service, to be added to the server of the peer port.
 pub type PeerService = RaftServiceServer<Peer>;
@@ -33,6 +34,7 @@ pub struct Peer {
     checkpoints: Arc<Checkpoints>,
     identity: Arc<Identity>,
     heard: Heard,
+    clock: SharedClock,
     /// One snapshot is received at a time: two would only race for the disk.
     receiving: Arc<Semaphore>,
 }
@@ -50,9 +52,10 @@ impl Peer {
         checkpoints: Arc<Checkpoints>,
         identity: Arc<Identity>,
         heard: Heard,
+        clock: SharedClock,
     ) -> PeerService {
         let receiving = Arc::new(Semaphore::new(1));
-        RaftServiceServer::new(Peer { raft, log, checkpoints, identity, heard, receiving })
+        RaftServiceServer::new(Peer { raft, log, checkpoints, identity, heard, clock, receiving })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
@@ -188,6 +191,7 @@ impl RaftService for Peer {
             incarnation: self.identity.incarnation.clone(),
             membership: Some(convert::membership_to_wire(&self.membership())),
             feature_level: belfry_core::FEATURE_LEVEL,
+            clock_unix_ms: self.clock.now().0,
         }))
     }
 }

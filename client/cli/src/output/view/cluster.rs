@@ -28,6 +28,7 @@ pub(crate) struct ClusterView {
     #[serde(skip_serializing_if = "Option::is_none")]
     now: Option<Instant>,
     pub(crate) writable: bool,
+    clock_offset_max_ms: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -41,6 +42,8 @@ struct NodeView {
     matched_index: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     silent_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_ahead_ms: Option<i64>,
 }
 
 impl From<pb::ClusterStatus> for ClusterView {
@@ -63,6 +66,7 @@ impl From<pb::ClusterStatus> for ClusterView {
             applied_index: status.applied_index,
             state_digest: status.state_digest,
             writable: status.writable,
+            clock_offset_max_ms: status.clock_offset_max_ms,
         }
     }
 }
@@ -77,6 +81,7 @@ impl From<pb::NodeStatus> for NodeView {
             leader: node.leader,
             matched_index: node.matched_index,
             silent_ms: node.silent_ms,
+            clock_ahead_ms: node.clock_ahead_ms,
         }
     }
 }
@@ -137,7 +142,7 @@ impl ClusterView {
     }
 
     fn node_table(&self, printer: &Printer) -> String {
-        let mut table = Table::new(vec!["NODE", "ROLE", "API", "PEERS", "MATCHED", "SILENT FOR"]);
+        let mut table = Table::new(vec!["NODE", "ROLE", "API", "PEERS", "MATCHED", "SILENT FOR", "CLOCK"]);
         let row = |node: &NodeView| -> Vec<Cell> {
             let role = match (node.leader, node.voter) {
                 (true, _) => Cell::new("leader", Tone::Good),
@@ -151,9 +156,18 @@ impl ClusterView {
                 node.peer_address.as_str().into(),
                 node.matched_index.map_or("-".to_owned(), |index| index.to_string()).into(),
                 node.silent_ms.map_or("-".to_owned(), text::rough).into(),
+                self.clock(node),
             ]
         };
         printer.lay_out(&mut table, &self.nodes.iter().map(row).collect::<Vec<_>>())
+    }
+
+    /// How far its clock is from the median of all.
+    fn clock(&self, node: &NodeView) -> Cell {
+        let Some(ahead) = node.clock_ahead_ms else { return "-".into() };
+        let is_out = self.clock_offset_max_ms > 0 && ahead.unsigned_abs() > self.clock_offset_max_ms;
+        let text = format!("{ahead:+} ms");
+        if is_out { Cell::new(text + ", must not lead", Tone::Bad) } else { text.into() }
     }
 
     fn where_executors_are_known(&self) -> String {
@@ -216,6 +230,18 @@ mod tests {
         assert!(ClusterView::from(status()).has_leader());
         assert!(!ClusterView::from(pb::ClusterStatus { writable: false, ..status() }).has_leader());
         assert!(!ClusterView::from(pb::ClusterStatus { leader_id: 0, ..status() }).has_leader());
+    }
+
+    #[test]
+    fn a_clock_that_is_out_is_said() {
+        let printer = Printer::new(Format::Table, true);
+        let mut status = pb::ClusterStatus { clock_offset_max_ms: 500, ..status() };
+        status.nodes[0].clock_ahead_ms = Some(-3);
+        let screen = ClusterView::from(status.clone()).screen(&printer);
+        assert!(screen.contains("-3 ms") && !screen.contains("must not lead"), "{screen}");
+        status.nodes[0].clock_ahead_ms = Some(501);
+        let screen = ClusterView::from(status).screen(&printer);
+        assert!(screen.contains("+501 ms, must not lead"), "{screen}");
     }
 
     #[test]

@@ -1,5 +1,13 @@
 //! The one clock of the shell. No decision is made by any other, so that tests and simulation can step it; only ULIDs and
 //! the date on a new data folder, which nothing is decided by, are read off the machine.
+//!
+//! ```text
+//!   SystemClock ──► GuardedClock ──► leader, API, liveness          raw ──► peers that ask
+//!                       ▲ Comparison ◄── readings of the other nodes' clocks (clock_guard)
+//! ```
+
+mod comparison;
+mod guarded;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -7,6 +15,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use belfry_core::UnixMillis;
+
+pub use comparison::{Comparison, Reading};
+pub use guarded::GuardedClock;
 
 /// Wall time.
 pub trait Clock: Debug + Send + Sync + 'static {
