@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +58,9 @@ pub enum NodeError {
     /// Consensus cannot start.
     #[error(transparent)]
     Raft(#[from] raft::StartError),
+    /// The system gives no threads.
+    #[error("cannot start threads for the API: {0}; look at the limit of processes (ulimit -u, pids.max)")]
+    Threads(#[source] std::io::Error),
 }
 
 fn listen_advice(error: &std::io::Error) -> &'static str {
@@ -110,6 +114,42 @@ pub struct Ground {
     pub peer: Incoming,
     /// Where health and metrics are asked for.
     pub admin: Option<TcpListener>,
+    /// Who works on calls.
+    pub callers: Threads,
+}
+
+/// On which threads calls of clients and streams of executors are worked on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Threads {
+    /// Their own, so that no flood of calls comes between consensus, the ticker and the processor: the system shares it
+    /// between threads.
+    Own,
+    /// Those that everything else runs on: a simulation has only one.
+    Shared,
+}
+
+/// A runtime that may be dropped anywhere.
+#[derive(Debug)]
+struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    fn start() -> Result<Self, NodeError> {
+        let built = Builder::new_multi_thread().enable_all().thread_name("belfry-api").build();
+        built.map(|runtime| Self(Some(runtime))).map_err(NodeError::Threads)
+    }
+
+    fn handle(&self) -> Handle {
+        self.0.as_ref().expect("it is taken only when dropped").handle().clone()
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        // To wait for its threads is not allowed here; what served has ended, or is to be cut off.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// What a node that stops does with its leadership.
@@ -131,6 +171,8 @@ pub struct Node {
     /// Ends what serves peers: they are needed until leadership is handed over.
     peering: CancellationToken,
     tasks: JoinSet<&'static str>,
+    /// The threads of the API, as long as the node lives.
+    _callers: Option<OwnRuntime>,
 }
 
 impl Node {
@@ -143,13 +185,14 @@ impl Node {
             api: Incoming::tcp(listeners.api),
             peer: Incoming::tcp(listeners.peer),
             admin: Some(listeners.admin),
+            callers: Threads::Own,
         };
         Self::start_on(config, ground).await
     }
 
     /// Starts a node on whatever it is given to stand on.
     pub async fn start_on(config: &Config, ground: Ground) -> Result<Self, NodeError> {
-        let Ground { clock, stores, dialer, api, peer, admin } = ground;
+        let Ground { clock, stores, dialer, api, peer, admin, callers } = ground;
         let webhooks = Webhooks::new(&config.webhooks)?;
         let raft_config = RaftConfig { clock: clock.clone(), dialer: dialer.clone(), ..raft_config(config) };
         let clock = GuardedClock::new(clock, config.clock.offset_max.0);
@@ -195,7 +238,12 @@ impl Node {
             stop: serving.clone(),
             dialer,
         };
-        tasks.spawn(named("client API", api_server(parts, api, serving.clone())));
+        let callers = match callers {
+            Threads::Own => Some(OwnRuntime::start()?),
+            Threads::Shared => None,
+        };
+        let runtime = callers.as_ref().map_or_else(Handle::current, OwnRuntime::handle);
+        tasks.spawn_on(named("client API", api_server(parts, api, serving.clone())), &runtime);
         if let Some(listener) = admin {
             let parts = admin::AdminParts {
                 ready: ready.clone(),
@@ -206,7 +254,7 @@ impl Node {
             };
             tasks.spawn(named("admin HTTP", admin::serve(listener, parts, peering.clone())));
         }
-        Ok(Self { replica, ready, serving, peering, tasks })
+        Ok(Self { replica, ready, serving, peering, tasks, _callers: callers })
     }
 
     /// The node's replica.
