@@ -5,12 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use belfry_core::backfill::BackfillMode;
 use belfry_core::command::{
     Action, Begin, BeginGroup, Command, Completion, Fire, FireGroup, Prune, RequestKey,
 };
 use belfry_core::definition::{Definition, History, Rule, Target, Timing};
 use belfry_core::retention::{Cursor, Retention, select};
 use belfry_core::run::{AttemptResult, Report};
+use belfry_core::state::{BackfillRequest, Record, RestoreError};
 use belfry_core::{
     AttemptNo, FencingToken, Generation, LogPosition, RunId, ScheduleId, ScheduleKey, State, UnixMillis,
     ledger,
@@ -177,4 +179,24 @@ fn the_ledger_knows_from_where_on_it_is_whole() {
     // The last success is there for another reason.
     assert_eq!(ledger::starts_at(&world.state, schedule), Some(UnixMillis(41)));
     assert_eq!(ledger::starts_at(&world.state, ScheduleId(9)), None);
+}
+
+#[test]
+fn a_store_that_has_lost_a_schedule_is_refused_and_says_whose_record_is_left() {
+    let mut world = World::default();
+    world.create(1);
+    let request = BackfillRequest {
+        from_at: UnixMillis(1),
+        until_at: UnixMillis(5),
+        mode: BackfillMode::Missing,
+        expected: 0,
+        actor: "ops".into(),
+        reason: "lost".into(),
+    };
+    world.apply(9, None, Action::CreateBackfill { key: ScheduleKey::new("default", "s0"), request });
+    let blocks = world.state.blocks();
+    let all = || blocks.iter().flat_map(|block| world.state.block(*block));
+    assert!(State::restore(all()).is_ok());
+    let left = all().filter(|record| !matches!(record, Record::Schedule(_)));
+    assert_eq!(State::restore(left).err(), Some(RestoreError::Dangling { what: "backfill", id: 1 }));
 }

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::backfill::{Backfill, BackfillState};
 use crate::definition::{Definition, MisfirePolicy, OverlapPolicy, Policies, Retry, Rule};
 use crate::digest::{Canonical, Digest};
-use crate::ids::{ObjectId, RunId, ScheduleId, UnixMillis};
+use crate::ids::{BackfillId, ObjectId, RunId, ScheduleId, UnixMillis};
 use crate::object::{Object, ObjectKind};
 use crate::run::{Ending, Lease, Report, Run, RunState, Trigger, Verdict};
 use crate::schedule::Schedule;
@@ -292,6 +292,10 @@ impl State {
         }
         for run in runs.into_values() {
             state.restore_run(run)?;
+        }
+        let alone = |(schedule, _): &&(ScheduleId, BackfillId)| !state.slots.contains_key(schedule);
+        if let Some((_, id)) = state.backfills.iter().find(alone) {
+            return Err(RestoreError::Dangling { what: "backfill", id: id.0 });
         }
         for id in state.slots.keys().copied().collect::<Vec<_>>() {
             if state.slots[&id].schedule.deleted_at.is_none() {
