@@ -160,17 +160,18 @@ impl State {
         match self.run_at(schedule, at, Series::Timing).map(|run| &run.state) {
             None => self.slots[&schedule].schedule.pruned_until.is_none_or(|until| at > until),
             Some(RunState::Due { .. } | RunState::Running(_)) => false,
-            Some(RunState::Ended { ending, .. }) => match ending {
-                Ending::Skipped(_) | Ending::Expired => true,
-                // Somebody did not want it.
-                Ending::Cancelled(_) => false,
-                Ending::Succeeded
-                | Ending::Failed(_)
-                | Ending::TimedOut
-                | Ending::Unknown(_)
-                | Ending::Merged { .. } => false,
-            },
+            Some(RunState::Ended { ending: Ending::Skipped(Reason::Paused), .. }) => {
+                self.resume_of(schedule, at).is_none_or(|resume| never_began(&resume.state))
+            }
+            Some(state @ RunState::Ended { .. }) => never_began(state),
         }
+    }
+
+    /// The run by which a resume stood for an instant of the pause that it ended.
+    fn resume_of(&self, schedule: ScheduleId, at: UnixMillis) -> Option<&Run> {
+        // The pause that covered it ended with the first resume behind it, or by itself.
+        let resume = self.rows_from(schedule, at).find(|run| run.trigger == Trigger::Resume);
+        resume.filter(|resume| resume.window_start_at < at)
     }
 
     fn add_backfill_row(
@@ -338,6 +339,23 @@ impl State {
     /// Backfills that want their next instant.
     pub fn advancing(&self) -> impl Iterator<Item = &Backfill> {
         self.advancing.iter().filter_map(|id| self.backfill(*id))
+    }
+}
+
+/// Whether a run ended without a begin, and nobody wanted it so.
+fn never_began(state: &RunState) -> bool {
+    match state {
+        RunState::Due { .. } | RunState::Running(_) => false,
+        RunState::Ended { ending, .. } => match ending {
+            Ending::Skipped(_) | Ending::Expired => true,
+            // Somebody did not want it.
+            Ending::Cancelled(_) => false,
+            Ending::Succeeded
+            | Ending::Failed(_)
+            | Ending::TimedOut
+            | Ending::Unknown(_)
+            | Ending::Merged { .. } => false,
+        },
     }
 }
 
