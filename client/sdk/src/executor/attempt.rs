@@ -8,57 +8,47 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::context::RunContext;
+use super::context::{RunContext, Told};
+use super::deadline::Deadline;
 use super::handler::{AnyHandler, Outcome};
 use super::leases::{Lease, Offer};
 use super::output::OutputTail;
 use super::stop::{Cancellation, Stop};
 use crate::pb;
-use crate::time::{UnixMillis, after, at};
+use crate::time::{UnixMillis, after};
 
 /// How long a cancelled handler may take to stop: twice the 5 s between SIGTERM and SIGKILL of the command handler.
 pub(super) const ABORT_AFTER: Duration = Duration::from_secs(10);
 /// Limit of a message in the contract.
 const MESSAGE_BYTES_MAX: usize = 1024;
-/// The attempt timeout of a grant that names none: the default of the contract.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Carries a lease out and says what came of it. Dropping the future drops the user code.
 pub(super) async fn carry_out(lease: Lease, abort_after: Duration) -> pb::Completion {
-    let Lease { offer, fencing_token, stop, note } = lease;
-    let Offer { run, handler, mut grant } = offer;
+    let Lease { offer, fencing_token, stop, note, deadline } = lease;
+    let Offer { run, handler, grant } = offer;
     let run_id = grant.run_id;
     // EXEC-6: leased and cancelled in one breath.
     if let Some(cancellation @ Cancellation::Requested { .. }) = stop.cancellation() {
         let outcome = Outcome::cancelled(format!("{cancellation}, before it began"));
         return completion(run_id, fencing_token, outcome, &OutputTail::new());
     }
-    if grant.attempt_timeout_ms == 0 {
-        grant.attempt_timeout_ms = u64::try_from(ATTEMPT_TIMEOUT.as_millis()).expect("an hour fits");
-    }
-    let limits = Limits { attempt_timeout: Duration::from_millis(grant.attempt_timeout_ms), abort_after };
-    let context = RunContext::of(run, grant, fencing_token, stop.clone(), note, UnixMillis::now());
+    let told = Told { stop: stop.clone(), note, deadline: deadline.clone() };
+    let context = RunContext::of(run, grant, fencing_token, told, UnixMillis::now());
     let output = context.output.clone();
     // Around everything: a future may panic when it is dropped, too.
-    let attempt = AssertUnwindSafe(within_its_time(handler, context, &stop, limits));
+    let attempt = AssertUnwindSafe(within_its_time(handler, context, &stop, &deadline, abort_after));
     let outcome = attempt.catch_unwind().await.unwrap_or_else(panicked);
     completion(run_id, fencing_token, outcome, &output)
-}
-
-#[derive(Clone, Copy)]
-struct Limits {
-    attempt_timeout: Duration,
-    abort_after: Duration,
 }
 
 async fn within_its_time(
     handler: Arc<dyn AnyHandler>,
     context: RunContext,
     stop: &Stop,
-    limits: Limits,
+    deadline: &Deadline,
+    abort_after: Duration,
 ) -> Outcome {
-    let timeout = limits.attempt_timeout;
-    let mut timeout_at = Some(after(Instant::now(), timeout));
+    let mut timed_out = false;
     let mut user_code = handler.run_boxed(context);
     let ended = loop {
         tokio::select! {
@@ -66,10 +56,11 @@ async fn within_its_time(
             outcome = &mut user_code => break Some(outcome),
             () = stop.overdue() => break None,
             // However long the grace of a cancellation is, the attempt gets no more time by it.
-            () = at(timeout_at) => {
-                timeout_at = None;
+            () = deadline.passed(), if !timed_out => {
+                timed_out = true;
+                let timeout = deadline.allowed();
                 tracing::warn!(?timeout, "the attempt timeout passed");
-                let drop_at = after(Instant::now(), limits.abort_after);
+                let drop_at = after(Instant::now(), abort_after);
                 stop.ask(Cancellation::AttemptTimeout { timeout }, drop_at);
             }
         }
@@ -232,6 +223,7 @@ mod tests {
             fencing_token: 70,
             stop,
             note: Note::new(Arc::default()),
+            deadline: Deadline::new(Instant::now(), Duration::ZERO, Default::default(), Arc::default()),
         };
         let completion = carry_out(lease, ABORT_AFTER).await;
         assert_eq!((completion.run_id, completion.fencing_token), (7, 70));

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::deadline::{AttemptMax, Deadline};
 use super::output::OutputTail;
 use super::progress::Note;
 use super::stop::{Cancellation, Stop};
@@ -67,6 +68,10 @@ fn split(text: &str) -> Option<[&str; 6]> {
     pieces.next().is_none().then_some(parts)
 }
 
+/// The attempt timeout of a trial, and how long it may take in all: the defaults of a schedule and of a cluster.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(3600);
+const TRIAL_MAX_MS: u64 = 24 * 3600 * 1000;
+
 /// What a handler is told about its run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -89,7 +94,7 @@ pub struct RunContext {
     pub idempotency_key: String,
     /// Larger for every later lease of the schedule: whoever is written to can refuse a smaller one than it has seen.
     pub fencing_token: u64,
-    /// When the attempt times out, by the clock of this machine.
+    /// When the attempt times out, by the clock of this machine; later by what [`RunContext::extend`] adds.
     pub deadline: UnixMillis,
     /// Whether somebody triggered it by hand.
     pub manual: bool,
@@ -102,8 +107,15 @@ pub struct RunContext {
     /// Fires when the run is to end: it was cancelled, its attempt timeout passed, or the executor's grace period did.
     /// [`RunContext::cancellation`] says which.
     pub cancelled: CancellationToken,
-    stop: Stop,
-    note: Note,
+    told: Told,
+}
+
+/// What the runtime and the code of a run tell each other.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) stop: Stop,
+    pub(super) note: Note,
+    pub(super) deadline: Deadline,
 }
 
 impl RunContext {
@@ -111,7 +123,9 @@ impl RunContext {
     #[must_use]
     pub fn for_trial(run: RunName, payload: impl Into<Bytes>) -> Self {
         let now = UnixMillis::now();
-        let stop = Stop::new();
+        let (stop, max) = (Stop::new(), AttemptMax::default());
+        max.set(TRIAL_MAX_MS);
+        let deadline = Deadline::new(Instant::now(), TRIAL_TIMEOUT, max, Arc::default());
         Self {
             idempotency_key: run.as_str().to_owned(),
             run,
@@ -122,14 +136,13 @@ impl RunContext {
             attempt: 1,
             max_attempts: 1,
             fencing_token: 1,
-            deadline: now.after(Duration::from_secs(3600)),
+            deadline: now.after(TRIAL_TIMEOUT),
             manual: true,
             backfill: false,
             payload: payload.into(),
             output: OutputTail::new(),
             cancelled: stop.token(),
-            stop,
-            note: Note::new(Arc::default()),
+            told: Told { stop, note: Note::new(Arc::default()), deadline },
         }
     }
 
@@ -138,8 +151,7 @@ impl RunContext {
         run: RunName,
         grant: pb::Grant,
         fencing_token: u64,
-        stop: Stop,
-        note: Note,
+        told: Told,
         now: UnixMillis,
     ) -> Self {
         Self {
@@ -153,14 +165,13 @@ impl RunContext {
             max_attempts: grant.max_attempts.max(grant.attempt),
             idempotency_key: grant.idempotency_key,
             fencing_token,
-            deadline: now.after(Duration::from_millis(grant.attempt_timeout_ms)),
+            deadline: now.after(told.deadline.allowed()),
             manual: grant.manual,
             backfill: grant.backfill,
             payload: grant.payload,
             output: OutputTail::new(),
-            cancelled: stop.token(),
-            stop,
-            note,
+            cancelled: told.stop.token(),
+            told,
         }
     }
 
@@ -169,13 +180,40 @@ impl RunContext {
     /// Costs next to nothing and never waits: the latest note is passed on about once a second, others are dropped. Notes
     /// are no part of the ledger, and nothing depends on them.
     pub fn progress(&self, note: impl AsRef<str>) {
-        self.note.write(note.as_ref());
+        self.told.note.write(note.as_ref());
     }
 
     /// What it said last of its progress.
     #[must_use]
     pub fn latest_progress(&self) -> Option<String> {
-        self.note.text()
+        self.told.note.text()
+    }
+
+    /// Says that the run gets on and needs more time: from now on it has the attempt timeout of its schedule once more. Gives
+    /// the deadline that holds now, by the clock of this machine.
+    ///
+    /// So the attempt timeout becomes the longest time between two calls, and code that is stuck is still ended. There is an
+    /// end to it: in all an attempt takes no longer than the cluster allows (24 hours). A run that was told to end gets no
+    /// more time, and neither does any from a cluster of a release that cannot give it. Costs next to nothing and never waits.
+    ///
+    /// ```
+    /// # use belfry_sdk::executor::{Outcome, RunContext};
+    /// # async fn copy(batch: u32) {}
+    /// async fn handler(run: RunContext) -> Outcome {
+    ///     for batch in 0..1000 {
+    ///         copy(batch).await;
+    ///         run.extend();
+    ///     }
+    ///     Outcome::Succeeded
+    /// }
+    /// ```
+    pub fn extend(&self) -> UnixMillis {
+        let now = Instant::now();
+        let deadline = match self.told.stop.cancellation() {
+            None => self.told.deadline.extend(now),
+            Some(_) => self.told.deadline.at(),
+        };
+        UnixMillis::now().after(deadline.saturating_duration_since(now))
     }
 
     /// Why the run is to end; none until [`RunContext::cancelled`] fires.
@@ -197,12 +235,12 @@ impl RunContext {
     /// ```
     #[must_use]
     pub fn cancellation(&self) -> Option<Cancellation> {
-        self.stop.cancellation()
+        self.told.stop.cancellation()
     }
 
     /// Tells the handler of a trial to end, as the runtime does with one that runs. Nobody drops its future.
     pub fn cancel_trial(&self, cancellation: Cancellation) {
-        self.stop.ask(cancellation, after(Instant::now(), Duration::MAX));
+        self.told.stop.ask(cancellation, after(Instant::now(), Duration::MAX));
     }
 
     /// The same as variables for a process. Instants are RFC 3339 in UTC; `BELFRY_TRIGGER` is `timer` or `manual`,
@@ -259,11 +297,12 @@ mod tests {
             scheduled_unix_ms: 3_601_500,
             window_start_unix_ms: 0,
             merged_count: 4,
-            attempt_timeout_ms: 60_000,
             ..Default::default()
         };
-        let run =
-            RunContext::of(name, grant, 77, Stop::new(), Note::new(Arc::default()), UnixMillis(7_200_000));
+        let timeout = Duration::from_secs(60);
+        let deadline = Deadline::new(Instant::now(), timeout, AttemptMax::default(), Arc::default());
+        let told = Told { stop: Stop::new(), note: Note::new(Arc::default()), deadline };
+        let run = RunContext::of(name, grant, 77, told, UnixMillis(7_200_000));
         let written: Vec<String> =
             run.environment().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         let expected = "BELFRY_RUN=namespaces/n/schedules/s/runs/r BELFRY_NAMESPACE=n BELFRY_SCHEDULE=s \

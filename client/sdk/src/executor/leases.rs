@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::context::RunName;
+use super::deadline::{AttemptMax, Deadline, attempt_timeout};
 use super::handler::AnyHandler;
 use super::line::one_line;
 use super::progress::Note;
@@ -66,6 +67,7 @@ pub(super) struct Lease {
     pub(super) fencing_token: u64,
     pub(super) stop: Stop,
     pub(super) note: Note,
+    pub(super) deadline: Deadline,
 }
 
 /// A cancel that came before the lease that it names.
@@ -86,7 +88,14 @@ enum Phase {
         forestalled: Option<Forestalled>,
     },
     /// User code runs.
-    Running { attempt: Attempt, handler: String, fencing_token: u64, stop: Stop, note: Note },
+    Running {
+        attempt: Attempt,
+        handler: String,
+        fencing_token: u64,
+        stop: Stop,
+        note: Note,
+        deadline: Deadline,
+    },
     /// Over, and not acknowledged. `sent_at` is none while the completion waits to be sent (again).
     Ended { completion: pb::Completion, sent_at: Option<Instant> },
 }
@@ -106,7 +115,9 @@ pub(super) struct Leases {
     to_complete: VecDeque<u64>,
     to_decline: VecDeque<u64>,
     to_note: VecDeque<u64>,
+    to_extend: VecDeque<u64>,
     noted: Arc<Notify>,
+    attempt_max: AttemptMax,
     draining: bool,
     drain_due: bool,
     keep_alive_due: bool,
@@ -130,7 +141,9 @@ impl Leases {
             to_complete: VecDeque::new(),
             to_decline: VecDeque::new(),
             to_note: VecDeque::new(),
+            to_extend: VecDeque::new(),
             noted: Arc::default(),
+            attempt_max: AttemptMax::default(),
             draining: false,
             drain_due: false,
             keep_alive_due: false,
@@ -141,12 +154,14 @@ impl Leases {
     }
 
     /// The leases to name in Hello: begun, and not acknowledged as complete.
-    pub(super) fn named_in_hello(&self) -> Vec<pb::Held> {
-        self.held.iter().filter_map(|(&run_id, phase)| held(run_id, phase)).collect()
+    pub(super) fn named_in_hello(&self, now: Instant) -> Vec<pb::Held> {
+        self.held.iter().filter_map(|(&run_id, phase)| held(run_id, phase, now)).collect()
     }
 
     /// A new session has begun. The leader knows nothing of what the former one was told and did not acknowledge.
-    pub(super) fn reconnected(&mut self) {
+    /// `attempt_max_ms` is what it allows an attempt to take.
+    pub(super) fn reconnected(&mut self, attempt_max_ms: u64) {
+        self.attempt_max.set(attempt_max_ms);
         self.outstanding = 0;
         self.drain_due = self.draining;
         self.keep_alive_due = false;
@@ -154,6 +169,7 @@ impl Leases {
         self.to_ask.clear();
         self.to_complete.clear();
         self.to_note.clear();
+        self.to_extend.clear();
         for (&run_id, phase) in &mut self.held {
             match phase {
                 Phase::Offered(_) => self.to_ask.push_back(run_id),
@@ -162,10 +178,14 @@ impl Leases {
                     self.to_ask.push_back(run_id);
                 }
                 // Notes are not replicated: this leader has not heard them.
-                Phase::Running { note, .. } => {
+                Phase::Running { note, deadline, .. } => {
                     note.renew();
                     if note.is_new() {
                         self.to_note.push_back(run_id);
+                    }
+                    // What was said before is in Hello.
+                    if deadline.is_new() && self.attempt_max.is_any() {
+                        self.to_extend.push_back(run_id);
                     }
                 }
                 Phase::Ended { sent_at, .. } => {
@@ -218,7 +238,7 @@ impl Leases {
         match self.held.remove(&run_id) {
             Some(Phase::Offered(offer)) => {
                 self.unanswered -= 1;
-                self.leased(offer, fencing_token, Duration::ZERO)
+                self.leased(offer, fencing_token, Duration::ZERO, now)
             }
             Some(Phase::Asked { offer, forestalled: Some(forestalled), .. })
                 if forestalled.fencing_token == fencing_token =>
@@ -231,7 +251,7 @@ impl Leases {
             Some(Phase::Asked { offer, first_asked_at, .. }) => {
                 self.unanswered -= 1;
                 let age = first_asked_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-                self.leased(offer, fencing_token, age)
+                self.leased(offer, fencing_token, age, now)
             }
             Some(Phase::Ended { completion, .. }) if completion.fencing_token < fencing_token => {
                 // A later lease proves that this completion was taken: only its acknowledgement is under way.
@@ -254,7 +274,7 @@ impl Leases {
         }
     }
 
-    fn leased(&mut self, offer: Offer, fencing_token: u64, age: Duration) -> Option<Lease> {
+    fn leased(&mut self, offer: Offer, fencing_token: u64, age: Duration, now: Instant) -> Option<Lease> {
         if !self.may_begin(&offer, fencing_token, age) {
             self.handler_slots.free(&offer.grant.handler);
             return None;
@@ -262,6 +282,8 @@ impl Leases {
         let attempt = offer.attempt();
         assert!(self.started.insert(attempt), "EXEC-1: an attempt is started once");
         let (stop, note) = (Stop::new(), Note::new(Arc::clone(&self.noted)));
+        let (max, noted) = (self.attempt_max.clone(), Arc::clone(&self.noted));
+        let deadline = Deadline::new(now, attempt_timeout(&offer.grant), max, noted);
         self.running += 1;
         let phase = Phase::Running {
             attempt,
@@ -269,9 +291,10 @@ impl Leases {
             fencing_token,
             stop: stop.clone(),
             note: note.clone(),
+            deadline: deadline.clone(),
         };
         self.held.insert(offer.grant.run_id, phase);
-        Some(Lease { offer, fencing_token, stop, note })
+        Some(Lease { offer, fencing_token, stop, note, deadline })
     }
 
     /// Whether an answer lets its run begin. A lease that does not is handed back.
@@ -419,15 +442,20 @@ impl Leases {
         }
     }
 
-    /// Told when a run has noted something.
+    /// Told when a run has noted something, or asked for more time.
     pub(super) fn noted(&self) -> Arc<Notify> {
         Arc::clone(&self.noted)
     }
 
-    /// It is time to say what was noted.
+    /// It is time to say what was noted, and who asked for more time.
     pub(super) fn notes_due(&mut self) {
         let news = |phase: &Phase| matches!(phase, Phase::Running { note, .. } if note.is_new());
         self.to_note = self.held.iter().filter(|(_, phase)| news(phase)).map(|(&run_id, _)| run_id).collect();
+        let longer = |phase: &Phase| matches!(phase, Phase::Running { deadline, .. } if deadline.is_new());
+        // An older leader would end the stream.
+        let any = self.attempt_max.is_any();
+        let extended = self.held.iter().filter(|(_, phase)| any && longer(phase));
+        self.to_extend = extended.map(|(&run_id, _)| run_id).collect();
     }
 
     /// Whether there is something to say.
@@ -438,6 +466,7 @@ impl Leases {
             || !self.to_complete.is_empty()
             || !self.to_decline.is_empty()
             || !self.to_note.is_empty()
+            || !self.to_extend.is_empty()
             || self.credit_due() > 0
     }
 
@@ -454,6 +483,7 @@ impl Leases {
             .or_else(|| self.next_credits())
             .or_else(|| self.next_completions(now))
             .or_else(|| self.next_declines())
+            .or_else(|| self.next_extensions(now))
             .or_else(|| self.next_notes())
     }
 
@@ -507,6 +537,20 @@ impl Leases {
         (!run_ids.is_empty()).then_some(Message::Declines(pb::Declines { run_ids }))
     }
 
+    fn next_extensions(&mut self, now: Instant) -> Option<Message> {
+        let mut extensions = Vec::new();
+        while extensions.len() < BATCH_MAX
+            && let Some(run_id) = self.to_extend.pop_front()
+        {
+            if let Some(Phase::Running { fencing_token, deadline, .. }) = self.held.get(&run_id)
+                && let Some(for_ms) = deadline.take_new(now)
+            {
+                extensions.push(pb::Extension { run_id, fencing_token: *fencing_token, for_ms });
+            }
+        }
+        (!extensions.is_empty()).then_some(Message::Extensions(pb::Extensions { extensions }))
+    }
+
     fn next_notes(&mut self) -> Option<Message> {
         let mut notes = Vec::new();
         while notes.len() < BATCH_MAX
@@ -558,10 +602,15 @@ impl Leases {
     }
 }
 
-fn held(run_id: u64, phase: &Phase) -> Option<pb::Held> {
+fn held(run_id: u64, phase: &Phase, now: Instant) -> Option<pb::Held> {
     match phase {
         Phase::Offered(_) | Phase::Asked { .. } => None,
-        Phase::Running { fencing_token, .. } => Some(pb::Held { run_id, fencing_token: *fencing_token }),
-        Phase::Ended { completion, .. } => Some(pb::Held { run_id, fencing_token: completion.fencing_token }),
+        Phase::Running { fencing_token, deadline, .. } => {
+            let extended_for_ms = deadline.extended_for_ms(now);
+            Some(pb::Held { run_id, fencing_token: *fencing_token, extended_for_ms })
+        }
+        Phase::Ended { completion, .. } => {
+            Some(pb::Held { run_id, fencing_token: completion.fencing_token, ..Default::default() })
+        }
     }
 }

@@ -64,6 +64,11 @@ fn line(message: Message) -> String {
         Message::Declines(declines) => format!("decline {:?}", declines.run_ids),
         Message::KeepAlive(_) => "keep alive".to_owned(),
         Message::Drain(_) => "drain".to_owned(),
+        Message::Extensions(extensions) => {
+            let one =
+                |extension: &pb::Extension| format!(" {}:{}", extension.run_id, extension.fencing_token);
+            format!("extend{}", extensions.extensions.iter().map(one).collect::<String>())
+        }
         Message::Progress(progress) => {
             let note =
                 |note: &pb::ProgressNote| format!(" {}:{} {}", note.run_id, note.fencing_token, note.text);
@@ -164,8 +169,8 @@ fn a_lost_answer_is_asked_for_again_after_a_reconnect() {
     let mut leases = two_slots();
     leases.offer(offer(7, 1));
     said(&mut leases);
-    assert!(leases.named_in_hello().is_empty(), "without a token there is nothing to name");
-    leases.reconnected();
+    assert!(leases.named_in_hello(Instant::now()).is_empty(), "without a token there is nothing to name");
+    leases.reconnected(0);
     assert_eq!(said(&mut leases), ["begin 7/1", "credits 1"]);
     assert!(leases.answer(answer(7, 70), Instant::now()).is_some());
 }
@@ -181,22 +186,22 @@ fn leases_are_named_and_completions_repeated_after_each_reconnect() {
     leases.ended(success(7, 70));
     said(&mut leases);
     for _ in 0..2 {
-        let mut held = leases.named_in_hello();
+        let mut held = leases.named_in_hello(Instant::now());
         held.sort_by_key(|held| held.run_id);
         let named: Vec<_> = held.iter().map(|held| (held.run_id, held.fencing_token)).collect();
         assert_eq!(named, [(7, 70), (8, 80)]);
-        leases.reconnected();
+        leases.reconnected(0);
         assert_eq!(said(&mut leases), ["credits 1", "end 7:70 SUCCEEDED"]);
     }
     leases.acknowledged(&ack(7, 69));
-    leases.reconnected();
+    leases.reconnected(0);
     assert_eq!(
         said(&mut leases),
         ["credits 1", "end 7:70 SUCCEEDED"],
         "an acknowledgement of another token counts for nothing"
     );
     leases.acknowledged(&pb::CompletionAck { accepted: false, ..ack(7, 70) });
-    leases.reconnected();
+    leases.reconnected(0);
     assert_eq!(said(&mut leases), ["credits 1"], "a refusal is final");
 }
 
@@ -252,7 +257,7 @@ fn exec_5_a_lease_is_as_old_as_the_question_of_this_session() {
     offer.grant.lease_duration_ms = 30_000;
     leases.offer(offer);
     leases.next_message(start);
-    leases.reconnected();
+    leases.reconnected(0);
     leases.next_message(late);
     assert!(leases.answer(answer(7, 70), late).is_some());
 }
@@ -309,7 +314,7 @@ fn draining_declines_offers_and_hands_leases_back() {
     assert_eq!(said(&mut leases), ["end 1:10 NOT_STARTED"]);
     leases.offer(offer(3, 1));
     assert_eq!(said(&mut leases), ["decline [3]"]);
-    leases.reconnected();
+    leases.reconnected(0);
     assert_eq!(said(&mut leases), ["drain", "end 1:10 NOT_STARTED"]);
 }
 
@@ -389,7 +394,7 @@ fn exec_6_a_cancel_that_overtakes_its_lease_waits_for_it() {
     leases.offer(offer(7, 1));
     said(&mut leases);
     heard_cancel(&mut leases, &cancel(7, 70));
-    leases.reconnected();
+    leases.reconnected(0);
     assert_eq!(said(&mut leases), ["begin 7/1", "credits 1"]);
     assert!(leases.answer(answer(7, 70), Instant::now()).is_none());
     assert_eq!(said(&mut leases), ["credits 1", "end 7:70 CANCELLED"]);
@@ -516,7 +521,7 @@ fn notes_are_said_together_when_they_are_due() {
     leases.notes_due();
     leases.ended(success(7, 70));
     assert_eq!(said(&mut leases), ["credits 1", "end 7:70 SUCCEEDED"], "the run is over");
-    leases.reconnected();
+    leases.reconnected(0);
     let again = ["credits 1", "end 7:70 SUCCEEDED", "progress 8:80 half"];
     assert_eq!(said(&mut leases), again, "a new leader has not heard it");
 }

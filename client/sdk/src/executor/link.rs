@@ -36,7 +36,7 @@ const BACKOFF_CAP: Duration = Duration::from_secs(5);
 /// What the connection has to tell.
 pub(super) enum Event {
     /// A leader welcomed this executor; messages go here.
-    Opened(mpsc::Sender<pb::ExecutorMessage>),
+    Opened { outbound: mpsc::Sender<pb::ExecutorMessage>, attempt_max_ms: u64 },
     /// The leader said something.
     Said(Reply),
     /// The keep-alive interval has passed.
@@ -70,6 +70,8 @@ struct Session {
     address: Address,
     outbound: mpsc::Sender<pb::ExecutorMessage>,
     inbound: Streaming<pb::ExecutorReply>,
+    /// How long attempts may take in all.
+    attempt_max_ms: u64,
     keep_alive: Interval,
     /// Keep-alive intervals since the leader was last heard.
     silent_intervals: u32,
@@ -95,9 +97,9 @@ impl Link {
                     self.backoff.reset();
                     self.followed = false;
                     tracing::info!(address = %session.address, "connected to the leader");
-                    let outbound = session.outbound.clone();
+                    let (outbound, attempt_max_ms) = (session.outbound.clone(), session.attempt_max_ms);
                     self.state = LinkState::Up(Box::new(session));
-                    Event::Opened(outbound)
+                    Event::Opened { outbound, attempt_max_ms }
                 }
                 Err(lost) => Event::Lost(lost),
             },
@@ -221,7 +223,15 @@ async fn open(
     let period = Duration::from_millis(period.into());
     let mut keep_alive = interval_at(Instant::now() + period, period);
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Ok(Session { address: address.clone(), outbound, inbound, keep_alive, silent_intervals: 0 })
+    let attempt_max_ms = welcome.attempt_max_ms;
+    Ok(Session {
+        address: address.clone(),
+        outbound,
+        inbound,
+        attempt_max_ms,
+        keep_alive,
+        silent_intervals: 0,
+    })
 }
 
 fn hello(config: &Config, leases: &Leases) -> pb::Hello {
@@ -234,7 +244,7 @@ fn hello(config: &Config, leases: &Leases) -> pb::Hello {
         handlers,
         slots: config.slots,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        held: leases.named_in_hello(),
+        held: leases.named_in_hello(Instant::now()),
         labels: config.labels.clone(),
         handler_slots: config.handler_slots.clone(),
     }

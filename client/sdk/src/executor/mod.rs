@@ -17,6 +17,7 @@
 
 mod attempt;
 mod context;
+mod deadline;
 mod handler;
 mod leases;
 #[cfg(test)]

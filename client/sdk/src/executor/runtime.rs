@@ -171,9 +171,9 @@ impl Runtime {
 
     fn take(&mut self, event: Event) -> Result<(), ExecutorError> {
         match event {
-            Event::Opened(outbound) => {
+            Event::Opened { outbound, attempt_max_ms } => {
                 self.summary.sessions += 1;
-                self.leases.reconnected();
+                self.leases.reconnected(attempt_max_ms);
                 self.outbound = Some(outbound);
             }
             Event::Said(reply) => self.hear(reply),

@@ -188,7 +188,7 @@ async fn runs_go_on_without_a_connection_and_are_named_in_the_next_hello() {
     let (run, decide) = subject.next_start().await;
     session.fail(Status::unavailable("leadership moved")).await;
     let mut session = leader.welcomed().await;
-    assert_eq!(session.hello.held, [pb::Held { run_id: 7, fencing_token: 70 }]);
+    assert_eq!(session.hello.held, [pb::Held { run_id: 7, fencing_token: 70, extended_for_ms: 0 }]);
     assert_eq!(session.hear().await, Some(Message::Credits(pb::Credits { count: 3 })));
     assert!(!run.cancelled.is_cancelled());
     decide.send(Outcome::Succeeded).unwrap();
@@ -206,7 +206,7 @@ async fn a_completion_is_said_again_until_it_is_acknowledged() {
     for _ in 0..2 {
         drop(session);
         session = leader.welcomed().await;
-        assert_eq!(session.hello.held, [pb::Held { run_id: 7, fencing_token: 70 }]);
+        assert_eq!(session.hello.held, [pb::Held { run_id: 7, fencing_token: 70, extended_for_ms: 0 }]);
         assert_eq!(session.completion().await, first);
     }
     session.acknowledge(&first).await;
@@ -318,6 +318,61 @@ async fn a_run_is_cancelled_at_its_attempt_timeout() {
     let completion = session.completion().await;
     assert_eq!(completion.result(), RunResult::TimedOut);
     assert_eq!(completion.message, "attempt timeout of 20ms passed: stopped when asked");
+}
+
+#[tokio::test]
+async fn a_run_that_extends_itself_outlives_its_attempt_timeout_and_says_so_to_each_leader() {
+    let mut leader = FakeLeader::start().await;
+    let mut subject = Subject::start(&leader);
+    let mut session = leader.session().await;
+    session.welcome(3_600_000).await;
+    session.lease(pb::Grant { attempt_timeout_ms: 60_000, ..grant(7, "played") }, 70).await;
+    let (run, decide) = subject.next_start().await;
+    assert!(run.extend() >= run.deadline);
+    let Message::Extensions(said) = session.hear_work().await else { panic!("it was extended") };
+    let extension = said.extensions[0];
+    assert_eq!((extension.run_id, extension.fencing_token), (7, 70));
+    assert!((1..=60_000).contains(&extension.for_ms), "{}", extension.for_ms);
+    session.fail(Status::unavailable("another leads")).await;
+    let mut session = leader.session().await;
+    assert!((1..=60_000).contains(&session.hello.held[0].extended_for_ms));
+    // A leader of an older release gives no more time, and is not asked for any.
+    session.welcome(0).await;
+    let before = run.extend();
+    run.progress("half");
+    assert!(matches!(session.hear_work().await, Message::Progress(_)));
+    assert!(run.extend() <= before, "nothing was added");
+    decide.send(Outcome::Succeeded).unwrap();
+    assert_eq!(session.completion().await.result(), RunResult::Succeeded);
+}
+
+#[tokio::test]
+async fn an_attempt_that_goes_on_extending_itself_ends_at_what_the_cluster_allows() {
+    let mut leader = FakeLeader::start().await;
+    let extends = |run: RunContext| async move {
+        while !run.cancelled.is_cancelled() {
+            run.extend();
+            tokio::task::yield_now().await;
+        }
+        Outcome::failed("stopped when asked")
+    };
+    let _subject = Subject::start_with(&leader, |builder| builder.handler("extends", extends));
+    let mut session = leader.session().await;
+    session.welcome(50).await;
+    session.lease(pb::Grant { attempt_timeout_ms: 20, ..grant(7, "extends") }, 70).await;
+    let completion = loop {
+        match session.hear_work().await {
+            Message::Extensions(_) => {}
+            Message::Completions(completions) => break completions.completions[0].clone(),
+            other => panic!("heard {other:?}"),
+        }
+    };
+    assert_eq!(completion.result(), RunResult::TimedOut);
+    let message = completion.message;
+    assert!(
+        message.starts_with("attempt timeout of ") && message.ends_with(": stopped when asked"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -460,7 +515,7 @@ async fn a_cancel_comes_through_after_a_reconnect() {
     let (run, decide) = subject.next_start().await;
     session.fail(Status::unavailable("leadership moved")).await;
     let mut session = leader.welcomed().await;
-    assert_eq!(session.hello.held, [pb::Held { run_id: 7, fencing_token: 70 }]);
+    assert_eq!(session.hello.held, [pb::Held { run_id: 7, fencing_token: 70, extended_for_ms: 0 }]);
     session.cancel(7, 70, 3_600_000).await;
     run.cancelled.cancelled().await;
     drop(session);

@@ -62,7 +62,7 @@ impl FakeLeader {
 
     pub(crate) async fn welcomed_with_keep_alive(&mut self, keep_alive_ms: u32) -> FakeSession {
         let session = self.session().await;
-        session.say(Reply::Welcome(pb::Welcome { keep_alive_ms, term: 1 })).await;
+        session.say(Reply::Welcome(pb::Welcome { keep_alive_ms, term: 1, attempt_max_ms: 0 })).await;
         session
     }
 }
@@ -74,6 +74,11 @@ impl Drop for FakeLeader {
 }
 
 impl FakeSession {
+    /// Welcomes an executor whose attempts may take so long in all.
+    pub(crate) async fn welcome(&self, attempt_max_ms: u64) {
+        self.say(Reply::Welcome(pb::Welcome { keep_alive_ms: 60_000, term: 1, attempt_max_ms })).await;
+    }
+
     pub(crate) async fn say(&self, message: Reply) {
         self.outbound.send(Ok(pb::ExecutorReply { message: Some(message) })).await.unwrap();
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use belfry_core::command::{Action, Command, LeaseLoss, Outcome};
-use belfry_core::run::Reason;
+use belfry_core::run::{Lease, Reason};
 use belfry_core::{RunId, ScheduleId, State, UnixMillis};
 use tokio::time::Instant;
 
@@ -68,6 +68,11 @@ impl Liveness {
         self.heard().at.retain(|executor, at| *at >= before || holds_lease(executor));
     }
 
+    /// Whether it was heard at all in this reign.
+    fn has_heard(&self, executor: &str) -> bool {
+        self.heard().at.contains_key(executor)
+    }
+
     fn silent_for(&self, executor: &str, now: Instant) -> Duration {
         let heard = self.heard();
         now.saturating_duration_since(heard.at.get(executor).copied().unwrap_or(heard.since))
@@ -91,7 +96,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         let (losses, starts, pauses) = shared.replica.read(|state| {
             let silent = |executor: &str| shared.liveness.silent_for(executor, instant);
-            (lost_leases(state, now, silent), passed_starts(state, now), passed_pauses(state, now))
+            let goes_on = |run, lease: &Lease| goes_on(&shared, state, now, run, lease);
+            (lost_leases(state, now, silent, goes_on), passed_starts(state, now), passed_pauses(state, now))
         });
         if !losses.is_empty() {
             for loss in &losses {
@@ -117,6 +123,10 @@ fn forget_silent(shared: &Shared, now: Instant) {
     let holders: HashSet<Arc<str>> = shared
         .replica
         .read(|state| state.leases().executors().map(|(executor, _)| executor.clone()).collect());
+    shared.replica.read(|state| {
+        shared.progress.keep_held(state);
+        shared.extended.keep_held(state);
+    });
     if let Some(before) = now.checked_sub(FORGET_AFTER) {
         shared.liveness.forget(before, |executor| holders.contains(executor));
     }
@@ -129,8 +139,29 @@ async fn expire(shared: &Shared, now: UnixMillis, action: Action, state: &'stati
     }
 }
 
-/// Running runs whose executor has been silent for longer than their lease, or that overran their timeout by a lease.
-fn lost_leases(state: &State, now: UnixMillis, silent_for: impl Fn(&str) -> Duration) -> Vec<LeaseLoss> {
+/// Whether an attempt that has overrun its timeout may go on: it was extended; or its executor was not heard by this leader, and
+/// nobody knows whether it was. Then its silence is what ends it.
+fn goes_on(shared: &Shared, state: &State, now: UnixMillis, run: RunId, lease: &Lease) -> bool {
+    let extended = shared.extended.of(run, lease.token);
+    !shared.liveness.has_heard(&lease.executor)
+        || extended.is_some_and(|until| is_within(state, now, run, until))
+}
+
+/// Whether a lease after `until` is not over.
+fn is_within(state: &State, now: UnixMillis, run: RunId, until: UnixMillis) -> bool {
+    let Some(run) = state.run(run) else { return false };
+    let Some(schedule) = state.schedule(run.schedule) else { return false };
+    now <= until.plus(schedule.definition_of(run.generation).policies.lease_duration)
+}
+
+/// Running runs whose executor has been silent for longer than their lease, or that overran their timeout by a lease and do not
+/// go on.
+fn lost_leases(
+    state: &State,
+    now: UnixMillis,
+    silent_for: impl Fn(&str) -> Duration,
+    goes_on: impl Fn(RunId, &Lease) -> bool,
+) -> Vec<LeaseLoss> {
     let leases = state.leases();
     let silent =
         leases.executors().flat_map(|(executor, _)| leases.lost_after(executor, silent_for(executor)));
@@ -140,8 +171,9 @@ fn lost_leases(state: &State, now: UnixMillis, silent_for: impl Fn(&str) -> Dura
         .map(|run| (run, Reason::LeaseLost))
         .chain(overrun)
         .filter_map(|(run, reason)| {
-            let token = state.run_state(run)?.lease()?.token;
-            Some(LeaseLoss { run, token, reason })
+            let lease = state.run_state(run)?.lease()?;
+            let is_lost = reason != Reason::AttemptTimeout || !goes_on(run, lease);
+            is_lost.then_some(LeaseLoss { run, token: lease.token, reason })
         })
         .take(BATCH_MAX)
         .collect()
@@ -158,8 +190,65 @@ fn passed_pauses(state: &State, now: UnixMillis) -> Vec<ScheduleId> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use belfry_core::command::{Begin, BeginGroup, BeginResult, TriggerOverlap};
+    use belfry_core::definition::{Definition, Rule, Target, Timing};
+    use belfry_core::{AttemptNo, FencingToken, LogPosition, ScheduleKey};
+
     use super::*;
+
+    /// When the run of [`running`] began.
+    pub(in crate::leader) const NOW: UnixMillis = UnixMillis(1_795_399_200_000);
+    /// Who runs it.
+    pub(in crate::leader) const EXECUTOR: &str = "E";
+
+    /// A state with one run that is running, of a schedule with the default policies.
+    pub(in crate::leader) fn running() -> (State, RunId, FencingToken) {
+        let mut state = State::default();
+        let mut index = 0;
+        let mut apply = |action| {
+            index += 1;
+            let command = Command { now: NOW, request: None, action };
+            state.apply(LogPosition { term: 1, index }, command).outcome.unwrap()
+        };
+        let target = Target { handler: "h".into(), payload: Default::default() };
+        let rule = Rule::Interval { every: 3600 * SECOND, phase: Duration::ZERO };
+        let key = ScheduleKey::new("ns", "s");
+        apply(Action::CreateSchedule {
+            key: key.clone(),
+            uid: "u".into(),
+            definition: Arc::new(Definition::new(Timing::of(vec![rule], "UTC"), target)),
+            next_fire_at: Some(NOW.plus(3600 * SECOND)),
+            calendars: Default::default(),
+            pause: None,
+        });
+        let trigger = Action::TriggerSchedule { key, actor: "ann".into(), overlap: TriggerOverlap::Wait };
+        let Outcome::Run(run) = apply(trigger) else { panic!("a run was made") };
+        let begins = vec![Begin { run: run.id, attempt: AttemptNo(1) }];
+        let Outcome::Begun(results) =
+            apply(Action::Begin(vec![BeginGroup { executor: EXECUTOR.into(), begins }]))
+        else {
+            panic!("it was begun")
+        };
+        let BeginResult::Begun { token, .. } = results[0] else { panic!("it was begun") };
+        (state, run.id, token)
+    }
+
+    #[test]
+    fn an_attempt_that_overran_is_given_up_unless_it_goes_on() {
+        let (state, run, token) = running();
+        let heard = |_: &str| Duration::ZERO;
+        let timeout = NOW.plus(3600 * SECOND);
+        let late = timeout.plus(31 * SECOND);
+        assert_eq!(lost_leases(&state, timeout, heard, |_, _| false), []);
+        let loss = LeaseLoss { run, token, reason: Reason::AttemptTimeout };
+        assert_eq!(lost_leases(&state, late, heard, |_, _| false), [loss]);
+        assert_eq!(lost_leases(&state, late, heard, |_, _| true), []);
+        assert!(is_within(&state, late, run, timeout.plus(SECOND)), "a lease of 30 s after its deadline");
+        assert!(!is_within(&state, late.plus(SECOND), run, timeout.plus(SECOND)));
+        let lost = lost_leases(&state, late, |_| 31 * SECOND, |_, _| true);
+        assert_eq!(lost[0].reason, Reason::LeaseLost, "silence ends what goes on, too");
+    }
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -19,9 +19,9 @@ mod dispatch;
 mod expiry;
 mod grant;
 mod housekeeping;
-mod progress;
 mod pump;
 mod reconcile;
+mod said;
 mod session;
 mod ticker;
 mod upgrade;
@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use belfry_core::command::{Command, Outcome};
 use belfry_core::retention::Retention;
-use belfry_core::{FencingToken, RunId};
+use belfry_core::{FencingToken, RunId, UnixMillis};
 use belfry_proto::v1 as pb;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -105,7 +105,9 @@ struct Shared {
     metrics: Metrics,
     limits: LeaderLimits,
     liveness: expiry::Liveness,
-    progress: progress::Progress,
+    progress: said::Said<String>,
+    /// Until when attempts go on that were extended, by the leader's clock.
+    extended: said::Said<UnixMillis>,
 }
 
 impl Shared {
@@ -200,7 +202,8 @@ impl Leader {
             metrics: self.metrics.clone(),
             limits: self.limits.clone(),
             liveness: expiry::Liveness::new(Instant::now()),
-            progress: progress::Progress::default(),
+            progress: said::Said::default(),
+            extended: said::Said::default(),
         });
         let (events, events_in) = mpsc::channel(EVENTS_MAX);
         let (begins, begins_in) = mpsc::channel(BATCHES_MAX);
@@ -245,6 +248,11 @@ impl Leader {
     /// What a running run last said of its progress; nothing unless this node leads.
     pub fn progress(&self, run: RunId, token: FencingToken) -> Option<String> {
         self.current()?.shared.progress.of(run, token)
+    }
+
+    /// The deadline of an attempt that was extended; nothing unless this node leads.
+    pub fn extended(&self, run: RunId, token: FencingToken) -> Option<UnixMillis> {
+        self.current()?.shared.extended.of(run, token)
     }
 
     /// The executors connected to this node; none unless it leads.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use belfry_core::command::{Begin, Completion, Retryable};
 use belfry_core::run::{AttemptResult, Report};
-use belfry_core::{AttemptNo, FencingToken, RunId};
+use belfry_core::{AttemptNo, FencingToken, RunId, State, UnixMillis};
 use belfry_proto::v1 as pb;
 use belfry_proto::v1::executor_service_server::ExecutorService;
 use futures_util::{Stream, StreamExt};
@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::commit::{BeginBatch, CompletionBatch, ENTRY_BYTES_MAX};
 use super::dispatch::{Executor, SessionId};
 use super::pump::Event;
+use super::said::lease_of;
 use super::{Leader, Reign};
 use crate::api::errors::{self, ApiError};
 
@@ -40,6 +41,10 @@ const MESSAGE_BYTES_MAX: usize = 1024;
 
 /// Length of a note of progress: one line.
 const PROGRESS_BYTES_MAX: usize = 256;
+
+/// How long an attempt may take in all when its code asks for more time: longer than a day is not one attempt any more, and
+/// the next run of a daily schedule waits. Half of it is what the large queue services allow.
+const ATTEMPT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Labels of one executor, and length of each key and value.
 const LABELS_MAX: usize = 64;
@@ -107,11 +112,11 @@ impl ExecutorService for ExecutorSessions {
         };
         let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
         let mut messages = request.into_inner();
-        let executor = hello(&reign, &mut messages).await?;
+        let (executor, held) = hello(&reign, &mut messages).await?;
         let (sender, receiver) = mpsc::channel(OUTBOX_MAX);
         let outbox = Outbox { sender, ended: reign.ended.child_token() };
         let ended = outbox.ended.clone();
-        tokio::spawn(serve(reign, session, executor, messages, outbox));
+        tokio::spawn(serve(reign, session, executor, held, messages, outbox));
         // When the session ends, the executor is told to dial again, whatever is still in the outbox.
         let replies = ReceiverStream::new(receiver).take_until(async move { ended.cancelled().await });
         let end = futures_util::stream::once(async { Err(ApiError::DialAgain.status()) });
@@ -119,8 +124,11 @@ impl ExecutorService for ExecutorSessions {
     }
 }
 
-/// Waits for the first message of a stream: who is there. A refusal is the answer to the call itself.
-async fn hello(reign: &Reign, messages: &mut Streaming<pb::ExecutorMessage>) -> Result<Executor, Status> {
+/// Waits for the first message of a stream: who is there, and which leases it holds. A refusal is the answer to the call itself.
+async fn hello(
+    reign: &Reign,
+    messages: &mut Streaming<pb::ExecutorMessage>,
+) -> Result<(Executor, Vec<pb::Held>), Status> {
     let refuse = |field: &str, why: String| Err(errors::invalid_argument(field, &why));
     let first = match tokio::time::timeout(HELLO_TIMEOUT, messages.message()).await {
         Ok(message) => message?,
@@ -157,7 +165,7 @@ async fn hello(reign: &Reign, messages: &mut Streaming<pb::ExecutorMessage>) -> 
     }
     let handlers = hello.handlers.iter().map(|handler| handler.as_str().into()).collect();
     let pool = if hello.pool.is_empty() { "default" } else { &hello.pool };
-    Ok(Executor::new(
+    let executor = Executor::new(
         hello.executor_id.into(),
         clipped(hello.display_name, NAME_BYTES_MAX),
         clipped(hello.version, NAME_BYTES_MAX),
@@ -168,7 +176,8 @@ async fn hello(reign: &Reign, messages: &mut Streaming<pb::ExecutorMessage>) -> 
     .with_labels(hello.labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
     .with_handler_slots(
         hello.handler_slots.into_iter().map(|(handler, slots)| (handler.into(), slots)).collect(),
-    ))
+    );
+    Ok((executor, hello.held))
 }
 
 /// Reads one stream to its end.
@@ -176,6 +185,7 @@ async fn serve(
     reign: Arc<Reign>,
     session: SessionId,
     executor: Executor,
+    held: Vec<pb::Held>,
     mut messages: Streaming<pb::ExecutorMessage>,
     outbox: Outbox,
 ) {
@@ -186,10 +196,14 @@ async fn serve(
     );
     let ended = outbox.ended.clone();
     let work = async {
+        // Before it counts as heard: from then on an attempt that overran is given up.
+        let extensions = held.into_iter().filter(|held| held.extended_for_ms > 0);
+        extend(&reign, &id, extensions.map(|held| (held.run_id, held.fencing_token, held.extended_for_ms)));
         reign.shared.liveness.hear(&id, Instant::now());
         outbox.send(pb::executor_reply::Message::Welcome(pb::Welcome {
             keep_alive_ms: u32::try_from(reign.shared.limits.keep_alive.as_millis()).unwrap_or(u32::MAX),
             term: reign.term,
+            attempt_max_ms: u64::try_from(ATTEMPT_MAX.as_millis()).expect("a day fits"),
         }));
         let joined = Event::Joined { session, executor: Box::new(executor), outbox: outbox.clone() };
         if reign.events.send(joined).await.is_err() {
@@ -247,10 +261,12 @@ async fn handle(
             reign.events.send(Event::Credits { session, count: credits.count }).await.ok()
         }
         Message::Progress(progress) => {
-            for note in progress.notes.into_iter().take(RUNS_PER_MESSAGE_MAX) {
-                let text = clipped(note.text, PROGRESS_BYTES_MAX);
-                reign.shared.progress.note(RunId(note.run_id), FencingToken(note.fencing_token), text);
-            }
+            note(reign, executor, progress.notes);
+            Some(())
+        }
+        Message::Extensions(extensions) => {
+            let extensions = extensions.extensions.into_iter().take(RUNS_PER_MESSAGE_MAX);
+            extend(reign, executor, extensions.map(|one| (one.run_id, one.fencing_token, one.for_ms)));
             Some(())
         }
         Message::Drain(_) => reign.events.send(Event::Draining { session }).await.ok(),
@@ -280,6 +296,7 @@ async fn handle(
                 completions.completions.into_iter().map(completion).collect::<Option<Vec<_>>>()?;
             let runs: Vec<_> = completions.iter().map(|completion| completion.run).collect();
             reign.shared.progress.forget(runs.iter().copied());
+            reign.shared.extended.forget(runs.iter().copied());
             reign.events.send(Event::Ended { session, runs }).await.ok()?;
             if reign.shared.replica.read(belfry_core::State::feature_level) < 2 {
                 completions.iter_mut().for_each(as_of_level_1);
@@ -291,6 +308,61 @@ async fn handle(
             Some(())
         }
     }
+}
+
+/// Keeps the notes on attempts that the executor holds (SAID-1).
+fn note(reign: &Reign, executor: &Arc<str>, notes: Vec<pb::ProgressNote>) {
+    let mut notes = notes;
+    notes.truncate(RUNS_PER_MESSAGE_MAX);
+    reign.shared.replica.read(|state| {
+        notes.retain(|note| {
+            let lease = lease_of(state, RunId(note.run_id), FencingToken(note.fencing_token));
+            lease.is_some_and(|lease| lease.executor == *executor)
+        });
+    });
+    for note in notes {
+        let text = clipped(note.text, PROGRESS_BYTES_MAX);
+        reign.shared.progress.say(RunId(note.run_id), FencingToken(note.fencing_token), text);
+    }
+}
+
+/// Keeps until when attempts go on that the executor holds, as (run, token, milliseconds from now on).
+fn extend(reign: &Reign, executor: &Arc<str>, extensions: impl Iterator<Item = (u64, u64, u64)>) {
+    let extensions: Vec<_> = extensions.collect();
+    if extensions.is_empty() {
+        return;
+    }
+    let now = reign.shared.clock.now();
+    let until: Vec<_> = reign.shared.replica.read(|state| {
+        let held = |(run, token, for_ms)| {
+            let (run, token) = (RunId(run), FencingToken(token));
+            Some((
+                run,
+                token,
+                extended_until(state, executor, run, token, Duration::from_millis(for_ms), now)?,
+            ))
+        };
+        extensions.into_iter().filter_map(held).collect()
+    });
+    for (run, token, until) in until {
+        reign.shared.extended.say(run, token, until);
+    }
+}
+
+/// Until when an attempt goes on whose executor says that it does for `wanted`: within one attempt timeout from now on, and
+/// [`ATTEMPT_MAX`] in all. None if the executor does not hold it.
+fn extended_until(
+    state: &State,
+    executor: &Arc<str>,
+    run: RunId,
+    token: FencingToken,
+    wanted: Duration,
+    now: UnixMillis,
+) -> Option<UnixMillis> {
+    let lease = lease_of(state, run, token).filter(|lease| lease.executor == *executor)?;
+    let run = state.run(run)?;
+    let policies = &state.schedule(run.schedule)?.definition_of(run.generation).policies;
+    Some(now.plus(wanted.min(policies.attempt_timeout)).min(lease.begun_at.plus(ATTEMPT_MAX)))
 }
 
 /// Cuts completions into parts that fit a log entry each: a message may have more output than that, and an entry that is
@@ -362,6 +434,22 @@ fn clipped(mut text: String, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leader::expiry::tests::{EXECUTOR, NOW, running};
+
+    #[test]
+    fn an_extension_is_one_timeout_from_now_on_and_has_an_end() {
+        let (state, run, token) = running();
+        let hour = Duration::from_secs(3600);
+        let until = |executor: &str, token, wanted, now| {
+            extended_until(&state, &executor.into(), run, token, wanted, now)
+        };
+        assert_eq!(until(EXECUTOR, token, hour / 2, NOW), Some(NOW.plus(hour / 2)));
+        assert_eq!(until(EXECUTOR, token, 30 * hour, NOW), Some(NOW.plus(hour)), "its attempt timeout");
+        let late = NOW.plus(ATTEMPT_MAX - hour / 4);
+        assert_eq!(until(EXECUTOR, token, hour, late), Some(NOW.plus(ATTEMPT_MAX)));
+        assert_eq!(until("other", token, hour, NOW), None);
+        assert_eq!(until(EXECUTOR, FencingToken(99), hour, NOW), None);
+    }
 
     #[test]
     fn completions_are_cut_into_parts_that_fit_an_entry() {

@@ -3,7 +3,7 @@
 mod facts;
 
 use belfry_core::definition::Definition;
-use belfry_core::run::{Ending, Series};
+use belfry_core::run::{Ending, RunState, Series};
 use belfry_core::{Run, RunId, ScheduleId, ScheduleKey, State, UnixMillis, ledger};
 use belfry_proto::v1 as pb;
 use belfry_timing::{TimeZone, format_local, parse_time};
@@ -136,7 +136,12 @@ impl Api {
         match reading.found {
             Some(found) => {
                 let waits = self.waits_for(&found).await;
+                let extended = self.extended(&found.run.run);
                 explanation.facts = facts::with_waiting(found.facts, waits);
+                let deadline = explanation.facts.iter_mut().find(|fact| fact.kind() == Kind::AttemptDeadline);
+                if let (Some(until), Some(deadline)) = (extended, deadline) {
+                    deadline.time = Some(encode::timestamp(until));
+                }
                 explanation.run = Some(encode::run(found.run, Output::LeftOut));
                 explanation.stands_for = found.stands_for.map(|run| encode::run(run, Output::LeftOut));
             }
@@ -160,6 +165,14 @@ impl Api {
             explanation.next_time = after.map(encode::timestamp);
         }
         explanation
+    }
+
+    /// The deadline of an attempt whose code asked for more time: the node that leads knows.
+    fn extended(&self, run: &Run) -> Option<UnixMillis> {
+        match &run.state {
+            RunState::Running(lease) => self.0.leader.extended(run.id, lease.token),
+            RunState::Due { .. } | RunState::Ended { .. } => None,
+        }
     }
 
     /// What a run that may begin waits for: the dispatcher knows, on the node that leads.
