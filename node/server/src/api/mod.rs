@@ -30,6 +30,7 @@ mod runs;
 mod schedules;
 mod selector;
 mod timing;
+mod updates;
 mod violations;
 mod watch;
 
