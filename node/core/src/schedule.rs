@@ -49,6 +49,9 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// As [`Schedule::timed_with`] of one whose next instant is not known: no calendar has such a revision.
+    pub const UNTIMED: Revision = Revision(u64::MAX);
+
     /// The definition that runs of `generation` were made from.
     ///
     /// Rows that have ended may have outlived theirs: they get the current one.

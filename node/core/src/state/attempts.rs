@@ -11,7 +11,7 @@ use crate::command::{
 use crate::definition::{OverlapPolicy, UnknownOutcomePolicy};
 use crate::ids::{Generation, Revision, RunId, ScheduleId, UnixMillis};
 use crate::run::{AttemptResult, Ending, Lease, Reason, Run, RunEvent, RunState, Series, Trigger};
-use crate::schedule::Pause;
+use crate::schedule::{Pause, Schedule};
 use crate::state::lanes::Lane;
 use crate::state::verdicts::BELFRY;
 use crate::state::{BlockId, LATE_AFTER_MS, State};
@@ -180,9 +180,7 @@ impl State {
         let (schedule, first) = (run.schedule, run.attempt.0 == 0);
         let (cancelled, series) = (run.cancel.as_ref().map(|cancel| cancel.cause), run.series());
         if first && series == Series::Timing {
-            let counters = &mut self.slot_mut(schedule).schedule.counters;
-            counters.begun = counters.begun.saturating_sub(1);
-            self.touch(BlockId::of_schedule(schedule));
+            self.uncount_begun(schedule);
         }
         let deleted = self.slots[&schedule].schedule.deleted_at.map(|_| Reason::ScheduleDeleted);
         // The next backfill may have taken its place already.
@@ -324,6 +322,20 @@ impl State {
         }
         for id in rest {
             self.end_waiting(id, &RunEvent::Skip(Reason::MaxRuns), now);
+        }
+    }
+
+    /// Takes back that a run of the timing was counted as begun. If it was the last one that may, the timing goes on: the next
+    /// instant is not known here, so it is asked for.
+    fn uncount_begun(&mut self, id: ScheduleId) {
+        self.touch(BlockId::of_schedule(id));
+        let schedule = &mut self.slot_mut(id).schedule;
+        let was_over = schedule.is_exhausted() && schedule.next_fire_at.is_none();
+        schedule.counters.begun = schedule.counters.begun.saturating_sub(1);
+        let goes_on = was_over && !schedule.is_exhausted() && schedule.deleted_at.is_none();
+        if goes_on && schedule.definition.timing.fixed_delay().is_none() {
+            schedule.timed_with = Schedule::UNTIMED;
+            self.stale.insert(id);
         }
     }
 

@@ -162,7 +162,8 @@ impl State {
             self.move_next(id, now, next);
             self.slot_mut(id).schedule.timed_with = retimed.calendars;
             self.stale.remove(&id);
-            self.offer_ready(id, now, effects);
+            // One that was about to delete itself has waited for this.
+            self.settle(id, now, effects);
         }
         Outcome::Retimed(moved)
     }

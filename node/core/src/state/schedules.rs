@@ -190,6 +190,10 @@ impl State {
     /// Nothing of a schedule runs or waits, and its timing names no next instant: a fixed delay begins to count, and a schedule
     /// that is over may be deleted.
     pub(super) fn after_last_run(&mut self, id: ScheduleId, now: UnixMillis) {
+        if self.stale.contains(&id) {
+            // Whether there is a next instant is not known.
+            return;
+        }
         let schedule = &self.slots[&id].schedule;
         let timing = &schedule.definition.timing;
         if let Some(delay) = timing.fixed_delay()
