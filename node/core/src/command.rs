@@ -452,7 +452,9 @@ pub enum Outcome {
     Begun(Vec<BeginResult>),
     /// Of completions, in the order they were reported.
     Completed(Vec<CompletionResult>),
-    /// Number of runs whose lease or start expired, or of pauses that ended.
+    /// Of leases that were lost: how their runs ended by it; none for one that waits to begin again.
+    Lost(Vec<Option<Ending>>),
+    /// Number of runs whose start expired, or of pauses that ended.
     Expired(u32),
     /// Number of records dropped.
     Pruned(u32),

@@ -438,12 +438,17 @@ impl World {
         let loss = LeaseLoss { run, token, reason: Reason::LeaseLost };
         let applied = self.commit(Action::ExpireLeases(vec![loss]));
         if self.held.get(&run) == Some(&token) {
-            assert_eq!(applied.outcome, Ok(Outcome::Expired(1)));
+            let ending = self.state.run_state(run).and_then(RunState::ending);
+            assert_eq!(applied.outcome, Ok(Outcome::Lost(vec![ending])));
             self.held.remove(&run);
             let ended = matches!(self.state.run_state(run), Some(RunState::Ended { .. }));
             self.ends.insert(run, if ended { LeaseEnd::Final } else { LeaseEnd::Lost });
         } else {
-            assert_eq!(applied.outcome, Ok(Outcome::Expired(0)), "RUN-2: a lease was lost by an older token");
+            assert_eq!(
+                applied.outcome,
+                Ok(Outcome::Lost(vec![])),
+                "RUN-2: a lease was lost by an older token"
+            );
         }
         self.check();
     }

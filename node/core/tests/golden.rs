@@ -585,6 +585,7 @@ fn render(applied: &Applied) -> String {
                 CompletionResult::Refused => "  refused\n".into(),
             })
             .collect(),
+        Ok(Outcome::Lost(endings)) => format!("  expired={}\n", endings.len()),
         Ok(Outcome::Expired(count)) => format!("  expired={count}\n"),
         Ok(Outcome::Pruned(count)) => format!("  pruned={count}\n"),
         Ok(Outcome::Object(object)) => format!("  {}\n", render_object(object)),

@@ -107,7 +107,7 @@ impl State {
         let id = completion.run;
         let Some(run) = self.runs.get(&id) else { return CompletionResult::Refused };
         let schedule = run.schedule;
-        let was_unknown = matches!(run.state, RunState::Ended { ending: Ending::Unknown(_), .. });
+        let unknown_since = unknown_since(&run.state);
         let held = held_lease(&run.state);
         if is_repetition(&run.state, &completion) {
             return CompletionResult::Repeated;
@@ -126,16 +126,16 @@ impl State {
         if let Some(lease) = held {
             self.unwatch_lease(id, &lease);
         }
-        if was_unknown {
-            self.uncount_unknown(id, now);
-        }
         match &self.runs[&id].state {
             RunState::Due { retry: None, .. } => self.wait_again(now, id),
             // Between two attempts it keeps its place.
             RunState::Due { retry: Some(_), .. } | RunState::Running(_) => {}
             RunState::Ended { .. } => {
                 self.leave_place(id);
-                self.count_ending(id, now);
+                match unknown_since {
+                    Some(since) => self.recount_unknown(id, since, now),
+                    None => self.count_ending(id, now),
+                }
             }
         }
         self.settle(schedule, now, effects);
@@ -217,7 +217,7 @@ impl State {
         losses: Vec<LeaseLoss>,
         effects: &mut Vec<Effect>,
     ) -> Outcome {
-        let mut expired = 0;
+        let mut endings = Vec::with_capacity(losses.len());
         for loss in losses {
             let Some(run) = self.runs.get(&loss.run) else { continue };
             let Some(lease) = held_lease(&run.state) else { continue };
@@ -231,10 +231,10 @@ impl State {
                 self.leave_place(loss.run);
             }
             self.count_ending(loss.run, now);
+            endings.push(self.runs[&loss.run].state.ending());
             self.settle(schedule, now, effects);
-            expired += 1;
         }
-        Outcome::Expired(expired)
+        Outcome::Lost(endings)
     }
 
     /// What the loss of a lease means for its run, by the unknown outcome policy.
@@ -368,16 +368,64 @@ impl State {
         }
     }
 
-    /// Takes back that a run was counted as UNKNOWN: somebody knows by now.
-    pub(super) fn uncount_unknown(&mut self, id: RunId, now: UnixMillis) {
+    /// Counts a run as what it came to that was counted as UNKNOWN at `since`. Runs that ended after that are the newer ones:
+    /// what is known of this one changes nothing of what they say. It pauses nothing either: UNKNOWN would have.
+    pub(super) fn recount_unknown(&mut self, id: RunId, since: UnixMillis, now: UnixMillis) {
         let run = &self.runs[&id];
-        let (schedule, trigger) = (run.schedule, run.trigger);
+        let RunState::Ended { ending, .. } = &run.state else { return };
+        let (ending, schedule, trigger) = (*ending, run.schedule, run.trigger);
         if let Trigger::Backfill(backfill) = trigger {
             self.uncount_backfilled(backfill, now);
         }
         let counters = &mut self.slot_mut(schedule).schedule.counters;
         counters.unsuccessful = counters.unsuccessful.saturating_sub(1);
-        counters.consecutive_failures = counters.consecutive_failures.saturating_sub(1);
+        let counters = counters.clone();
+        if !self.knows_level_2() {
+            // The first release took no note of what came in between.
+            return self.count_ending(id, now);
+        }
+        if let Trigger::Backfill(backfill) = trigger {
+            self.count_backfilled(backfill, &ending, now);
+        }
+        let is_newer =
+            |last: Option<(RunId, UnixMillis)>| last.is_some_and(|(run, at)| run != id && at > since);
+        let (success_since, failure_since) =
+            (is_newer(counters.last_success), is_newer(counters.last_failure));
+        let failures_since = if failure_since { self.failures_since(schedule, since) } else { 0 };
+        self.touch(BlockId::of_schedule(schedule));
+        let counters = &mut self.slot_mut(schedule).schedule.counters;
+        match ending {
+            Ending::Succeeded => {
+                counters.succeeded += 1;
+                if !success_since {
+                    counters.consecutive_failures = counters.consecutive_failures.min(failures_since);
+                    counters.last_success = Some((id, now));
+                }
+            }
+            Ending::Failed(_) | Ending::TimedOut | Ending::Unknown(_) => {
+                counters.unsuccessful += 1;
+                if !failure_since {
+                    counters.last_failure = Some((id, now));
+                }
+            }
+            Ending::Skipped(_) | Ending::Merged { .. } | Ending::Expired | Ending::Cancelled(_) => {
+                counters.not_started += 1;
+                if !success_since {
+                    counters.consecutive_failures = counters.consecutive_failures.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    /// Runs of a schedule that did not succeed, and ended after an instant.
+    fn failures_since(&self, schedule: ScheduleId, since: UnixMillis) -> u32 {
+        let failed = |run: &&Run| match &run.state {
+            RunState::Ended {
+                ending: Ending::Failed(_) | Ending::TimedOut | Ending::Unknown(_), at, ..
+            } => *at > since,
+            RunState::Ended { .. } | RunState::Due { .. } | RunState::Running(_) => false,
+        };
+        u32::try_from(self.rows(schedule).filter(failed).count()).unwrap_or(u32::MAX)
     }
 
     /// Pauses a schedule whose runs keep failing, or one of whose runs may have been left half done.
@@ -415,6 +463,14 @@ fn held_lease(state: &RunState) -> Option<Lease> {
     match state {
         RunState::Running(lease) => Some(lease.clone()),
         RunState::Due { .. } | RunState::Ended { .. } => None,
+    }
+}
+
+/// Since when a run is UNKNOWN, if it is.
+pub(super) fn unknown_since(state: &RunState) -> Option<UnixMillis> {
+    match state {
+        RunState::Ended { ending: Ending::Unknown(_), at, .. } => Some(*at),
+        RunState::Due { .. } | RunState::Running(_) | RunState::Ended { .. } => None,
     }
 }
 

@@ -265,6 +265,7 @@ impl State {
             Outcome::Fired(_)
             | Outcome::Begun(_)
             | Outcome::Completed(_)
+            | Outcome::Lost(_)
             | Outcome::Expired(_)
             | Outcome::Pruned(_)
             | Outcome::Retimed(_)
@@ -485,6 +486,11 @@ impl State {
         let running = |id: &&RunId| matches!(self.runs[id].state, RunState::Running(_));
         let running = slot.open.iter().filter(running).count();
         (slot.waiting_count() + slot.open.len() - running, running)
+    }
+
+    /// How many triggers by hand, and resumes, of a schedule wait to begin.
+    pub fn waiting_triggers(&self, id: ScheduleId) -> usize {
+        self.slots.get(&id).map_or(0, |slot| slot.manual.len())
     }
 
     /// Runs of a schedule that are not over: those that wait for their first begin, and then those that began.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::command::{Effect, Outcome, Rejection};
 use crate::ids::{RunId, ScheduleId, UnixMillis};
-use crate::run::{Cancellation, Ending, Reason, Resolution, RunEvent, RunState, Series, Verdict};
+use crate::run::{Cancellation, Reason, Resolution, RunEvent, RunState, Series, Verdict};
 use crate::state::State;
+use crate::state::attempts::unknown_since;
 
 /// Who acts when nobody in particular does.
 pub(super) const BELFRY: &str = "belfry";
@@ -71,14 +72,12 @@ impl State {
     ) -> Result<Outcome, Rejection> {
         let run = self.runs.get_mut(&id).ok_or(Rejection::RunNotFound { run: id })?;
         let schedule = run.schedule;
-        let unknown = matches!(run.state, RunState::Ended { ending: Ending::Unknown(_), .. });
-        if !unknown {
+        let Some(since) = unknown_since(&run.state) else {
             return Err(Rejection::NotUnknown { state: run.state.name() });
-        }
+        };
         run.resolution = Some(Box::new(Verdict { actor, reason, at: now }));
         self.step(id, &RunEvent::Resolve(resolution), now).expect("the row is UNKNOWN");
-        self.uncount_unknown(id, now);
-        self.count_ending(id, now);
+        self.recount_unknown(id, since, now);
         self.settle(schedule, now, effects);
         Ok(Outcome::Run(Box::new(self.runs[&id].clone())))
     }

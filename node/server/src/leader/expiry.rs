@@ -101,12 +101,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
         });
         if !losses.is_empty() {
             for loss in &losses {
-                tracing::warn!(run_id = loss.run.0, reason = ?loss.reason, "lease lost: the run is UNKNOWN");
+                tracing::warn!(run_id = loss.run.0, reason = ?loss.reason, "lease lost");
             }
-            expire(&shared, now, Action::ExpireLeases(losses), "UNKNOWN").await;
+            lose(&shared, now, losses).await;
         }
         if !starts.is_empty() {
-            expire(&shared, now, Action::ExpireStarts(starts), "EXPIRED").await;
+            expire(&shared, now, starts).await;
         }
         if !pauses.is_empty() {
             let action = Action::EndPauses(pauses);
@@ -132,10 +132,18 @@ fn forget_silent(shared: &Shared, now: Instant) {
     }
 }
 
-async fn expire(shared: &Shared, now: UnixMillis, action: Action, state: &'static str) {
-    let command = Command { now, request: None, action };
+/// Gives leases up. What that makes of their runs is up to their policies: UNKNOWN, FAILED, or another attempt.
+async fn lose(shared: &Shared, now: UnixMillis, losses: Vec<LeaseLoss>) {
+    let command = Command { now, request: None, action: Action::ExpireLeases(losses) };
+    if let Some(Outcome::Lost(endings)) = shared.propose("expire", &command).await {
+        endings.iter().flatten().for_each(|ending| shared.metrics.count_runs_ended(ending.name(), 1));
+    }
+}
+
+async fn expire(shared: &Shared, now: UnixMillis, starts: Vec<RunId>) {
+    let command = Command { now, request: None, action: Action::ExpireStarts(starts) };
     if let Some(Outcome::Expired(count)) = shared.propose("expire", &command).await {
-        shared.metrics.count_runs_ended(state, u64::from(count));
+        shared.metrics.count_runs_ended("EXPIRED", u64::from(count));
     }
 }
 
