@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_core::command::{Action, Command, Outcome, Rezoned};
+use belfry_core::definition::CalendarUse;
 use belfry_core::state::LastPart;
-use belfry_core::{ScheduleId, State, UnixMillis};
+use belfry_core::{Schedule, ScheduleId, ScheduleKey, State, UnixMillis};
 
 use super::Shared;
 use crate::timings::Timings;
@@ -84,7 +85,7 @@ fn look(
 fn move_of(state: &State, timings: &Timings, now: UnixMillis, id: ScheduleId) -> Option<Rezoned> {
     let schedule = state.schedule(id).filter(|schedule| schedule.deleted_at.is_none())?;
     let timing = &schedule.definition.timing;
-    let former = schedule.next_fire_at.filter(|former| *former > now && timing.time_zone != "UTC")?;
+    let former = schedule.next_fire_at.filter(|former| *former > now && has_zone(state, schedule))?;
     // A timing that cannot be evaluated is the ticker's to complain about.
     let calendars = timings.calendars(state, &schedule.key.namespace, timing).ok()?;
     let after = schedule.watermark.max(now);
@@ -94,10 +95,22 @@ fn move_of(state: &State, timings: &Timings, now: UnixMillis, id: ScheduleId) ->
     moves.then_some(Rezoned { schedule: id, generation: schedule.generation, former, next_fire_at })
 }
 
+/// Whether the instants of a schedule follow the rules of any zone: its own, or those of a calendar that it uses.
+fn has_zone(state: &State, schedule: &Schedule) -> bool {
+    let timing = &schedule.definition.timing;
+    let is_zone = |zone: &str| !zone.is_empty() && zone != "UTC";
+    let of_calendar = |used: &CalendarUse| {
+        let key = ScheduleKey::new(schedule.key.namespace.clone(), used.calendar.as_str());
+        state.calendar(&key).is_some_and(|(calendar, _)| calendar.time_zone.as_deref().is_some_and(is_zone))
+    };
+    is_zone(&timing.time_zone) || timing.calendars.iter().any(of_calendar)
+}
+
 #[cfg(test)]
 mod tests {
-    use belfry_core::definition::{Definition, Rule, Target, Timing};
-    use belfry_core::{LogPosition, ScheduleKey};
+    use belfry_core::definition::{CalendarMode, Definition, Rule, Target, Timing};
+    use belfry_core::object::{Calendar, Declared};
+    use belfry_core::{LogPosition, Revision};
 
     use super::*;
 
@@ -144,6 +157,38 @@ mod tests {
         // Forward only: the same again, or older data, moves nothing.
         assert_eq!(apply(&mut state, 3, action), Outcome::Retimed(0));
         assert_eq!(look(&state, &Timings::default(), NOW, ScheduleId::default()).0, []);
+    }
+
+    #[test]
+    fn a_calendar_with_a_zone_of_its_own_moves_a_schedule_in_utc() {
+        let mut state = State::default();
+        let calendar = Calendar {
+            key: ScheduleKey::new("ns", "berlin"),
+            time_zone: Some("Europe/Berlin".into()),
+            days: vec!["2026-11-25".into()],
+            periods: Vec::new(),
+            description: String::new(),
+        };
+        apply(&mut state, 1, Action::PutObject { declared: Declared::Calendar(calendar), expected: None });
+        let text = "0 * * * *".to_owned();
+        let rule = Rule::Cron { expression: text.clone(), resolved: text, allow_never: false };
+        let mut timing = Timing::of(vec![rule], "UTC");
+        timing.calendars = vec![CalendarUse { calendar: "berlin".into(), mode: CalendarMode::Include }];
+        let target = Target { handler: "h".into(), payload: Default::default() };
+        // By older rules the day begins an hour later in Berlin.
+        let wrong = UnixMillis(1_795_564_800_000);
+        let action = Action::CreateSchedule {
+            key: ScheduleKey::new("ns", "hourly"),
+            uid: "u".into(),
+            definition: Arc::new(Definition::new(timing, target)),
+            next_fire_at: Some(wrong),
+            calendars: Revision(1),
+            pause: None,
+        };
+        apply(&mut state, 2, action);
+        let (rezoned, _) = look(&state, &Timings::default(), NOW, ScheduleId::default());
+        assert_eq!(rezoned.len(), 1);
+        assert_eq!(rezoned[0].next_fire_at, Some(UnixMillis(wrong.0 - 3_600_000)));
     }
 
     #[test]
