@@ -121,11 +121,14 @@ impl Api {
         }
         let now = self.0.clock.now();
         let (next_fire_at, calendars) = self.first_after(&key, &definition.timing, now)?;
+        if next_fire_at.is_none() {
+            check_not_passed(&definition.timing)?;
+        }
         let definition = Arc::new(definition);
         if validate_only {
             self.barrier(Freshness::Linearizable).await?;
-            if self.0.replica.read(|state| state.schedule_named(&key).is_some()) {
-                return Err(Rejection::ScheduleExists { key }.into());
+            if let Some(rejection) = self.0.replica.read(|state| has_no_place(state, &key)) {
+                return Err(rejection.into());
             }
             let pause = pause.map(|pause| Pause { paused_at: now, ..pause });
             return Ok(self.preview(&preview(key, definition, next_fire_at, pause, now), now));
@@ -137,9 +140,6 @@ impl Api {
     }
 
     /// The first instant of a timing that is about to be proposed.
-    ///
-    /// An instant that lay in the future when it was read may have passed since; it is refused, because a schedule that
-    /// was accepted and never fires would be silence (LEDGER-1).
     pub(super) fn first_after(
         &self,
         key: &ScheduleKey,
@@ -157,21 +157,11 @@ impl Api {
             Ok::<_, ApiError>(timings.calendars(state, &key.namespace, timing)?)
         })?;
         let next = timings.first(timing, &calendars, after)?;
-        match (next, timing.include.as_slice()) {
-            (None, _) if !calendars.is_empty() && !may_never_fire(timing) => Err(Violations::one(
-                "schedule.timing.calendars",
-                "leave no instant from now on: use others, or change them",
-                INVALID_FIELD,
-            )
-            .into()),
-            (None, [Rule::At(at)]) => Err(Violations::one(
-                "schedule.timing.include[0].at_time",
-                format_args!("{} has just passed: give a later time", belfry_timing::format_time(at.0)),
-                INVALID_FIELD,
-            )
-            .into()),
-            (next, _) => Ok((next, calendars.revision())),
+        if next.is_none() && !calendars.is_empty() && !may_never_fire(timing) {
+            let why = "leave no instant from now on: use others, or change them";
+            return Err(Violations::one("schedule.timing.calendars", why, INVALID_FIELD).into());
         }
+        Ok((next, calendars.revision()))
     }
 
     async fn get(
@@ -338,8 +328,9 @@ impl Api {
         if request.validate_only {
             self.barrier(Freshness::Linearizable).await?;
             let view = self.view(&key)?;
-            if view.due >= MANUAL_WAITING_MAX {
-                return Err(Rejection::TooManyWaiting { key, waiting: view.due }.into());
+            let waiting = self.0.replica.read(|state| state.waiting_triggers(view.schedule.id));
+            if waiting >= MANUAL_WAITING_MAX {
+                return Err(Rejection::TooManyWaiting { key, waiting }.into());
             }
             if overlap == TriggerOverlap::Refuse && view.due + view.running > 0 {
                 return Err(Rejection::Busy { key }.into());
@@ -427,7 +418,7 @@ impl Api {
     }
 
     /// Reads a pause; the instant is the state machine's to say.
-    fn read_pause(&self, prefix: &str, pause: &pb::Pause, found: &mut Violations) -> Pause {
+    pub(super) fn read_pause(&self, prefix: &str, pause: &pb::Pause, found: &mut Violations) -> Pause {
         let field = |name: &str| format!("{prefix}{name}");
         if pause.reason.trim().is_empty() {
             found.add(&field("reason"), "is required: whoever finds it paused at night wants to know why");
@@ -519,6 +510,35 @@ impl Api {
     }
 }
 
+/// Why a schedule of this name cannot be made, if it cannot.
+fn has_no_place(state: &belfry_core::State, key: &ScheduleKey) -> Option<Rejection> {
+    if state.schedule_named(key).is_some() {
+        return Some(Rejection::ScheduleExists { key: key.clone() });
+    }
+    let max = state.namespace(&key.namespace)?.schedules_max?;
+    let namespace = key.namespace.clone();
+    (state.schedules_in(&namespace) >= max).then_some(Rejection::TooManySchedules { namespace, max })
+}
+
+/// Refuses a timing of single instants that has none left: they lay in the future when they were read and have passed since. A
+/// schedule that was accepted and never fires would be silence (LEDGER-1).
+pub(super) fn check_not_passed(timing: &Timing) -> Result<(), Violations> {
+    let single = |rule: &Rule| match rule {
+        Rule::At(at) => Some(("at_time", belfry_timing::format_time(at.0))),
+        Rule::AtLocal(at) => Some(("at_local_time", at.clone())),
+        Rule::Cron { .. } | Rule::Interval { .. } | Rule::Calendar(_) | Rule::FixedDelay(_) => None,
+    };
+    let singles: Option<Vec<_>> = timing.include.iter().map(single).collect();
+    match singles.and_then(|singles| singles.into_iter().next()) {
+        Some((field, at)) => Err(Violations::one(
+            &format!("schedule.timing.include[0].{field}"),
+            format_args!("{at} has just passed: give a later time"),
+            INVALID_FIELD,
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Whether nothing is wrong but an instant that has passed: it may not have when the request came for the first time.
 pub(super) fn only_too_late(violations: &Violations) -> bool {
     violations
@@ -573,5 +593,26 @@ fn manual_run(schedule: &Schedule, actor: Arc<str>, now: UnixMillis) -> Run {
         cancel: None,
         resolution: None,
         state: RunState::Due { held: None, retry: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_instant_that_passed_while_it_was_checked_is_refused() {
+        let refused = |rules| {
+            check_not_passed(&Timing::of(rules, "Europe/Berlin"))
+                .err()
+                .map(|found| found.all()[0].field.clone())
+        };
+        let local = Rule::AtLocal("2026-11-23T03:00:00".into());
+        assert_eq!(refused(vec![local.clone()]).as_deref(), Some("schedule.timing.include[0].at_local_time"));
+        let at = Rule::At(UnixMillis(1));
+        assert_eq!(refused(vec![at, local.clone()]).as_deref(), Some("schedule.timing.include[0].at_time"));
+        let never =
+            Rule::Cron { expression: "0 0 30 2 *".into(), resolved: "0 0 30 2 *".into(), allow_never: true };
+        assert_eq!(refused(vec![local, never]), None, "by hand only, and that was said");
     }
 }

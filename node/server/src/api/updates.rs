@@ -11,7 +11,7 @@ use super::encode::{self, NEXT_TIMES, ScheduleView};
 use super::errors::ApiError;
 use super::mask::Mask;
 use super::propose::{Patience, check_revision, request_key, revision};
-use super::schedules::{Creation, only_too_late};
+use super::schedules::{Creation, check_not_passed, only_too_late};
 use super::violations::Violations;
 use super::{Api, Freshness, names};
 
@@ -117,6 +117,10 @@ impl Api {
             // Not before the watermark: another leader's clock may have been ahead, and its instants have their rows.
             let after = now.max(current.schedule.watermark);
             let (next, calendars) = self.first_after(key, &definition.timing, after)?;
+            // What has passed already may stay.
+            if next.is_none() && definition.timing != old.timing {
+                check_not_passed(&definition.timing)?;
+            }
             (Retime::From(next), calendars)
         };
         let definition = Arc::new(definition);
@@ -142,9 +146,11 @@ impl Api {
     fn creation(&self, update: &Update<'_>) -> Result<Creation, ApiError> {
         let mut found = Violations::default();
         let definition = self.read_definition(&update.key, update.given, &mut found);
+        let pause = update.given.pause.as_ref();
+        let pause = pause.map(|pause| self.read_pause("schedule.pause.", pause, &mut found));
         let definition = found.or(definition)?;
         let (key, request) = (update.key.clone(), update.request.clone());
-        Ok(Creation { key, definition, pause: None, request, validate_only: update.validate_only })
+        Ok(Creation { key, definition, pause, request, validate_only: update.validate_only })
     }
 
     /// `current` with the masked fields of `given`. Only those are checked: what is stored was checked when it came in,

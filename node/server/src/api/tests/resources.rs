@@ -154,6 +154,9 @@ async fn pools_and_namespaces_are_declared_listed_and_forgotten() {
     alone.create("team", "invoices").await;
     let refused = alone.schedules().create_schedule(creation("team", "other")).await.unwrap_err();
     assert_eq!(told(&refused), (Code::FailedPrecondition, "TOO_MANY_SCHEDULES".into()));
+    let dry = pb::CreateScheduleRequest { validate_only: true, ..creation("team", "other") };
+    let refused = alone.schedules().create_schedule(dry).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::FailedPrecondition, "TOO_MANY_SCHEDULES".into()));
     let get = pb::GetNamespaceRequest { name: "namespaces/team".into() };
     let read = alone.namespaces().get_namespace(get).await.unwrap().into_inner();
     assert_eq!((read.schedule_count, read.weight), (1, 1));

@@ -1,6 +1,7 @@
 //! Schedules: create, read, change, delete.
 
 use super::*;
+use crate::api::encode;
 
 const NAME: &str = "namespaces/team/schedules/invoices";
 
@@ -436,5 +437,65 @@ async fn an_accepted_instant_has_its_row() {
             assert!(passed.is_ok(), "{parent} was accepted and has no row");
         }
     }
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_that_creates_takes_the_pause_that_is_given() {
+    let alone = Alone::start().await;
+    let pause = pb::Pause { reason: "not yet".into(), actor: "ann".into(), ..Default::default() };
+    let given = pb::Schedule { name: NAME.into(), pause: Some(pause), ..schedule() };
+    let request = |given| pb::UpdateScheduleRequest { allow_missing: true, ..masked(given, &[]) };
+    let without_reason = pb::Schedule { pause: Some(pb::Pause::default()), ..given.clone() };
+    let refused = alone.schedules().update_schedule(request(without_reason)).await.unwrap_err();
+    assert_eq!(fields(&refused), ["schedule.pause.reason"]);
+    let made = alone.schedules().update_schedule(request(given)).await.unwrap().into_inner();
+    assert_eq!(made.state(), pb::schedule::State::Paused);
+    assert_eq!(made.pause.unwrap().reason, "not yet");
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_of_something_else_keeps_a_single_instant_that_has_passed() {
+    let alone = Alone::start().await;
+    let at = UnixMillis(alone.clock.now().0 + 3_600_000);
+    let rule = pb::rule::Rule::AtTime(encode::timestamp(at));
+    let timing = pb::Timing { include: vec![pb::Rule { rule: Some(rule) }], ..Default::default() };
+    let request = pb::CreateScheduleRequest {
+        schedule: Some(pb::Schedule { timing: Some(timing), ..schedule() }),
+        ..creation("team", "invoices")
+    };
+    alone.schedules().create_schedule(request).await.unwrap();
+    alone.clock.step_ms(7_200_000);
+    alone.until(|state| state.run_count() == 1).await;
+    let changed = pb::Schedule { name: NAME.into(), max_runs: 7, ..Default::default() };
+    let changed =
+        alone.schedules().update_schedule(masked(changed, &["max_runs"])).await.unwrap().into_inner();
+    assert_eq!(changed.max_runs, 7);
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_on_trial_counts_the_triggers_that_wait_and_nothing_else() {
+    let alone = Alone::start().await;
+    let every = prost_types::Duration { seconds: 1, nanos: 0 };
+    let rule = pb::rule::Rule::Interval(pb::Interval { every: Some(every), ..Default::default() });
+    let policies = pb::Policies {
+        overlap_policy: pb::OverlapPolicy::BufferAll.into(),
+        overlap_limit: 200,
+        misfire_policy: pb::MisfirePolicy::Skip.into(),
+        misfire_window: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        ..Default::default()
+    };
+    let timing = pb::Timing { include: vec![pb::Rule { rule: Some(rule) }], ..Default::default() };
+    let request = pb::CreateScheduleRequest {
+        schedule: Some(pb::Schedule { timing: Some(timing), policies: Some(policies), ..schedule() }),
+        ..creation("team", "invoices")
+    };
+    alone.schedules().create_schedule(request).await.unwrap();
+    alone.clock.step_ms(150_000);
+    alone.until(|state| state.run_count() > 140).await;
+    let dry = pb::TriggerScheduleRequest { name: NAME.into(), validate_only: true, ..Default::default() };
+    alone.schedules().trigger_schedule(dry).await.unwrap();
     alone.stop().await;
 }
