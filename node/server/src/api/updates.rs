@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use belfry_core::command::{RequestKey, Retime};
+use belfry_core::command::{Fire, FireGroup, RequestKey, Retime};
 use belfry_core::definition::Definition;
-use belfry_core::{Action, Rejection, Revision, ScheduleKey, UnixMillis};
+use belfry_core::{Action, Rejection, Revision, Schedule, ScheduleKey, UnixMillis};
 use belfry_proto::v1 as pb;
 
 use super::encode::{self, NEXT_TIMES, ScheduleView};
@@ -135,11 +135,37 @@ impl Api {
             let changed = |state: &belfry_core::State| ScheduleView::of(state, &self.0.timings, &changed);
             return Ok(encode::schedule(&self.0.replica.read(changed), now, NEXT_TIMES));
         }
+        if let Retime::From(next) = retime {
+            self.fire_unreadable(&current.schedule, next, now).await?;
+        }
         // Without an etag of the caller's, that of what was merged: a change in between must not be lost.
         let expected = Some(etag.unwrap_or(current.schedule.revision));
         let action = Action::UpdateSchedule { key: key.clone(), expected, definition, retime, calendars };
         let outcome = self.propose(now, request.clone(), action).await?;
         self.encode_outcome(outcome)
+    }
+
+    /// Makes the row of an instant that has come by a timing that this build cannot evaluate, such as one of a newer release. The
+    /// ticker waits for somebody who can, and an edit would wait with it, for ever. `next` is the first instant of the timing
+    /// that replaces it; which others there were in between is not known here.
+    async fn fire_unreadable(
+        &self,
+        current: &Schedule,
+        next: Option<UnixMillis>,
+        now: UnixMillis,
+    ) -> Result<(), ApiError> {
+        let Some(nominal_at) = current.next_fire_at.filter(|due| *due <= now) else { return Ok(()) };
+        let timings = &self.0.timings;
+        let timing = &current.definition.timing;
+        let calendars = self.0.replica.read(|state| timings.calendars(state, &current.key.namespace, timing));
+        let Err(fault) = calendars.and_then(|calendars| timings.next(timing, &calendars, nominal_at)) else {
+            return Ok(());
+        };
+        tracing::warn!(schedule = %current.key, %fault, "an edit replaces a timing that this node cannot evaluate");
+        let fires = vec![Fire::new(current.id, current.generation, next)];
+        let action = Action::Fire(vec![FireGroup { nominal_at, fires }]);
+        self.propose(now, None, action).await?;
+        Ok(())
     }
 
     /// The schedule that an update makes where there is none; masks do not apply then.

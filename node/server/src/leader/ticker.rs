@@ -28,6 +28,9 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Pause after a proposal that failed.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
+/// Schedules whose timing this build cannot evaluate, each as of a generation: an edit is tried at once.
+type Faulty = HashSet<(ScheduleId, Generation)>;
+
 /// A schedule whose instant has come.
 struct DueSchedule {
     id: ScheduleId,
@@ -51,8 +54,8 @@ struct StaleSchedule {
 /// Proposes fires until the reign ends.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut applied = shared.replica.applied();
-    // Schedules whose timing this build cannot evaluate: said once, looked at again by the next leader.
-    let mut faulty = HashSet::new();
+    // Said once, looked at again by the next leader.
+    let mut faulty = Faulty::new();
     let batch_max = shared.limits.fire_batch_max;
     let mut batch = FIRST_BATCH.min(batch_max);
     loop {
@@ -88,9 +91,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 /// Notes that this build cannot evaluate the timing of a schedule.
-fn give_up(id: ScheduleId, fault: &TimingFault, faulty: &mut HashSet<ScheduleId>) {
+fn give_up(id: ScheduleId, generation: Generation, fault: &TimingFault, faulty: &mut Faulty) {
     tracing::error!(schedule = id.0, %fault, "this node cannot fire a schedule");
-    faulty.insert(id);
+    faulty.insert((id, generation));
 }
 
 /// What is due now, at most `batch_max` schedules, and when the next one will be.
@@ -99,19 +102,20 @@ fn collect(
     timings: &Timings,
     now: UnixMillis,
     batch_max: usize,
-    faulty: &mut HashSet<ScheduleId>,
+    faulty: &mut Faulty,
 ) -> (Vec<DueSchedule>, Option<UnixMillis>) {
     let mut due = Vec::new();
     for (nominal_at, id) in state.due().until(now) {
         if due.len() == batch_max {
             break;
         }
-        let Some(schedule) = state.schedule(id).filter(|_| !faulty.contains(&id)) else { continue };
+        let schedule = state.schedule(id).filter(|schedule| !faulty.contains(&(id, schedule.generation)));
+        let Some(schedule) = schedule else { continue };
         let definition = schedule.definition.clone();
         let calendars = match timings.calendars(state, &schedule.key.namespace, &definition.timing) {
             Ok(calendars) => calendars,
             Err(fault) => {
-                give_up(id, &fault, faulty);
+                give_up(id, schedule.generation, &fault, faulty);
                 continue;
             }
         };
@@ -120,7 +124,10 @@ fn collect(
         let generation = schedule.generation;
         due.push(DueSchedule { id, generation, nominal_at, definition, calendars, spread });
     }
-    let mut rest = state.due().all().filter(|(_, id)| !faulty.contains(id));
+    let is_faulty = |id: ScheduleId| {
+        state.schedule(id).is_some_and(|schedule| faulty.contains(&(id, schedule.generation)))
+    };
+    let mut rest = state.due().all().filter(|(_, id)| faulty.is_empty() || !is_faulty(*id));
     (due, rest.next().map(|(at, _)| at))
 }
 
@@ -129,21 +136,22 @@ fn collect_stale(
     state: &State,
     timings: &Timings,
     batch_max: usize,
-    faulty: &mut HashSet<ScheduleId>,
+    faulty: &mut Faulty,
 ) -> Vec<StaleSchedule> {
     let mut stale = Vec::new();
     for id in state.stale() {
         if stale.len() == batch_max {
             break;
         }
-        let Some(schedule) = state.schedule(id).filter(|_| !faulty.contains(&id)) else { continue };
+        let schedule = state.schedule(id).filter(|schedule| !faulty.contains(&(id, schedule.generation)));
+        let Some(schedule) = schedule else { continue };
         let definition = schedule.definition.clone();
         match timings.calendars(state, &schedule.key.namespace, &definition.timing) {
             Ok(calendars) => {
                 let (generation, watermark) = (schedule.generation, schedule.watermark);
                 stale.push(StaleSchedule { id, generation, definition, calendars, watermark });
             }
-            Err(fault) => give_up(id, &fault, faulty),
+            Err(fault) => give_up(id, schedule.generation, &fault, faulty),
         }
     }
     stale
@@ -155,7 +163,7 @@ fn retime(
     timings: &Timings,
     stale: Vec<StaleSchedule>,
     now: UnixMillis,
-    faulty: &mut HashSet<ScheduleId>,
+    faulty: &mut Faulty,
 ) -> Vec<Retimed> {
     let mut retimed = Vec::with_capacity(stale.len());
     for schedule in stale {
@@ -167,7 +175,7 @@ fn retime(
                 calendars: schedule.calendars.revision(),
                 next_fire_at,
             }),
-            Err(fault) => give_up(schedule.id, &fault, faulty),
+            Err(fault) => give_up(schedule.id, schedule.generation, &fault, faulty),
         }
     }
     retimed
@@ -180,7 +188,7 @@ fn compute(
     due: Vec<DueSchedule>,
     now: UnixMillis,
     batch_max: usize,
-    faulty: &mut HashSet<ScheduleId>,
+    faulty: &mut Faulty,
 ) -> Vec<FireGroup> {
     let mut groups = BTreeMap::<UnixMillis, Vec<Fire>>::new();
     // In a storm most schedules share their timing: compute each (timing, instant) once.
@@ -201,7 +209,7 @@ fn compute(
                 None => match evaluate(timings, schedule, nominal_at) {
                     Ok(instant) => *known.entry((timing, revision, nominal_at)).or_insert(instant),
                     Err(fault) => {
-                        give_up(schedule.id, &fault, faulty);
+                        give_up(schedule.id, schedule.generation, &fault, faulty);
                         break;
                     }
                 },
@@ -330,7 +338,7 @@ mod tests {
         let groups =
             compute(&Timings::default(), vec![broken, due(2, 5000)], UnixMillis(5000), 100, &mut faulty);
         assert_eq!(fires(&groups), [(5000, vec![2])]);
-        assert_eq!(faulty, HashSet::from([ScheduleId(1)]));
+        assert_eq!(faulty, Faulty::from([(ScheduleId(1), Generation(1))]));
     }
 
     #[test]
@@ -348,9 +356,12 @@ mod tests {
             let command = Command { now: UnixMillis(0), request: None, action };
             state.apply(belfry_core::LogPosition { term: 1, index }, command);
         }
-        let mut faulty = HashSet::from([ScheduleId(1)]);
+        let mut faulty = Faulty::from([(ScheduleId(1), Generation(1))]);
         let (due, next) = collect(&state, &Timings::default(), UnixMillis(5000), 100, &mut faulty);
         assert!(due.is_empty());
         assert_eq!(next, Some(UnixMillis(9000)), "the timer is set for the next one that can fire");
+        let mut faulty = Faulty::from([(ScheduleId(1), Generation(7))]);
+        let (due, _) = collect(&state, &Timings::default(), UnixMillis(5000), 100, &mut faulty);
+        assert_eq!(due.len(), 1, "another generation is tried at once");
     }
 }

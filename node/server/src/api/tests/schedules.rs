@@ -1,5 +1,9 @@
 //! Schedules: create, read, change, delete.
 
+use belfry_core::ScheduleKey;
+use belfry_core::command::{Action, Command};
+use belfry_core::definition::{Definition, Target, Timing};
+
 use super::*;
 use crate::api::encode;
 
@@ -472,6 +476,34 @@ async fn an_edit_of_something_else_keeps_a_single_instant_that_has_passed() {
     let changed =
         alone.schedules().update_schedule(masked(changed, &["max_runs"])).await.unwrap().into_inner();
     assert_eq!(changed.max_runs, 7);
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timing_that_this_build_cannot_evaluate_can_be_replaced_when_it_is_due() {
+    let alone = Alone::start().await;
+    let now = alone.clock.now();
+    let target = Target { handler: "bill".into(), payload: Default::default() };
+    let action = Action::CreateSchedule {
+        key: ScheduleKey::new("team", "invoices"),
+        uid: "u".into(),
+        // As the rules of a newer release may look here.
+        definition: Arc::new(Definition::new(Timing::of(Vec::new(), "UTC"), target)),
+        next_fire_at: Some(UnixMillis(now.0 + 1000)),
+        calendars: Default::default(),
+        pause: None,
+    };
+    let command = Command { now, request: None, action };
+    alone.node.replica().propose(&command).await.unwrap().1.outcome.unwrap();
+    alone.clock.step_ms(2000);
+    let edit = pb::Schedule { name: NAME.into(), timing: Some(yearly()), ..Default::default() };
+    let edited = alone.schedules().update_schedule(masked(edit, &["timing"])).await.unwrap().into_inner();
+    assert_eq!(edited.generation, 2);
+    let rows = alone
+        .node
+        .replica()
+        .read(|state| state.runs_from(Default::default()).map(|run| run.nominal_at).collect::<Vec<_>>());
+    assert_eq!(rows, [UnixMillis(now.0 + 1000)], "the instant that had come has its row");
     alone.stop().await;
 }
 
