@@ -145,8 +145,9 @@ impl State {
     fn check_overlap(&self, id: ScheduleId, slot: &Slot, say: &mut impl FnMut(&'static str, String)) {
         let edited = slot.schedule.generation.0 > 1;
         let overlap = slot.schedule.definition.policies.overlap;
-        let beside = slot.open.iter().filter(|id| self.runs[id].beside).count();
-        let open = slot.open.len() - beside;
+        // One between two attempts may have let a trigger pass while a pause held it.
+        let runs = |id: &&RunId| matches!(self.runs[id].state, RunState::Running(_)) && !self.runs[id].beside;
+        let open = slot.open.iter().filter(runs).count();
         let waiting_max = match overlap {
             OverlapPolicy::HoldOne | OverlapPolicy::Skip | OverlapPolicy::CancelRunning => 1,
             // One that was handed back had its place before those that came meanwhile, and is not turned away for them.

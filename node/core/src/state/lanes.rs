@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A run is *open* from its first begin to its end, between two attempts too: that is what "running" means to the overlap
-//! policy. Lanes follow from the rows alone, so that a restart finds every run in its place (APPLY-1).
+//! policy; only what a pause holds between two attempts lets triggers pass. Lanes follow from the rows alone, so that a restart finds every run in its place (APPLY-1).
 
 use std::collections::BTreeSet;
 
@@ -163,13 +163,9 @@ impl State {
     pub(super) fn offer_ready(&mut self, schedule: ScheduleId, now: UnixMillis, effects: &mut Vec<Effect>) {
         let slot = &self.slots[&schedule];
         let paused = slot.schedule.pause.is_some();
-        let mut ready = Vec::new();
-        let is_due = |id: &&RunId| matches!(self.runs[id].state, RunState::Due { .. });
-        let may_retry = |id: &&RunId| !paused || !matches!(self.runs[id].series(), Series::Timing);
-        ready.extend(slot.open.iter().filter(is_due).filter(may_retry).copied());
-
         let running_max = slot.schedule.definition.policies.overlap.running_max();
-        let mut free = running_max.saturating_sub(slot.open.len());
+        let (mut ready, held_retries) = self.ready_retries(slot, running_max);
+        let mut free = running_max.saturating_sub(slot.open.len() - held_retries);
         for id in &slot.manual {
             if self.runs[id].beside {
                 ready.push(*id);
@@ -203,6 +199,35 @@ impl State {
             self.hold(first, reason, now);
         }
         self.announce(schedule, ready, effects);
+    }
+
+    /// The runs between two attempts that may begin the next one, and how many a pause holds back.
+    ///
+    /// What a pause holds is in nobody's way: a trigger would wait behind it for the resume, and it does not care about a
+    /// pause. After the resume the next attempt waits in turn, until there is room again.
+    fn ready_retries(&self, slot: &Slot, running_max: usize) -> (Vec<RunId>, usize) {
+        let is_running = |id: &&RunId| matches!(self.runs[id].state, RunState::Running(_));
+        let held_by_pause =
+            |id: &RunId| slot.schedule.pause.is_some() && self.runs[id].series() == Series::Timing;
+        let retries = || slot.open.iter().copied().filter(|id| !is_running(&id));
+        if !self.knows_level_2() {
+            // The first release had a trigger wait.
+            return (retries().filter(|id| !held_by_pause(id)).collect(), 0);
+        }
+        let running = slot.open.iter().filter(is_running).filter(|id| !self.runs[id].beside).count();
+        let mut room = running_max.saturating_sub(running);
+        let (mut ready, mut held) = (Vec::new(), 0);
+        for id in retries() {
+            if held_by_pause(&id) {
+                held += 1;
+            } else if self.runs[&id].beside {
+                ready.push(id);
+            } else if room > 0 {
+                room -= 1;
+                ready.push(id);
+            }
+        }
+        (ready, held)
     }
 
     fn hold(&mut self, id: RunId, reason: Reason, now: UnixMillis) {

@@ -202,15 +202,19 @@ impl State {
             Action::ExpireLeases(losses) => Ok(self.expire_leases(now, losses, effects)),
             Action::ExpireStarts(runs) => Ok(self.expire_starts(now, runs, effects)),
             Action::Prune(prune) => Ok(self.prune(prune)),
-            Action::RaiseFeatureLevel(level) => Ok(self.raise_feature_level(level)),
+            Action::RaiseFeatureLevel(level) => Ok(self.raise_feature_level(now, level, effects)),
         }
     }
 
-    fn raise_feature_level(&mut self, level: u32) -> Outcome {
+    fn raise_feature_level(&mut self, now: UnixMillis, level: u32, effects: &mut Vec<Effect>) -> Outcome {
         let knew = self.knows_level_2();
         self.totals_mut().feature_level = self.totals.feature_level.max(level);
         if self.knows_level_2() && !knew {
             self.note_what_was_pruned();
+            // Which runs may begin is a matter of the level: what was decided before must not outlive a restart (APPLY-1).
+            for id in self.slots.keys().copied().collect::<Vec<_>>() {
+                self.offer_ready(id, now, effects);
+            }
         }
         Outcome::FeatureLevel(self.totals.feature_level)
     }
