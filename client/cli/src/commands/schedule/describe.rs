@@ -206,7 +206,7 @@ fn advice(schedule: &ScheduleView, runs: &[RunView], cluster: Option<&ClusterVie
     } else if schedule.is_completed() {
         advice.push(format!("its timing has no instant left: give it another with `belfry schedule set {name}{namespace}`, or delete it"));
     }
-    if let Some(waiting) = waiting(schedule, runs, cluster) {
+    if let Some(waiting) = waiting(schedule, runs, cluster, now) {
         advice.push(waiting);
     }
     if let Some(run) = runs.iter().find(|run| run.is_unknown()) {
@@ -229,12 +229,28 @@ fn advice(schedule: &ScheduleView, runs: &[RunView], cluster: Option<&ClusterVie
 }
 
 /// Why a run waits, as far as that is known.
-fn waiting(schedule: &ScheduleView, runs: &[RunView], cluster: Option<&ClusterView>) -> Option<String> {
+fn waiting(
+    schedule: &ScheduleView,
+    runs: &[RunView],
+    cluster: Option<&ClusterView>,
+    now: i64,
+) -> Option<String> {
     if schedule.status.due_count == 0 && !runs.iter().any(RunView::is_due) {
         return None;
     }
     if schedule.status.running_count > 0 {
         return Some("a run waits until the one that is running has ended".to_owned());
+    }
+    if let Some((run, (time, attempt))) = runs.iter().find_map(|run| Some((run, run.next_attempt()?))) {
+        let run_name = run.short_name();
+        let after = format!("attempt {attempt} did not succeed");
+        if schedule.is_paused() && run.is_of_timing() {
+            return Some(format!("{run_name} is tried again once the schedule is resumed: {after}"));
+        }
+        if time.0 > now {
+            let relative = text::relative(time.0, now);
+            return Some(format!("{run_name} is tried again at {time} ({relative}): {after}"));
+        }
     }
     let (pool, handler) = (&schedule.pool, schedule.target.handler_name());
     let Some(leader) = cluster.filter(|cluster| cluster.is_answered_by_leader()) else {
@@ -334,6 +350,35 @@ mod tests {
         let lost = pb::ClusterStatus::default();
         let text = advised(schedule(pb::schedule::State::Active), &runs, Some(lost));
         assert!(text.starts_with("the cluster has no leader"), "{text}");
+    }
+
+    #[test]
+    fn a_run_between_two_attempts_says_when_it_is_tried_again() {
+        let leader = pb::ClusterStatus { node_id: 1, leader_id: 1, writable: true, ..Default::default() };
+        let run = |retry_at: i64| {
+            RunView::from(pb::Run {
+                name: "namespaces/default/schedules/backup/runs/2026-11-22T02:00:00Z".into(),
+                state: pb::run::State::Due.into(),
+                trigger: pb::run::Trigger::Timer.into(),
+                attempt: 2,
+                next_attempt_time: Some(text::timestamp(retry_at)),
+                ..Default::default()
+            })
+        };
+        let now = 1_795_390_000_000;
+        let told = |state, retry_at| advised(schedule(state), &[run(retry_at)], Some(leader.clone()));
+        let waits = told(pb::schedule::State::Active, now + 30_000);
+        assert_eq!(
+            waits,
+            "backup/2026-11-22T02:00:00Z is tried again at 2026-11-22T23:27:10Z (in 30s): attempt 2 did not succeed"
+        );
+        let paused = told(pb::schedule::State::Paused, now + 30_000);
+        assert!(
+            paused.ends_with("is tried again once the schedule is resumed: attempt 2 did not succeed"),
+            "{paused}"
+        );
+        let ready = told(pb::schedule::State::Active, now - 1000);
+        assert!(ready.contains("a run waits for an executor"), "{ready}");
     }
 
     #[test]

@@ -184,6 +184,16 @@ impl RunView {
         self.raw_state == i32::from(State::Due)
     }
 
+    /// When it is tried again, and after which attempt that did not succeed; none unless it is between two.
+    pub(crate) fn next_attempt(&self) -> Option<(Instant, u32)> {
+        self.next_attempt_time.filter(|_| self.is_due()).map(|time| (time, self.attempt))
+    }
+
+    /// Whether it was made by the timing, which a pause holds back.
+    pub(crate) fn is_of_timing(&self) -> bool {
+        matches!(self.trigger.as_str(), "TIMER" | "CATCH_UP")
+    }
+
     pub(crate) fn state_cell(&self) -> Cell {
         Cell::new(&self.state, state_tone(self.raw_state))
     }
