@@ -74,7 +74,7 @@ pub(crate) fn run(context: &Context, args: &SimulateArgs) -> Result<(), Failure>
         let budget = args.budget.unwrap_or(Config::default().dispatch.catch_up_starts_per_second);
         let run_for = i64::try_from(args.run_time.as_millis()).unwrap_or(i64::MAX / 2);
         let simulated = simulate(&affected, Recovery { at: span.until, budget, run_for });
-        let report = Report::new(span, budget, looked_at, affected, simulated);
+        let report = Report::new(span, (budget, args.run_time), looked_at, affected, simulated);
         let names = report.names();
         context.printer.one(&report, &names, |printer| report.screen(printer))
     })
@@ -139,11 +139,14 @@ impl Survey {
             return Ok(None);
         }
         let deadline = schedule.policies.as_ref().and_then(|policies| policies.start_deadline.as_ref());
+        let begun = schedule.status.as_ref().map_or(0, |status| status.begun_count);
+        let begins_left = (schedule.max_runs > 0).then(|| schedule.max_runs.saturating_sub(begun));
         Ok(Some(Affected {
             name: schedule.name.clone(),
             pool: if schedule.pool.is_empty() { "default".to_owned() } else { schedule.pool.clone() },
             misfire,
             start_deadline: deadline.map(text::duration_millis),
+            begins_left,
             missed: missed.all,
             barred: missed.barred,
             in_window: missed.in_window,
@@ -342,6 +345,15 @@ mod tests {
         spread.timing.as_mut().unwrap().spread = None;
         spread.name = "namespaces/wide/schedules/s".into();
         assert!(taken(&spread).unwrap().newest[0] > 1_795_399_200_000 + 12 * HOUR);
+    }
+
+    #[test]
+    fn max_runs_leaves_what_has_not_begun() {
+        let mut limited = schedule("0 * * * *");
+        assert_eq!(taken(&limited).unwrap().begins_left, None);
+        limited.max_runs = 5;
+        limited.status = Some(pb::ScheduleStatus { begun_count: 3, ..Default::default() });
+        assert_eq!(taken(&limited).unwrap().begins_left, Some(2));
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! - SIM-3: in no second does recovery start more than the budget. What is less than [`RECOVERY_AFTER`] late starts at once
 //!   and beside it.
 //!
+//! - SIM-4: a schedule begins no more runs than its `max_runs` leaves it; what waits behind the last one is skipped.
+//!
 //! Executors are taken to be there, and pools to have room: what is told is what the schedules ask for.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -54,6 +56,8 @@ pub(super) struct Affected {
     pub(super) misfire: Misfire,
     /// Latest begin after the scheduled time, in milliseconds.
     pub(super) start_deadline: Option<i64>,
+    /// How many more runs of it may begin, where that is limited.
+    pub(super) begins_left: Option<u64>,
     /// Instants of the outage.
     pub(super) missed: u64,
     /// Those of them that a freeze or a pause skips in any case.
@@ -145,6 +149,7 @@ struct Waiting<'a> {
     scheduled: &'a [i64],
     /// Not before this, in milliseconds after the recovery began.
     ready_after: i64,
+    begins_left: Option<u64>,
 }
 
 /// Starts what is to run, second by second. All runs take equally long, so those that start first are ready first, and a queue
@@ -152,7 +157,12 @@ struct Waiting<'a> {
 fn start_all(schedules: &[Affected], recovery: Recovery, simulated: &mut Simulated) {
     let waiting = schedules.iter().zip(&simulated.fates).enumerate().map(|(index, (schedule, fate))| {
         let skipped = schedule.newest.len().saturating_sub(usize::try_from(fate.run).unwrap_or(usize::MAX));
-        Waiting { schedule: index, scheduled: &schedule.newest[skipped..], ready_after: 0 }
+        Waiting {
+            schedule: index,
+            scheduled: &schedule.newest[skipped..],
+            ready_after: 0,
+            begins_left: schedule.begins_left,
+        }
     });
     let mut queue: VecDeque<Waiting<'_>> = waiting.filter(|waiting| !waiting.scheduled.is_empty()).collect();
     let (mut after, mut left) = (0, recovery.budget);
@@ -165,6 +175,12 @@ fn start_all(schedules: &[Affected], recovery: Recovery, simulated: &mut Simulat
         else {
             continue;
         };
+        if next.begins_left == Some(0) {
+            // SIM-4
+            let surplus = next.scheduled.len() as u64;
+            (fate.run, fate.skipped) = (fate.run - surplus, fate.skipped + surplus);
+            continue;
+        }
         let is_recovery = recovery.at - scheduled_at >= RECOVERY_AFTER;
         if is_recovery && left == 0 {
             (after, left) = (after + SECOND, recovery.budget);
@@ -188,6 +204,7 @@ fn start_all(schedules: &[Affected], recovery: Recovery, simulated: &mut Simulat
         } else {
             fate.on_time += 1;
         }
+        next.begins_left = next.begins_left.map(|left| left - 1);
         next.ready_after = after + recovery.run_for;
         queue.push_back(next);
     }
@@ -219,6 +236,7 @@ mod tests {
             pool: "default".into(),
             misfire,
             start_deadline: None,
+            begins_left: None,
             missed: missed.unsigned_abs(),
             barred: 0,
             in_window: open.len() as u64,
@@ -295,6 +313,18 @@ mod tests {
         // The first ones of a backlog have passed, the others have not.
         let partly = one(with(3 * HOUR - SECOND, affected(FIRE_ALL, 13, HOUR, HOUR)));
         assert_eq!((partly.run, partly.expired), (2, 11));
+    }
+
+    #[test]
+    fn sim_4_what_max_runs_leaves_is_all_that_begins() {
+        let with = |left, schedule| Affected { begins_left: Some(left), ..schedule };
+        let fate = one(with(3, affected(FIRE_ALL, 13, HOUR, HOUR)));
+        assert_eq!((fate.run, fate.skipped, fate.expired), (3, 10, 0));
+        // What expires has not begun.
+        let deadline = Affected { start_deadline: Some(5 * HOUR), ..affected(FIRE_ALL, 13, HOUR, HOUR) };
+        let fate = one(with(3, deadline));
+        assert_eq!((fate.run, fate.skipped, fate.expired), (3, 2, 8));
+        assert_eq!(one(with(1, affected(Misfire::Coalesce, 13, HOUR, HOUR))).run, 1);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What an outage comes to, as a document and on one screen.
 
+use std::time::Duration;
+
 use belfry_timing::format_duration;
 use serde::Serialize;
 
@@ -21,6 +23,8 @@ pub(super) struct Report {
     start_time: Instant,
     end_time: Instant,
     budget: u32,
+    #[serde(skip)]
+    run_time: Duration,
     /// Those looked at.
     schedule_count: u64,
     total: FateView,
@@ -78,7 +82,7 @@ impl From<Fate> for FateView {
 impl Report {
     pub(super) fn new(
         span: Span,
-        budget: u32,
+        (budget, run_time): (u32, Duration),
         schedule_count: u64,
         affected: Vec<Affected>,
         simulated: Simulated,
@@ -100,6 +104,7 @@ impl Report {
             start_time: Instant(span.from),
             end_time: Instant(span.until),
             budget,
+            run_time,
             schedule_count,
             total: simulated.total.into(),
             pools: simulated.pools.into_iter().map(|(pool, fate)| Pool { pool, fate: fate.into() }).collect(),
@@ -164,6 +169,9 @@ impl Report {
                 format!("{} start(s) less than a minute late, beside it", total.on_time).into(),
             ));
         }
+        let run_time = format_duration(self.run_time);
+        let assumed = format!("executors and room in every pool for what may begin; a run takes {run_time}");
+        facts.push(("Assumed", assumed.into()));
         facts
     }
 
@@ -222,5 +230,5 @@ fn in_words(misfire: Misfire) -> String {
 }
 
 fn long(millis: u64) -> String {
-    format_duration(std::time::Duration::from_millis(millis))
+    format_duration(Duration::from_millis(millis))
 }
