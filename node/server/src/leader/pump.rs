@@ -30,6 +30,9 @@ const RECOVERY_AFTER: Duration = Duration::from_secs(60);
 /// Runs looked at, or granted, under one lock: entries wait for it.
 const SLICE: usize = 4096;
 
+/// Cancels in one message: with reasons of the greatest length, well below what an executor takes.
+const CANCELS_PER_MESSAGE: usize = 1024;
+
 /// A grant without its payload: names of up to 128 bytes, numbers, the idempotency key.
 const GRANT_BYTES: usize = 512;
 
@@ -61,6 +64,8 @@ struct Pump {
     shared: Arc<Shared>,
     dispatch: Dispatch,
     outboxes: HashMap<SessionId, Outbox>,
+    /// The stream of each executor: the latest one.
+    sessions: HashMap<Arc<str>, SessionId>,
     reconcile: Reconcile,
     /// The last change of pools and namespaces that the dispatcher knows, and those that it was told of.
     limits_as_of: Revision,
@@ -80,6 +85,7 @@ pub(super) async fn run(
         shared,
         dispatch: Dispatch::new(catch_up),
         outboxes: HashMap::new(),
+        sessions: HashMap::new(),
         reconcile,
         limits_as_of: Revision::default(),
         limited: BTreeSet::new(),
@@ -130,10 +136,17 @@ impl Pump {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Joined { session, executor, outbox } => {
-                // What it was told to end on a former stream may not have reached it.
                 let id = executor.executor_id.clone();
+                // It has left its former stream, whatever the network still makes of that one: what is sent there is lost.
+                match self.sessions.get(&id).copied() {
+                    Some(later) if later > session => return outbox.end(),
+                    Some(former) => self.leave(former),
+                    None => {}
+                }
+                self.sessions.insert(id.clone(), session);
                 self.dispatch.join(session, *executor);
                 self.outboxes.insert(session, outbox);
+                // What it was told to end there may not have reached it.
                 let runs: Vec<_> =
                     self.shared.replica.read(|state| state.cancelling().iter().copied().collect());
                 self.cancel(&runs, Some(&id));
@@ -146,10 +159,7 @@ impl Pump {
                 let _ = answer.send(self.why_waiting(run));
             }
             Event::Ended { session, runs } => self.dispatch.ended(session, &runs),
-            Event::Left { session } => {
-                self.dispatch.leave(session);
-                self.outboxes.remove(&session);
-            }
+            Event::Left { session } => self.leave(session),
             Event::Credits { session, count } => self.dispatch.credit(session, count),
             Event::Settled { session, runs } => self.dispatch.settle(session, runs),
             Event::Refused { session, runs } => {
@@ -165,6 +175,19 @@ impl Pump {
             }
             Event::Draining { session } => self.dispatch.drain(session),
         }
+    }
+
+    fn leave(&mut self, session: SessionId) {
+        self.dispatch.leave(session);
+        if let Some(outbox) = self.outboxes.remove(&session) {
+            outbox.end();
+        }
+        self.sessions.retain(|_, current| *current != session);
+    }
+
+    /// Where messages to an executor go, if it is connected.
+    fn outbox(&self, executor_id: &str) -> Option<&Outbox> {
+        self.outboxes.get(self.sessions.get(executor_id)?)
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -184,9 +207,7 @@ impl Pump {
     }
 
     fn ask_to_drain(&mut self, executor_id: &str) -> bool {
-        let of_executor = |(_, executor): &(SessionId, &Executor)| *executor.executor_id == *executor_id;
-        let session = self.dispatch.executors().find(of_executor).map(|(session, _)| session);
-        let Some(outbox) = session.and_then(|session| self.outboxes.get(&session)) else { return false };
+        let Some(outbox) = self.outbox(executor_id) else { return false };
         outbox.send(pb::executor_reply::Message::DrainRequest(pb::DrainRequest {}));
         true
     }
@@ -244,16 +265,23 @@ impl Pump {
         if runs.is_empty() {
             return;
         }
-        let told: Vec<_> = self.shared.replica.read(|state| {
-            let cancels = runs.iter().filter_map(|id| cancel(state, *id));
-            cancels.filter(|(executor, _)| only.is_none_or(|only| only == executor)).collect()
-        });
-        for (executor, cancel) in told {
-            let of_executor = |(_, connected): &(SessionId, &Executor)| connected.executor_id == executor;
-            let session = self.dispatch.executors().find(of_executor).map(|(session, _)| session);
-            if let Some(outbox) = session.and_then(|session| self.outboxes.get(&session)) {
-                let cancels = pb::Cancels { cancels: vec![cancel] };
-                outbox.send(pb::executor_reply::Message::Cancels(cancels));
+        let mut told = HashMap::<Arc<str>, Vec<pb::Cancel>>::new();
+        for slice in runs.chunks(SLICE) {
+            self.shared.replica.read(|state| {
+                for (executor, cancel) in slice.iter().filter_map(|id| cancel(state, *id)) {
+                    if only.is_none_or(|only| *only == executor) {
+                        told.entry(executor).or_default().push(cancel);
+                    }
+                }
+            });
+        }
+        for (executor, mut cancels) in told {
+            let Some(outbox) = self.outbox(&executor) else { continue };
+            // One message for each would fill the outbox and end the stream, and again on the next one.
+            while !cancels.is_empty() {
+                let rest = cancels.split_off(cancels.len().min(CANCELS_PER_MESSAGE));
+                outbox.send(pb::executor_reply::Message::Cancels(pb::Cancels { cancels }));
+                cancels = rest;
             }
         }
     }

@@ -62,6 +62,25 @@ impl Hand {
         }
     }
 
+    /// So many runs that it is told to end.
+    pub(super) async fn next_cancels(&mut self, count: usize) -> Vec<u64> {
+        let mut told = Vec::new();
+        while told.len() < count {
+            let Reply::Cancels(cancels) = self.hear_answer().await else { panic!("no cancels") };
+            told.extend(cancels.cancels.into_iter().map(|cancel| cancel.run_id));
+        }
+        told
+    }
+
+    /// With what its stream ends.
+    pub(super) async fn end(&mut self) -> Status {
+        loop {
+            if let Err(status) = self.replies.message().await {
+                return status;
+            }
+        }
+    }
+
     /// Takes this many runs: gives credit for them and waits until they are offered.
     pub(super) async fn take(&mut self, count: u32) -> Vec<pb::Grant> {
         self.say(Message::Credits(pb::Credits { count })).await;

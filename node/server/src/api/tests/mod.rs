@@ -2,6 +2,7 @@
 
 mod clocks;
 mod edge;
+mod executors;
 mod explain;
 mod hand;
 mod levels;

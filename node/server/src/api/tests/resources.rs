@@ -12,7 +12,7 @@ const HOUR_MS: i64 = 3_600_000;
 
 impl Alone {
     /// A node whose cluster has reached this release's feature level.
-    async fn raised() -> Self {
+    pub(super) async fn raised() -> Self {
         let alone = Self::start().await;
         let mut applied = alone.node.replica().applied();
         while alone.node.replica().read(belfry_core::State::feature_level) < belfry_core::FEATURE_LEVEL {

@@ -1,0 +1,74 @@
+//! Streams of executors: what is said on them, and when.
+
+use std::time::Duration;
+
+use super::hand::Hand;
+use super::*;
+
+const NAME: &str = "namespaces/team/schedules/invoices";
+
+/// Longest wait for anything that must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Triggers a schedule so often, each beside the others.
+async fn trigger_beside(alone: &Alone, id: &str, count: usize) -> Vec<String> {
+    let schedule = alone.create("team", id).await;
+    let mut runs = Vec::new();
+    for _ in 0..count {
+        let request = pb::TriggerScheduleRequest {
+            name: schedule.name.clone(),
+            overlap: pb::trigger_schedule_request::Overlap::Allow.into(),
+            ..Default::default()
+        };
+        runs.push(alone.schedules().trigger_schedule(request).await.unwrap().into_inner().name);
+    }
+    runs
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_executor_that_comes_back_is_told_of_all_its_cancels() {
+    const SCHEDULES: usize = 8;
+    const RUNS: usize = 100;
+    let alone = Alone::raised().await;
+    let mut runs = Vec::new();
+    for number in 0..SCHEDULES {
+        runs.extend(trigger_beside(&alone, &format!("invoices-{number}"), RUNS).await);
+    }
+    let mut hand = Hand::dial(&alone, "bill", 1000).await;
+    let grants = hand.take(runs.len() as u32).await;
+    let mut expected: Vec<_> = hand.begin(&grants).await.iter().map(|lease| lease.run_id).collect();
+    drop(hand);
+    for name in runs {
+        let request = pb::CancelRunRequest { name, reason: "wrong data".into(), ..Default::default() };
+        alone.runs().cancel_run(request).await.unwrap();
+    }
+    let mut hand = Hand::dial(&alone, "bill", 1000).await;
+    let told = tokio::time::timeout(PATIENCE, hand.next_cancels(expected.len())).await;
+    let mut told = told.expect("the stream goes on and says what to end");
+    told.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(told, expected);
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_stream_of_an_executor_ends_its_former_one() {
+    let alone = Alone::raised().await;
+    alone.create("team", "invoices").await;
+    alone.trigger(NAME).await;
+    let mut former = Hand::dial(&alone, "bill", 1).await;
+    let offered = former.take(1).await;
+    // The network has not told anybody that the former stream is dead.
+    let mut latter = Hand::dial(&alone, "bill", 1).await;
+    let end = tokio::time::timeout(PATIENCE, former.end()).await.expect("it leads nowhere");
+    assert_eq!(end.code(), Code::Unavailable);
+    let grants = latter.take(1).await;
+    assert_eq!(grants, offered, "what was offered there is offered here");
+    let lease = latter.begin(&grants).await;
+    // What is to be ended is said where the executor is.
+    let name = grants[0].run.clone();
+    let request = pb::CancelRunRequest { name, reason: "wrong data".into(), ..Default::default() };
+    alone.runs().cancel_run(request).await.unwrap();
+    assert_eq!(latter.next_cancels(1).await, [lease[0].run_id]);
+    alone.stop().await;
+}
