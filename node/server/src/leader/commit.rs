@@ -111,13 +111,21 @@ async fn commit_begins(shared: &Shared, batch: Vec<BeginBatch>, events: &mpsc::S
 }
 
 /// Commits completions until the reign ends.
-pub(super) async fn run_completions(shared: Arc<Shared>, mut batches: mpsc::Receiver<CompletionBatch>) {
+pub(super) async fn run_completions(
+    shared: Arc<Shared>,
+    mut batches: mpsc::Receiver<CompletionBatch>,
+    events: mpsc::Sender<Event>,
+) {
     let mut taken = Vec::new();
     while batches.recv_many(&mut taken, TAKEN_MAX).await > 0 {
         let max = shared.limits.complete_batch_max;
         for batch in split(std::mem::take(&mut taken), max, |batch| batch.completions.len()) {
             for batch in split(batch, ENTRY_BYTES_MAX, CompletionBatch::weight_bytes) {
                 commit_completions(&shared, batch).await;
+                // Whatever became of them: what waits for a slot is not to wait for the next report.
+                if events.send(Event::Completed).await.is_err() {
+                    return;
+                }
             }
         }
     }

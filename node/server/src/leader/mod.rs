@@ -214,7 +214,7 @@ impl Leader {
         self.replica.effects().start();
         tasks.spawn(pump::run(shared.clone(), events_in, executors.clone()));
         tasks.spawn(commit::run_begins(shared.clone(), begins_in, events.clone()));
-        tasks.spawn(commit::run_completions(shared.clone(), completions_in));
+        tasks.spawn(commit::run_completions(shared.clone(), completions_in, events.clone()));
         tasks.spawn(ticker::run(shared.clone()));
         tasks.spawn(expiry::run(shared.clone()));
         tasks.spawn(housekeeping::run(shared.clone()));

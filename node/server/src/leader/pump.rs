@@ -54,6 +54,8 @@ pub(super) enum Event {
     Draining { session: SessionId },
     /// Its attempts of these ended.
     Ended { session: SessionId, runs: Vec<RunId> },
+    /// Completions are in the ledger: slots of pools and namespaces may be free.
+    Completed,
     /// An operator wants an executor to take no more; the answer is whether it is connected.
     DrainAsked { executor: String, answer: oneshot::Sender<bool> },
     /// Somebody wants to know what a run waits for; none: it does not wait here.
@@ -159,6 +161,8 @@ impl Pump {
                 let _ = answer.send(self.why_waiting(run));
             }
             Event::Ended { session, runs } => self.dispatch.ended(session, &runs),
+            // What waits for a slot is looked at after each event.
+            Event::Completed => {}
             Event::Left { session } => self.leave(session),
             Event::Credits { session, count } => self.dispatch.credit(session, count),
             Event::Settled { session, runs } => self.dispatch.settle(session, runs),

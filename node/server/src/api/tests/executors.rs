@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use belfry_proto::v1::pool_service_client::PoolServiceClient;
+
 use super::hand::Hand;
 use super::*;
 
@@ -23,6 +25,32 @@ async fn trigger_beside(alone: &Alone, id: &str, count: usize) -> Vec<String> {
         runs.push(alone.schedules().trigger_schedule(request).await.unwrap().into_inner().name);
     }
     runs
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_of_a_pool_goes_on_to_the_next_run_at_once() {
+    // Were a free slot seen four times a second only, these would take longer than anybody waits here.
+    const SCHEDULES: usize = 4;
+    const RUNS: usize = 75;
+    let alone = Alone::raised().await;
+    let pool = pb::Pool { name: "pools/default".into(), slots: 1, ..Default::default() };
+    let put = pb::PutPoolRequest { pool: Some(pool), ..Default::default() };
+    PoolServiceClient::new(alone.channel.clone()).put_pool(put).await.unwrap();
+    for number in 0..SCHEDULES {
+        trigger_beside(&alone, &format!("invoices-{number}"), RUNS).await;
+    }
+    let mut hand = Hand::dial(&alone, "bill", 1000).await;
+    hand.give_credit(1000).await;
+    let one_by_one = async {
+        for _ in 0..SCHEDULES * RUNS {
+            let grant = hand.next_grant().await;
+            let lease = hand.begin(&[grant]).await;
+            hand.succeed(&lease).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, one_by_one).await.expect("a run waited for a slot that was free");
+    assert_eq!(hand.unasked(), 0);
+    alone.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -62,6 +62,24 @@ impl Hand {
         }
     }
 
+    /// Has room for so many, whenever they are offered.
+    pub(super) async fn give_credit(&self, count: u32) {
+        self.say(Message::Credits(pb::Credits { count })).await;
+    }
+
+    /// The next run that is offered.
+    pub(super) async fn next_grant(&mut self) -> pb::Grant {
+        loop {
+            if let Some(grant) = self.grants.pop_front() {
+                return grant;
+            }
+            match self.hear().await {
+                Reply::Grants(grants) => self.grants.extend(grants.grants),
+                other => panic!("{other:?} instead of grants"),
+            }
+        }
+    }
+
     /// So many runs that it is told to end.
     pub(super) async fn next_cancels(&mut self, count: usize) -> Vec<u64> {
         let mut told = Vec::new();
@@ -83,7 +101,7 @@ impl Hand {
 
     /// Takes this many runs: gives credit for them and waits until they are offered.
     pub(super) async fn take(&mut self, count: u32) -> Vec<pb::Grant> {
-        self.say(Message::Credits(pb::Credits { count })).await;
+        self.give_credit(count).await;
         while self.grants.len() < count as usize {
             match self.hear().await {
                 Reply::Grants(grants) => self.grants.extend(grants.grants),
