@@ -128,8 +128,15 @@ impl ChangeLog {
         if index < ring.floor {
             return Err(Compacted { oldest: ring.floor });
         }
-        let place = ring.changes.partition_point(|(of, _)| *of <= index);
-        Ok(ChangeCursor(ring.first + place as u64))
+        Ok(ring.after(index))
+    }
+
+    /// A cursor behind everything up to a log index, or up to what the ring has dropped if that is more; and up to which
+    /// index it is.
+    pub fn after_what_is_kept(&self, index: u64) -> (ChangeCursor, u64) {
+        let ring = self.lock();
+        let index = index.max(ring.floor);
+        (ring.after(index), index)
     }
 
     /// At most `max` changes from a cursor on (CHANGES-1).
@@ -149,6 +156,11 @@ impl ChangeLog {
 }
 
 impl Ring {
+    fn after(&self, index: u64) -> ChangeCursor {
+        let place = self.changes.partition_point(|(of, _)| *of <= index);
+        ChangeCursor(self.first + place as u64)
+    }
+
     fn drop_first(&mut self) {
         let Some((index, change)) = self.changes.pop_front() else { return };
         self.first += 1;
@@ -215,6 +227,19 @@ mod tests {
         assert_eq!(log.after(8), Err(Compacted { oldest: 9 }));
         log.push(10, runs(&[5]));
         assert_eq!(read(&log, log.after(9).unwrap(), 9).0, [5]);
+    }
+
+    #[test]
+    fn who_begins_with_what_is_published_is_told_what_is_not_yet() {
+        let log = ChangeLog::new(4, 2);
+        log.push(5, runs(&[1]));
+        // Entry 6 is in the ring before it is published as applied (CHANGES-2).
+        log.push(6, runs(&[2]));
+        let (cursor, from) = log.after_what_is_kept(5);
+        assert_eq!((read(&log, cursor, 9).0, from), (vec![2], 5));
+        log.push(7, runs(&[3]));
+        let (cursor, from) = log.after_what_is_kept(4);
+        assert_eq!((read(&log, cursor, 9).0, from), (vec![2, 3], 5), "changes of entry 5 were dropped");
     }
 
     #[test]

@@ -67,9 +67,10 @@ impl Cursor {
         let mut applied = shared.replica.applied();
         let (place, revision) = match revision {
             0 => {
-                // The position first: what comes between the two is told, not lost.
+                // Not the end of the ring: that may be ahead of what is published, and what lies between would be
+                // counted as told.
                 let now = applied.borrow_and_update().index;
-                (log.end(), now)
+                log.after_what_is_kept(now)
             }
             asked => {
                 let caught_up = applied.wait_for(|position| position.index >= asked);
