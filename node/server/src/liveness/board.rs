@@ -1,6 +1,6 @@
 //! What is wrong with which schedules, as of the last round.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use belfry_core::liveness::{Judgement, judge};
@@ -14,6 +14,9 @@ const SLICE_MAX: usize = 2048;
 
 /// Schedules listed by `GET /liveness`; how many there are is said in any case.
 const LISTED_MAX: usize = 1000;
+
+/// Recoveries remembered, as many as may wait to be told.
+const RECOVERED_MAX: usize = 4096;
 
 /// Namespaces with a metric of their own; the others are added up.
 const NAMESPACES_MAX: usize = 100;
@@ -84,8 +87,19 @@ pub struct Board(Arc<Mutex<Known>>);
 #[derive(Debug, Default)]
 struct Known {
     unwell: BTreeMap<ScheduleId, Condition>,
+    /// What recovered lately, oldest first.
+    recovered: VecDeque<Transition>,
     /// When the last whole round ended.
     judged_at: Option<UnixMillis>,
+}
+
+impl Known {
+    fn remember(&mut self, recovered: Transition) {
+        if self.recovered.len() == RECOVERED_MAX {
+            self.recovered.pop_front();
+        }
+        self.recovered.push_back(recovered);
+    }
 }
 
 impl Board {
@@ -93,18 +107,19 @@ impl Board {
     pub(super) fn take(&self, slice: &Slice, now: UnixMillis) -> Vec<Transition> {
         let mut known = self.known();
         let mut transitions = Vec::new();
-        let mut of_slice = known.unwell.split_off(&slice.from);
-        let mut rest = slice.next.map_or_else(BTreeMap::new, |next| of_slice.split_off(&next));
+        let of_slice = known.unwell.range(slice.from..).map(|(id, _)| *id);
+        let of_slice = of_slice.take_while(|id| slice.next.is_none_or(|next| *id < next));
+        let well: Vec<_> = of_slice.filter(|id| !slice.unwell.contains_key(id)).collect();
         for (id, condition) in &slice.unwell {
-            let before = of_slice.remove(id).map(|before| before.judgement).unwrap_or_default();
-            transitions.extend(raised(condition, before, now));
-            known.unwell.insert(*id, condition.clone());
+            let before = known.unwell.insert(*id, condition.clone()).map(|before| before.judgement);
+            transitions.extend(raised(condition, before.unwrap_or_default(), now));
         }
-        transitions.extend(of_slice.into_values().map(|condition| {
+        for condition in well.iter().filter_map(|id| known.unwell.remove(id)).collect::<Vec<_>>() {
             let since = since(&condition.judgement).unwrap_or(now);
-            Transition { kind: TransitionKind::Recovered, condition, since, at: now }
-        }));
-        known.unwell.append(&mut rest);
+            let recovered = Transition { kind: TransitionKind::Recovered, condition, since, at: now };
+            known.remember(recovered.clone());
+            transitions.push(recovered);
+        }
         transitions
     }
 
@@ -112,13 +127,13 @@ impl Board {
         self.known().judged_at = Some(now);
     }
 
-    /// Everything that is wrong, as if it had just been found: for a leader that begins.
+    /// What recovered lately, and everything that is wrong as if it had just been found: for a leader that begins. The
+    /// former one may not have come to either.
     pub(super) fn all(&self, now: UnixMillis) -> Vec<Transition> {
-        self.known()
-            .unwell
-            .values()
-            .flat_map(|condition| raised(condition, Judgement::default(), now))
-            .collect()
+        let known = self.known();
+        let wrong = known.unwell.values();
+        let wrong = wrong.flat_map(|condition| raised(condition, Judgement::default(), now));
+        known.recovered.iter().cloned().chain(wrong).collect()
     }
 
     /// Counts by namespace, for metrics: of a bounded number of namespaces, the rest under `.other`.
@@ -214,7 +229,8 @@ mod tests {
         assert_eq!(take(slice(0, Some(5), &[(1, both)])), [(SuccessMissed, name(1))]);
         assert_eq!(take(slice(0, Some(5), &[])), [(Recovered, name(1))]);
         assert_eq!(take(slice(0, Some(5), &[])), []);
-        assert_eq!(board.all(UnixMillis(9)).len(), 1, "the other slice is as it was");
+        let all: Vec<_> = board.all(UnixMillis(9)).into_iter().map(|one| (one.kind, one.since.0)).collect();
+        assert_eq!(all, [(Recovered, 1), (Overdue, 2)], "the other slice is as it was");
         assert_eq!(board.document()["overdue_count"], 1);
     }
 

@@ -2,8 +2,8 @@
 //!
 //! What is promised: while one node leads, each event is told at least once, unless its endpoint takes nothing for
 //! `webhooks.retry_for`, or its queue is full; both are counted and logged. A new leader tells again what came about in the
-//! last [`LOOK_BACK`], as far as its ring of changes and its ledger have it: the former one may not have come to it. Events carry an
-//! id that is the same each time, so that a receiver can tell a repetition.
+//! last [`LOOK_BACK`], as far as its ring of changes and its ledger have it, and whatever is overdue or misses a success still: the
+//! former one may not have come to it. Events carry an id that is the same each time, so that a receiver can tell a repetition.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use ring::hmac;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::board::Transition;
+use super::board::{Transition, TransitionKind};
 use super::events::{self, Event};
 use super::{Parts, http};
 use crate::config;
@@ -121,7 +121,12 @@ impl Webhooks {
         let mut teller = Teller { queues, told: Told::default(), since, parts };
         let mut cursor = parts.replica.changes().start();
         for transition in parts.board.all(parts.clock.now()) {
-            teller.tell_recent(events::of_transition(&transition));
+            let event = events::of_transition(&transition);
+            match transition.kind {
+                TransitionKind::Recovered => teller.tell_recent(event),
+                // What is wrong still is told however long ago it began: there may have been no leader to tell it.
+                TransitionKind::Overdue | TransitionKind::SuccessMissed => teller.tell(event),
+            }
         }
         while parts.leads() {
             let more = teller.look(&mut cursor);

@@ -11,6 +11,9 @@ use super::whole::admin;
 use super::*;
 use crate::config::{Period, Webhook};
 
+/// Longest wait for anything that must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 const NAME: &str = "namespaces/team/schedules/invoices";
 
 /// A request that arrived: its head in lower case, and its body.
@@ -120,6 +123,20 @@ async fn an_overdue_start_is_told_and_shown_everywhere() {
     {
         assert!(metrics.lines().any(|found| found == line), "no line {line} in\n{metrics}");
     }
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_overdue_before_anybody_led_is_told() {
+    let (hook, url) = listener().await;
+    let endpoint = Webhook { url, events: vec!["liveness.overdue".into()], secret_file: String::new() };
+    let mut alone =
+        Alone::start_by(Arc::new(SystemClock), |config| config.webhooks.endpoints = vec![endpoint]).await;
+    minutely(&alone, "team", "invoices", &[]).await;
+    // Longer than a new leader looks back.
+    alone = alone.be_away_for(3_600_000).await;
+    let told = tokio::time::timeout(PATIENCE, take(&hook, "200 OK")).await.expect("an hour without a start");
+    assert_eq!(told.event()["schedule"]["name"], NAME);
     alone.stop().await;
 }
 
