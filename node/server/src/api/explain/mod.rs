@@ -215,9 +215,14 @@ fn read_time(text: &str, zone: &str, now: UnixMillis) -> Result<UnixMillis, Stri
     if today <= now { Ok(today) } else { on_day_of(now.minus(std::time::Duration::from_secs(24 * 3600))) }
 }
 
-/// The row of an instant; a run by hand counts where the timing has none.
+/// The row of an instant. Where the timing has none a run by hand counts, and then that of the latest backfill.
 fn row_at(state: &State, id: ScheduleId, time: UnixMillis) -> Option<&Run> {
-    state.run_at(id, time, Series::Timing).or_else(|| state.run_at(id, time, Series::Manual))
+    let of_backfill =
+        || state.rows_before(id, (time, Series::LAST)).next().filter(|run| run.nominal_at == time);
+    state
+        .run_at(id, time, Series::Timing)
+        .or_else(|| state.run_at(id, time, Series::Manual))
+        .or_else(of_backfill)
 }
 
 fn read(

@@ -225,6 +225,29 @@ async fn a_backfill_is_counted_made_and_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instant_that_only_a_backfill_ran_is_explained_by_its_row() {
+    let alone = Alone::raised().await;
+    let created = alone.create_hourly(|_| {}).await;
+    let end = created.create_time.unwrap();
+    let start = prost_types::Timestamp { seconds: end.seconds - 7200, nanos: 0 };
+    let backfill = pb::Backfill {
+        start_time: Some(start),
+        end_time: Some(end),
+        reason: "before its time".into(),
+        ..Default::default()
+    };
+    let request =
+        pb::CreateBackfillRequest { parent: NAME.into(), backfill: Some(backfill), ..Default::default() };
+    alone.backfills().create_backfill(request).await.unwrap();
+    let rows = alone.rows(1).await;
+    let at = belfry_timing::format_time(rows[0].nominal_time.unwrap().seconds * 1000);
+    let request = pb::ExplainRunRequest { name: NAME.into(), at };
+    let explained = alone.runs().explain_run(request).await.unwrap().into_inner();
+    assert_eq!(explained.run.map(|run| run.name), Some(rows[0].name.clone()));
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_asked_for_before_gets_its_answer_again() {
     let alone = Alone::raised().await;
     let created = alone.create_hourly(|_| {}).await;
