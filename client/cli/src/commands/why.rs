@@ -308,13 +308,15 @@ fn advice(answer: &pb::RunExplanation, now: i64) -> Vec<String> {
     let paused = answer.facts.iter().any(|fact| fact.kind() == Kind::Paused);
     let mut advice = Vec::new();
     if let Some(run) = answer.stands_for.as_ref().or(answer.run.as_ref()) {
-        let get = format!("`belfry run get {schedule}/{}{namespace}`", text::short_name(&run.name));
+        let short = format!("{schedule}/{}", text::short_name(&run.name));
+        let get = format!("`belfry run get {short}{namespace}`");
         match run.state() {
             State::Failed | State::TimedOut => advice.push(format!(
                 "{get} shows its output; mend the cause, then {trigger} if it cannot wait for the next instant"
             )),
             State::Unknown => advice.push(format!(
-                "it may or may not have done its work: look where that leaves traces; if it is not done, {trigger}"
+                "it may or may not have done its work: look where that leaves traces, and say what you found: `belfry run \
+                 resolve {short}{namespace} --did-run` (or --failed, --did-not-run) with --reason; if it is not done, {trigger}"
             )),
             State::Expired | State::Cancelled => advice.push(format!("if it is still wanted: {trigger}")),
             State::Skipped => advice.push(format!("if it was wanted all the same: {trigger}")),
@@ -418,6 +420,19 @@ What to do
   - `belfry run get backup/20261123T020000Z -N ops` shows its output; mend the cause, then `belfry schedule trigger backup -N ops` if it cannot wait for the next instant
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn whoever_is_asked_what_became_of_a_run_is_told_how_to_say_it() {
+        let name = "namespaces/ops/schedules/backup/runs/20261123T020000Z".into();
+        let run = pb::Run { name, state: pb::run::State::Unknown.into(), ..Default::default() };
+        let text = screen(pb::RunExplanation {
+            finding: Finding::Row.into(),
+            schedule: "namespaces/ops/schedules/backup".into(),
+            run: Some(run),
+            ..Default::default()
+        });
+        assert!(text.contains("`belfry run resolve backup/20261123T020000Z -N ops --did-run`"), "{text}");
     }
 
     #[test]
