@@ -17,6 +17,9 @@ pub(crate) struct ClusterView {
     feature_level: u32,
     version: String,
     tzdata_version: String,
+    cluster_tzdata_version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone_change: Option<ZoneChangeView>,
     nodes: Vec<NodeView>,
     executors: Vec<ExecutorView>,
     schedule_count: u64,
@@ -29,6 +32,26 @@ pub(crate) struct ClusterView {
     now: Option<Instant>,
     pub(crate) writable: bool,
     clock_offset_max_ms: u64,
+}
+
+/// What newer time-zone data moved.
+#[derive(Clone, Debug, Serialize)]
+struct ZoneChangeView {
+    from_version: String,
+    to_version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change_time: Option<Instant>,
+    moved_count: u64,
+    moves: Vec<MoveView>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct MoveView {
+    schedule: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    former_time: Option<Instant>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_time: Option<Instant>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -59,6 +82,8 @@ impl From<pb::ClusterStatus> for ClusterView {
             feature_level: status.feature_level,
             version: status.version,
             tzdata_version: status.tzdata_version,
+            cluster_tzdata_version: status.cluster_tzdata_version,
+            zone_change: status.zone_change.map(ZoneChangeView::from),
             schedule_count: status.schedule_count,
             due_count: status.due_count,
             running_count: status.running_count,
@@ -67,6 +92,23 @@ impl From<pb::ClusterStatus> for ClusterView {
             state_digest: status.state_digest,
             writable: status.writable,
             clock_offset_max_ms: status.clock_offset_max_ms,
+        }
+    }
+}
+
+impl From<pb::ZoneChange> for ZoneChangeView {
+    fn from(change: pb::ZoneChange) -> Self {
+        let moved = |moved: pb::zone_change::Move| MoveView {
+            former_time: Instant::of(moved.former_time.as_ref()),
+            next_time: Instant::of(moved.next_time.as_ref()),
+            schedule: moved.schedule,
+        };
+        Self {
+            change_time: Instant::of(change.change_time.as_ref()),
+            from_version: change.from_version,
+            to_version: change.to_version,
+            moved_count: change.moved_count,
+            moves: change.moves.into_iter().map(moved).collect(),
         }
     }
 }
@@ -119,7 +161,7 @@ impl ClusterView {
             ("Leader", leader),
             ("Answered by", format!("node {}, version {}", self.node_id, self.version).into()),
             ("Its clock", now.into()),
-            ("Time zones", format!("tzdata {}", self.tzdata_version).into()),
+            ("Time zones", self.zones()),
             ("Feature level", self.feature_level.to_string().into()),
             ("Schedules", self.schedule_count.to_string().into()),
             (
@@ -134,11 +176,24 @@ impl ClusterView {
         ]
         .map(|(label, value)| vec![Cell::new(label, Tone::Faint), value]);
         let mut text = printer.lay_out(&mut Table::plain(), &rows);
+        if let Some(change) = self.zone_change.as_ref().filter(|change| change.moved_count > 0) {
+            text.push('\n');
+            text.push_str(&change.table(printer));
+        }
         text.push('\n');
         text.push_str(&self.node_table(printer));
         text.push('\n');
         text.push_str(&self.executor_table(printer));
         text
+    }
+
+    /// Which time-zone data decides; during an upgrade a node may have another.
+    fn zones(&self) -> Cell {
+        let Self { tzdata_version: own, cluster_tzdata_version: clusters, .. } = self;
+        if clusters.is_empty() || own == clusters {
+            return format!("tzdata {own}").into();
+        }
+        format!("tzdata {clusters}; this node has {own}").into()
     }
 
     fn node_table(&self, printer: &Printer) -> String {
@@ -195,6 +250,27 @@ impl ClusterView {
     }
 }
 
+impl ZoneChangeView {
+    fn table(&self, printer: &Printer) -> String {
+        let mut table = Table::new(vec!["SCHEDULE", "WAS NEXT", "IS NEXT"]);
+        let time = |at: &Option<Instant>| at.map_or("never".to_owned(), |at| at.to_string());
+        let row = |moved: &MoveView| -> Vec<Cell> {
+            vec![
+                moved.schedule.as_str().into(),
+                time(&moved.former_time).into(),
+                time(&moved.next_time).into(),
+            ]
+        };
+        let rows: Vec<_> = self.moves.iter().map(row).collect();
+        let Self { from_version, to_version, moved_count, .. } = self;
+        let shown = rows.len();
+        let listed = if *moved_count > shown as u64 { format!(", {shown} of them:") } else { ":".to_owned() };
+        let head =
+            format!("tzdata {to_version} after {from_version} moved {moved_count} schedule(s){listed}\n");
+        head + &printer.lay_out(&mut table, &rows)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +318,44 @@ mod tests {
         status.nodes[0].clock_ahead_ms = Some(501);
         let screen = ClusterView::from(status).screen(&printer);
         assert!(screen.contains("+501 ms, must not lead"), "{screen}");
+    }
+
+    #[test]
+    fn a_change_of_the_zones_says_which_schedules_it_moved() {
+        let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let moved = |schedule: &str, next_time| pb::zone_change::Move {
+            schedule: schedule.into(),
+            former_time: time(1_800_000_000),
+            next_time,
+        };
+        let change = pb::ZoneChange {
+            from_version: "2026a".into(),
+            to_version: "2026b".into(),
+            moved_count: 30,
+            moves: vec![
+                moved("namespaces/ops/schedules/backup", time(1_800_003_600)),
+                moved("namespaces/ops/schedules/last", None),
+            ],
+            ..Default::default()
+        };
+        let changed = pb::ClusterStatus {
+            tzdata_version: "2026a".into(),
+            cluster_tzdata_version: "2026b".into(),
+            zone_change: Some(change),
+            ..status()
+        };
+        let view = ClusterView::from(changed);
+        let screen = view.screen(&Printer::new(Format::Table, true));
+        for part in [
+            "tzdata 2026b; this node has 2026a",
+            "moved 30 schedule(s), 2 of them:",
+            "2027-01-15T09:00:00Z",
+            "never",
+            "namespaces/ops/schedules/backup",
+        ] {
+            assert!(screen.contains(part), "no {part:?} in\n{screen}");
+        }
+        assert_eq!(serde_json::to_value(&view).unwrap()["zone_change"]["moved_count"], 30);
     }
 
     #[test]
