@@ -104,6 +104,35 @@ pub(crate) fn schedule_name(namespace: &str, name: &str) -> Result<String, Strin
     }
 }
 
+/// `namespaces/{namespace}/calendars/{name}`, unless `name` is such a name already.
+pub(crate) fn calendar_name(namespace: &str, name: &str) -> Result<String, String> {
+    match name.split('/').collect::<Vec<_>>().as_slice() {
+        ["namespaces", _, "calendars", _] => Ok(name.to_owned()),
+        [short] if !short.is_empty() => Ok(format!("namespaces/{namespace}/calendars/{short}")),
+        _other => Err(format!(
+            "{name:?} is not the name of a calendar: write NAME or namespaces/NAMESPACE/calendars/NAME"
+        )),
+    }
+}
+
+/// `pools/{name}`, unless `name` is such a name already.
+pub(crate) fn pool_name(name: &str) -> Result<String, String> {
+    outermost_name("pools", "pool", "POOL", name)
+}
+
+/// `namespaces/{name}`, unless `name` is such a name already.
+pub(crate) fn namespace_name(name: &str) -> Result<String, String> {
+    outermost_name("namespaces", "namespace", "NAMESPACE", name)
+}
+
+fn outermost_name(collection: &str, kind: &str, part: &str, name: &str) -> Result<String, String> {
+    match name.split('/').collect::<Vec<_>>().as_slice() {
+        [first, _] if *first == collection => Ok(name.to_owned()),
+        [short] if !short.is_empty() => Ok(format!("{collection}/{short}")),
+        _other => Err(format!("{name:?} is not the name of a {kind}: write NAME or {collection}/{part}")),
+    }
+}
+
 /// `namespaces/{namespace}/schedules/{schedule}/runs/{run}` from `SCHEDULE/RUN` or the name itself.
 pub(crate) fn run_name(namespace: &str, name: &str) -> Result<String, String> {
     let parts: Vec<&str> = name.split('/').collect();

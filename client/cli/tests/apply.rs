@@ -44,7 +44,7 @@ fn documents_are_created_then_left_alone_then_changed() {
     let dry = run(&node, &[&apply[..], &["--dry-run"]].concat());
     assert_eq!(dry.code, Some(0), "{}", dry.stderr);
     assert!(dry.stderr.contains("dry run: nothing was changed") && node.calls().is_empty(), "{}", dry.stderr);
-    let expected = "SCHEDULE                         RESULT   FIELDS\n\
+    let expected = "NAME                             RESULT   FIELDS\n\
                     namespaces/default/schedules/a   created\n\
                     namespaces/ops/schedules/b       created\n";
     let lines = |text: &str| {
@@ -63,9 +63,9 @@ fn documents_are_created_then_left_alone_then_changed() {
         ],
     );
     let json = ok(&node, &[&apply[..], &["-o", "json"]].concat());
-    let expected = "{\"schedules\":[{\"name\":\"namespaces/default/schedules/a\",\"result\":\"changed\",\
+    let expected = "{\"documents\":[{\"kind\":\"Schedule\",\"name\":\"namespaces/default/schedules/a\",\"result\":\"changed\",\
                     \"changed_fields\":[\"policies.retry\",\"priority\"]},\
-                    {\"name\":\"namespaces/ops/schedules/b\",\"result\":\"unchanged\"}]}\n";
+                    {\"kind\":\"Schedule\",\"name\":\"namespaces/ops/schedules/b\",\"result\":\"unchanged\"}]}\n";
     assert_eq!(json, expected);
 }
 
@@ -157,7 +157,7 @@ fn applying_goes_on_after_a_failure_and_prunes_nothing_then() {
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stdout.contains("failed") && ended.stdout.contains("created"), "{}", ended.stdout);
     let lines: Vec<&str> = ended.stderr.lines().collect();
-    assert_eq!(lines[0], "nothing was pruned, because 1 schedule(s) could not be applied");
+    assert_eq!(lines[0], "nothing was pruned, because 1 document(s) could not be applied");
     assert!(
         lines[1].starts_with("error: namespaces/default/schedules/a: invalid request: it is refused"),
         "{}",
@@ -188,7 +188,11 @@ fn pruning_lists_what_it_deletes_and_spares_what_is_defined_or_unlabelled() {
     let empty = folder(&[]);
     let ended = run(&node, &["apply", "-f", &path(&empty), "--prune", "-l", "by=git", "--yes"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("no documents: --prune would delete everything"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("no schedules in the documents: --prune would delete everything"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -247,4 +251,111 @@ fn documents_may_come_from_stdin_and_nobody_there_is_said_once() {
     assert_eq!(nobody.status.code(), Some(6), "{stderr}");
     assert!(stderr.matches("no node answered").count() <= 8, "{stderr}");
     assert!(stderr.contains("not tried: the cluster cannot be reached"), "{stderr}");
+}
+
+/// What a team owns: all four kinds, and the schedule uses the others.
+fn all_of_a_team() -> Vec<String> {
+    let schedule = "labels: {by: git}\ntiming:\n  include: [{interval: {every: 1h}}]\n  calendars: [{calendar: holidays, mode: EXCLUDE}]\n\
+                    target: {command: {shell: x}}\npool: reports\n";
+    vec![
+        format!("kind: Schedule\nname: a\n{schedule}"),
+        "kind: Calendar\nname: holidays\ndays: ['*-12-25']\n".to_owned(),
+        "kind: Pool\nname: reports\nslots: 2\nrate: {count: 5, per: 1m}\n".to_owned(),
+        "kind: Namespace\nname: default\nrunning_max: 9\n".to_owned(),
+    ]
+}
+
+#[test]
+fn all_that_a_team_owns_is_applied_and_what_is_used_comes_first() {
+    let node = StandIn::start();
+    let mut documents = all_of_a_team();
+    let files = folder(&documents);
+    let apply = ["apply", "-f", &path(&files)];
+    let dry = ok(&node, &[&apply[..], &["--dry-run"]].concat());
+    assert!(dry.matches("created").count() == 4 && node.calls().is_empty(), "{dry}");
+    ok(&node, &apply);
+    let calls = node.calls();
+    assert_eq!(calls.last().map(String::as_str), Some("create a"), "APPLY-4: {calls:?}");
+    assert_eq!(calls.len(), 4);
+    assert_eq!(ok(&node, &apply).matches("unchanged").count(), 4);
+    assert_eq!(node.calls().len(), 4, "APPLY-2");
+    // Pausing is for people, and not undone by documents.
+    ok(&node, &["pool", "pause", "reports", "--reason", "disk is full"]);
+    documents[2] = documents[2].replace("slots: 2", "slots: 3");
+    documents[1] = documents[1].replace("'*-12-25'", "'*-12-26'");
+    write(files.path(), &documents);
+    let diff = run(&node, &["diff", "-f", &path(&files)]);
+    assert_eq!(diff.code, Some(1), "{}", diff.stderr);
+    let expected = "pools/reports\n  -  slots: 2\n  +  slots: 3\n\
+                    namespaces/default/calendars/holidays\n  -  days: *-12-25\n  +  days: *-12-26\n";
+    assert_eq!(diff.stdout, expected);
+    let json = ok(&node, &[&apply[..], &["-o", "json"]].concat());
+    assert!(
+        json.contains(
+            r#"{"kind":"Pool","name":"pools/reports","result":"changed","changed_fields":["slots"]}"#
+        ),
+        "{json}"
+    );
+    assert!(ok(&node, &["pool", "get", "reports"]).contains("PAUSED by anna: disk is full"));
+}
+
+#[test]
+fn an_export_has_what_its_schedules_use() {
+    let (node, other) = (StandIn::start(), StandIn::start());
+    let files = folder(&all_of_a_team());
+    ok(&node, &["apply", "-f", &path(&files)]);
+    ok(&node, &["pool", "set", "unused", "--slots", "1"]);
+    ok(&node, &["calendar", "set", "unused", "--day", "*-05-01"]);
+    let names = |words: &[&str]| {
+        let text = ok(&node, &[&["export", "-o", "name"], words].concat());
+        text.lines().map(|name| name.rsplit('/').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&[]), ["a", "holidays", "unused", "reports", "default"]);
+    assert_eq!(names(&["-l", "by=git"]), ["a", "holidays", "reports", "default"]);
+    assert_eq!(names(&["-l", "by=hand"]), [""; 0]);
+    assert_eq!(names(&["-N", "-"]), ["a", "holidays", "unused", "reports", "unused", "default"]);
+    assert_eq!(names(&["--kind", "Pool", "--kind", "namespace"]), ["reports", "default"]);
+    let exported = tempfile::tempdir().unwrap();
+    for format in ["yaml", "json"] {
+        fs::write(exported.path().join("all.yaml"), ok(&node, &["export", "-o", format])).unwrap();
+        assert_eq!(ok(&node, &["apply", "-f", &path(&exported)]).matches("unchanged").count(), 5);
+        ok(&other, &["apply", "-f", &path(&exported)]);
+    }
+    assert_eq!(ok(&other, &["export"]), ok(&node, &["export"]));
+    for kind in ["pool", "namespace", "calendar"] {
+        fs::write(exported.path().join("all.yaml"), ok(&node, &[kind, "list", "-o", "yaml"])).unwrap();
+        let again = ok(&node, &["apply", "-f", &path(&exported)]);
+        assert!(again.contains("unchanged") && !again.contains("created"), "{kind}: {again}");
+    }
+}
+
+#[test]
+fn a_schedule_is_not_applied_without_what_it_uses() {
+    let node = StandIn::start();
+    let mut documents = all_of_a_team();
+    documents[2] += "description: refused\n";
+    documents.push(document("b", ""));
+    let files = folder(&documents);
+    let ended = run(&node, &["apply", "-f", &path(&files)]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let expected = "namespaces/default/schedules/a: not tried: pools/reports could not be applied";
+    assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    assert_eq!(node.calls().last().map(String::as_str), Some("create b"), "the other goes on");
+    assert!(!node.calls().contains(&"create a".to_owned()), "APPLY-4");
+}
+
+#[test]
+fn pruning_deletes_no_pools_or_calendars_and_nothing_for_lack_of_schedules() {
+    let node = StandIn::start();
+    let files = folder(&all_of_a_team());
+    ok(&node, &["apply", "-f", &path(&files)]);
+    write(files.path(), &all_of_a_team()[1..]);
+    let prune = ["apply", "-f", &path(&files), "--prune", "-l", "by=git", "--yes"];
+    let ended = run(&node, &prune);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    write(files.path(), &[document("b", "")]);
+    ok(&node, &prune);
+    assert_eq!(node.calls().last().map(String::as_str), Some("delete a"));
+    assert!(ok(&node, &["pool", "list", "-o", "name"]).contains("reports"));
+    assert!(ok(&node, &["calendar", "list", "-o", "name"]).contains("holidays"));
 }

@@ -3,7 +3,7 @@
 //! Compiled timings are shared: ten thousand schedules of `* * * * *` are one compiled timing. A timing that uses calendars is
 //! compiled with those as they are: [`Calendars`] names their versions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,7 +39,12 @@ impl TimingFault {
 pub struct Calendars {
     used: Vec<(Version, Arc<Calendar>)>,
     changed_at: UnixMillis,
+    /// Some are not those of the state: what is compiled with them is nobody else's.
+    has_assumed: bool,
 }
+
+/// Calendars that are not stored, to see what would be if they were.
+pub type Assumed = BTreeMap<ScheduleKey, Arc<Calendar>>;
 
 /// Which calendar, as of which change.
 type Version = (ObjectId, Revision);
@@ -80,6 +85,9 @@ impl Timings {
     /// The compiled form of a timing that was validated at the edge.
     pub fn compile(&self, timing: &Timing, calendars: &Calendars) -> Result<CompiledTiming, TimingFault> {
         let fresh = || compile(timing, calendars, NeverFiring::Allow);
+        if calendars.has_assumed {
+            return fresh();
+        }
         if calendars.is_empty() {
             let known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner).get(timing).cloned();
             return known.map_or_else(|| remember(&self.compiled, timing.clone(), COMPILED_MAX, fresh), Ok);
@@ -96,9 +104,26 @@ impl Timings {
         namespace: &str,
         timing: &Timing,
     ) -> Result<Calendars, TimingFault> {
+        self.calendars_assuming(state, namespace, timing, &Assumed::new())
+    }
+
+    /// Likewise, where some are assumed to be otherwise.
+    pub fn calendars_assuming(
+        &self,
+        state: &State,
+        namespace: &str,
+        timing: &Timing,
+        assumed: &Assumed,
+    ) -> Result<Calendars, TimingFault> {
         let mut found = Calendars::default();
         for used in &timing.calendars {
-            let name = ObjectName::Calendar(ScheduleKey::new(namespace, used.calendar.as_str()));
+            let key = ScheduleKey::new(namespace, used.calendar.as_str());
+            if let Some(calendar) = assumed.get(&key) {
+                found.has_assumed = true;
+                found.used.push((Version::default(), calendar.clone()));
+                continue;
+            }
+            let name = ObjectName::Calendar(key);
             let object =
                 state.object(&name).ok_or_else(|| TimingFault::new(format!("there is no {name}")))?;
             let version = (object.id, object.revision);

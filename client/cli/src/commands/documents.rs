@@ -10,9 +10,10 @@ use super::Context;
 use super::schedule::{CheckArgs, Failures, RequestArgs};
 use crate::exit::Failure;
 use crate::output::prose;
+use crate::text;
 
 /// How often a change is made again after somebody else was faster.
-const TRIES_MAX: u32 = 5;
+pub(crate) const TRIES_MAX: u32 = 5;
 /// Documents per call: the most that a node gives.
 pub(crate) const PAGE_SIZE: i32 = 1000;
 
@@ -148,32 +149,16 @@ pub(crate) async fn delete(
 impl Context {
     /// `pools/{name}`, unless `name` is that already.
     pub(crate) fn pool(&self, name: &str) -> Result<String, Failure> {
-        outermost("pools", "pool", "POOL", name)
+        text::pool_name(name).map_err(Failure::usage)
     }
 
     /// `namespaces/{name}`, unless `name` is that already.
     pub(crate) fn namespace(&self, name: &str) -> Result<String, Failure> {
-        outermost("namespaces", "namespace", "NAMESPACE", name)
+        text::namespace_name(name).map_err(Failure::usage)
     }
 
     /// The resource name of a calendar.
     pub(crate) fn calendar(&self, name: &str) -> Result<String, Failure> {
-        match name.split('/').collect::<Vec<_>>().as_slice() {
-            ["namespaces", _, "calendars", _] => Ok(name.to_owned()),
-            [short] if !short.is_empty() => Ok(format!("{}/calendars/{short}", self.parent())),
-            _other => Err(Failure::usage(format!(
-                "{name:?} is not the name of a calendar: write NAME or namespaces/NAMESPACE/calendars/NAME"
-            ))),
-        }
-    }
-}
-
-fn outermost(collection: &str, kind: &str, part: &str, name: &str) -> Result<String, Failure> {
-    match name.split('/').collect::<Vec<_>>().as_slice() {
-        [first, _] if *first == collection => Ok(name.to_owned()),
-        [short] if !short.is_empty() => Ok(format!("{collection}/{short}")),
-        _other => Err(Failure::usage(format!(
-            "{name:?} is not the name of a {kind}: write NAME or {collection}/{part}"
-        ))),
+        text::calendar_name(&self.global.namespace, name).map_err(Failure::usage)
     }
 }

@@ -117,18 +117,27 @@ pub(crate) fn run(context: &Context, command: PoolCommand) -> Result<(), Failure
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {
-    let client = context.client()?;
     let mut listing = context.printer.listing::<PoolView>("pools", text::now_millis());
-    let fetch = async |page_token| {
-        let page = client.list_pools(pb::ListPoolsRequest { page_size: PAGE_SIZE, page_token }).await?;
-        Ok((page.pools, page.next_page_token))
-    };
-    documents::pages(fetch, |pools| listing.page(&pools.into_iter().map(PoolView::from).collect::<Vec<_>>()))
-        .await?;
+    each_page(&context.client()?, |pools| {
+        listing.page(&pools.into_iter().map(PoolView::from).collect::<Vec<_>>())
+    })
+    .await?;
     if listing.end()? == 0 {
         prose("no pools are declared: what is in none has no limits");
     }
     Ok(())
+}
+
+/// Reads all pools that were declared.
+pub(crate) async fn each_page(
+    client: &Client,
+    take: impl FnMut(Vec<pb::Pool>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let fetch = async |page_token| {
+        let page = client.list_pools(pb::ListPoolsRequest { page_size: PAGE_SIZE, page_token }).await?;
+        Ok((page.pools, page.next_page_token))
+    };
+    documents::pages(fetch, take).await
 }
 
 async fn set(context: &Context, args: &SetArgs) -> Result<(), Failure> {

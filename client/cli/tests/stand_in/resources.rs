@@ -68,14 +68,18 @@ macro_rules! documents {
                     state.resources.conflicts -= 1;
                     return Err(Status::aborted("somebody else was faster"));
                 }
-                let current = state.resources.$map.get(&document.name).map(|current| current.etag.clone());
+                let current = state.resources.$map.get(&document.name).cloned();
+                let is_same = current.as_ref().is_some_and(|current| {
+                    document == pb::$document { etag: document.etag.clone(), ..current.clone() }
+                });
+                let current = current.map(|current| current.etag);
                 if !document.etag.is_empty() && current.as_ref() != Some(&document.etag) {
                     return Err(Status::aborted(format!("the etag is {current:?}")));
                 }
                 if document.description == "refused" {
                     return Err(Status::invalid_argument("it is refused"));
                 }
-                if request.validate_only {
+                if request.validate_only || is_same {
                     return Ok(Response::new(document));
                 }
                 state.revision += 1;

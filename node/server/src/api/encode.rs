@@ -12,7 +12,7 @@ use belfry_proto::v1 as pb;
 use prost::Message as _;
 
 use super::names;
-use crate::timings::{CompiledTiming, Timings};
+use crate::timings::{Assumed, CompiledTiming, Timings};
 
 /// Handlers that stand for targets of their own in the contract.
 pub(super) const COMMAND: &str = "command";
@@ -34,21 +34,29 @@ pub(super) struct ScheduleView {
 
 impl ScheduleView {
     pub(super) fn of(state: &State, timings: &Timings, schedule: &Schedule) -> Self {
-        let (due, running) = state.active_counts(schedule.id);
-        let compiled = compiled(state, timings, schedule);
-        Self { schedule: schedule.clone(), compiled, due, running }
+        Self::assuming(state, timings, schedule, &Assumed::new())
     }
 
-    /// A schedule of which nothing is in the ledger yet.
-    pub(super) fn fresh(state: &State, timings: &Timings, schedule: Schedule) -> Self {
-        let compiled = compiled(state, timings, &schedule);
-        Self { schedule, compiled, due: 0, running: 0 }
+    /// Likewise, where some calendars are assumed to be otherwise. Of a schedule that is not stored nothing is in the ledger.
+    pub(super) fn assuming(state: &State, timings: &Timings, schedule: &Schedule, assumed: &Assumed) -> Self {
+        let (due, running) = state.active_counts(schedule.id);
+        let compiled = compiled_assuming(state, timings, schedule, assumed);
+        Self { schedule: schedule.clone(), compiled, due, running }
     }
 }
 
 pub(super) fn compiled(state: &State, timings: &Timings, schedule: &Schedule) -> Option<CompiledTiming> {
+    compiled_assuming(state, timings, schedule, &Assumed::new())
+}
+
+fn compiled_assuming(
+    state: &State,
+    timings: &Timings,
+    schedule: &Schedule,
+    assumed: &Assumed,
+) -> Option<CompiledTiming> {
     let timing = &schedule.definition.timing;
-    let calendars = timings.calendars(state, &schedule.key.namespace, timing).ok()?;
+    let calendars = timings.calendars_assuming(state, &schedule.key.namespace, timing, assumed).ok()?;
     timings.compile(timing, &calendars).ok()
 }
 

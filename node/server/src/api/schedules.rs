@@ -27,6 +27,7 @@ use super::timing::may_never_fire;
 use super::violations::{INVALID_FIELD, Violations};
 use super::watch::Changes;
 use super::{Api, Freshness, names};
+use crate::timings::{Assumed, Calendars};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -86,6 +87,7 @@ pub(super) struct Creation {
     pub(super) pause: Option<Pause>,
     pub(super) request: Option<RequestKey>,
     pub(super) validate_only: bool,
+    pub(super) assumed: Assumed,
 }
 
 impl Api {
@@ -96,6 +98,7 @@ impl Api {
         found.take("schedule_id", names::check_segment("schedule", &request.schedule_id, max));
         let key = ScheduleKey::new(namespace.unwrap_or_default(), request.schedule_id.as_str());
         let request_key = request_key(&request, &mut found);
+        let assumed = self.read_assumed(request.assumed_calendars, request.validate_only, &mut found);
         let given = request.schedule.unwrap_or_else(|| {
             found.add("schedule", "is required");
             pb::Schedule::default()
@@ -110,17 +113,17 @@ impl Api {
             }
             Err(violations) => return Err(violations.into()),
         };
-        self.make(Creation { key, definition, pause, request: request_key, validate_only }).await
+        self.make(Creation { key, definition, pause, request: request_key, validate_only, assumed }).await
     }
 
     pub(super) async fn make(&self, creation: Creation) -> Result<pb::Schedule, ApiError> {
-        let Creation { key, definition, pause, request, validate_only } = creation;
+        let Creation { key, definition, pause, request, validate_only, assumed } = creation;
         self.require_level_of(&definition)?;
         if pause.as_ref().is_some_and(|pause| pause.until.is_some()) {
             self.require_level_2("a pause that ends by itself")?;
         }
         let now = self.0.clock.now();
-        let (next_fire_at, calendars) = self.first_after(&key, &definition.timing, now)?;
+        let (next_fire_at, calendars) = self.first_after(&key, &definition.timing, now, &assumed)?;
         if next_fire_at.is_none() {
             check_not_passed(&definition.timing)?;
         }
@@ -131,7 +134,7 @@ impl Api {
                 return Err(rejection.into());
             }
             let pause = pause.map(|pause| Pause { paused_at: now, ..pause });
-            return Ok(self.preview(&preview(key, definition, next_fire_at, pause, now), now));
+            return Ok(self.preview(&preview(key, definition, next_fire_at, pause, now), now, &assumed));
         }
         let uid = crate::random::ulid().to_string().into();
         let action = Action::CreateSchedule { key, uid, definition, next_fire_at, calendars, pause };
@@ -145,23 +148,35 @@ impl Api {
         key: &ScheduleKey,
         timing: &Timing,
         after: UnixMillis,
+        assumed: &Assumed,
     ) -> Result<(Option<UnixMillis>, Revision), ApiError> {
-        let timings = &self.0.timings;
-        let calendars = self.0.replica.read(|state| {
-            for used in &timing.calendars {
-                let calendar = ScheduleKey::new(key.namespace.clone(), used.calendar.as_str());
-                if state.calendar(&calendar).is_none() {
-                    return Err(Rejection::ObjectNotFound { name: ObjectName::Calendar(calendar) }.into());
-                }
-            }
-            Ok::<_, ApiError>(timings.calendars(state, &key.namespace, timing)?)
-        })?;
-        let next = timings.first(timing, &calendars, after)?;
+        let (next, calendars) = self.next_after(key, timing, after, assumed)?;
         if next.is_none() && !calendars.is_empty() && !may_never_fire(timing) {
             let why = "leave no instant from now on: use others, or change them";
             return Err(Violations::one("schedule.timing.calendars", why, INVALID_FIELD).into());
         }
         Ok((next, calendars.revision()))
+    }
+
+    /// The first instant of a timing, and the calendars that it was computed with.
+    pub(super) fn next_after(
+        &self,
+        key: &ScheduleKey,
+        timing: &Timing,
+        after: UnixMillis,
+        assumed: &Assumed,
+    ) -> Result<(Option<UnixMillis>, Calendars), ApiError> {
+        let timings = &self.0.timings;
+        let calendars = self.0.replica.read(|state| {
+            for used in &timing.calendars {
+                let calendar = ScheduleKey::new(key.namespace.clone(), used.calendar.as_str());
+                if state.calendar(&calendar).is_none() && !assumed.contains_key(&calendar) {
+                    return Err(Rejection::ObjectNotFound { name: ObjectName::Calendar(calendar) }.into());
+                }
+            }
+            Ok::<_, ApiError>(timings.calendars_assuming(state, &key.namespace, timing, assumed)?)
+        })?;
+        Ok((timings.first(timing, &calendars, after)?, calendars))
     }
 
     async fn get(
@@ -502,9 +517,9 @@ impl Api {
     }
 
     /// A schedule that was not made: it has neither uid nor etag.
-    fn preview(&self, schedule: &Schedule, now: UnixMillis) -> pb::Schedule {
+    fn preview(&self, schedule: &Schedule, now: UnixMillis, assumed: &Assumed) -> pb::Schedule {
         let timings = &self.0.timings;
-        let view = self.0.replica.read(|state| ScheduleView::fresh(state, timings, schedule.clone()));
+        let view = self.0.replica.read(|state| ScheduleView::assuming(state, timings, schedule, assumed));
         let encoded = encode::schedule(&view, now, NEXT_TIMES);
         pb::Schedule { etag: String::new(), ..encoded }
     }

@@ -14,6 +14,7 @@ use super::propose::{Patience, check_revision, request_key, revision};
 use super::schedules::{Creation, check_not_passed, only_too_late};
 use super::violations::Violations;
 use super::{Api, Freshness, names};
+use crate::timings::Assumed;
 
 /// Changes by others between reading and writing that one update puts up with.
 const UPDATE_RACES_MAX: u32 = 10;
@@ -27,6 +28,7 @@ struct Update<'a> {
     request: Option<RequestKey>,
     allow_missing: bool,
     validate_only: bool,
+    assumed: Assumed,
 }
 
 impl Update<'_> {
@@ -61,6 +63,7 @@ impl Api {
         let mut found = Violations::default();
         let request_key = request_key(&request, &mut found);
         let mask = Mask::read(request.update_mask.as_ref(), &mut found);
+        let assumed = self.read_assumed(request.assumed_calendars, request.validate_only, &mut found);
         let Some(given) = request.schedule.as_ref() else {
             found.add("schedule", "is required");
             return Err(found.into());
@@ -75,6 +78,7 @@ impl Api {
             request: request_key,
             allow_missing: request.allow_missing,
             validate_only: request.validate_only,
+            assumed,
         };
         let mut patience = Patience::new(self);
         let mut races = 0;
@@ -88,7 +92,7 @@ impl Api {
     }
 
     async fn update_once(&self, update: &Update<'_>) -> Result<pb::Schedule, ApiError> {
-        let Update { key, mask, given, etag, request, allow_missing, validate_only } = update;
+        let Update { key, mask, given, etag, request, allow_missing, validate_only, assumed } = update;
         self.barrier(Freshness::Linearizable).await?;
         let current = match self.view(key) {
             Ok(current) => current,
@@ -111,17 +115,21 @@ impl Api {
         };
         self.require_level_of(&definition)?;
         let old = &current.schedule.definition;
-        let (retime, calendars) = if definition.timing == old.timing && definition.max_runs == old.max_runs {
-            (Retime::Keep, Revision::default())
-        } else {
-            // Not before the watermark: another leader's clock may have been ahead, and its instants have their rows.
-            let after = now.max(current.schedule.watermark);
-            let (next, calendars) = self.first_after(key, &definition.timing, after)?;
+        // Not before the watermark: another leader's clock may have been ahead, and its instants have their rows.
+        let after = now.max(current.schedule.watermark);
+        let (retime, calendars) = if definition.timing != old.timing || definition.max_runs != old.max_runs {
+            let (next, calendars) = self.first_after(key, &definition.timing, after, assumed)?;
             // What has passed already may stay.
             if next.is_none() && definition.timing != old.timing {
                 check_not_passed(&definition.timing)?;
             }
             (Retime::From(next), calendars)
+        } else if may_move(&current.schedule, assumed) {
+            // That calendars leave it nothing is no mistake of this update.
+            let (next, _) = self.next_after(key, &definition.timing, after, assumed)?;
+            (Retime::From(next), Revision::default())
+        } else {
+            (Retime::Keep, Revision::default())
         };
         let definition = Arc::new(definition);
         if *validate_only {
@@ -132,7 +140,9 @@ impl Api {
                 changed.next_fire_at = next;
             }
             // Seen anew: the instants behind the first one are those of the new timing too.
-            let changed = |state: &belfry_core::State| ScheduleView::of(state, &self.0.timings, &changed);
+            let changed = |state: &belfry_core::State| {
+                ScheduleView::assuming(state, &self.0.timings, &changed, assumed)
+            };
             return Ok(encode::schedule(&self.0.replica.read(changed), now, NEXT_TIMES));
         }
         if let Retime::From(next) = retime {
@@ -176,7 +186,8 @@ impl Api {
         let pause = pause.map(|pause| self.read_pause("schedule.pause.", pause, &mut found));
         let definition = found.or(definition)?;
         let (key, request) = (update.key.clone(), update.request.clone());
-        Ok(Creation { key, definition, pause, request, validate_only: update.validate_only })
+        let (validate_only, assumed) = (update.validate_only, update.assumed.clone());
+        Ok(Creation { key, definition, pause, request, validate_only, assumed })
     }
 
     /// `current` with the masked fields of `given`. Only those are checked: what is stored was checked when it came in,
@@ -238,6 +249,15 @@ impl Api {
     }
 }
 
+/// Whether calendars that are assumed may move what comes next: it uses one of them, and has not had all its runs.
+fn may_move(schedule: &Schedule, assumed: &Assumed) -> bool {
+    let Definition { timing, max_runs, .. } = &*schedule.definition;
+    let is_spent = schedule.next_fire_at.is_none() && max_runs.is_some();
+    let is_assumed =
+        |name: &str| assumed.keys().any(|key| key.namespace == schedule.key.namespace && *key.name == *name);
+    !is_spent && timing.calendars.iter().any(|used| is_assumed(&used.calendar))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +272,7 @@ mod tests {
             request: None,
             allow_missing,
             validate_only: false,
+            assumed: Assumed::new(),
         };
         [
             Rejection::RevisionMismatch { key: key.clone(), current: Revision(2) },

@@ -1,15 +1,28 @@
-//! What of a schedule is declared, and where two declarations differ.
+//! What of a document is declared, and where two declarations differ.
 
-use belfry_sdk::pb;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::document::Document;
 use crate::exit::{Exit, Failure};
-use crate::output::view::ScheduleView;
+use crate::output::view::{CalendarView, NamespaceView, PoolView, ScheduleView};
 
-/// Fields that are not declared: nodes set them, and a pause is for people to decide.
-const NOT_DECLARED: [&str; 8] =
-    ["uid", "etag", "generation", "state", "create_time", "update_time", "status", "pause"];
+/// Fields of any kind that are not declared: nodes set them, and a pause is for people to decide.
+const NOT_DECLARED: [&str; 11] = [
+    "uid",
+    "etag",
+    "generation",
+    "state",
+    "create_time",
+    "update_time",
+    "status",
+    "pause",
+    "running_count",
+    "schedule_count",
+    "next",
+];
+/// What of a pause is said of one that has to be made.
+const DECLARED_OF_PAUSE: [&str; 3] = ["reason", "actor", "until"];
 
 /// A field that differs. Absent values are null.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,43 +33,49 @@ pub(super) struct Change {
 }
 
 /// The fields that differ between two answers of a node, in which every default is written out.
-pub(super) fn changes(before: Option<&pb::Schedule>, after: &pb::Schedule) -> Result<Vec<Change>, Failure> {
+pub(super) fn changes(before: Option<&Document>, after: &Document) -> Result<Vec<Change>, Failure> {
     let before = before.map(declared).transpose()?.unwrap_or_default();
     let mut changes = Vec::new();
     compare("", &before, &declared(after)?, &mut changes);
     Ok(changes)
 }
 
-/// A schedule as a document that `apply` reads: nothing in it but what it would change, and the pause that it would begin in.
-pub(super) fn exported(schedule: pb::Schedule) -> Result<Map<String, Value>, Failure> {
-    let view = ScheduleView::from(schedule);
-    let pause = view.pause.as_ref().map(|pause| {
-        let mut kept = Map::new();
-        kept.insert("reason".to_owned(), pause.reason.clone().into());
-        kept.insert("actor".to_owned(), pause.actor.clone().into());
-        if let Some(until) = pause.until {
-            kept.insert("until".to_owned(), until.to_string().into());
-        }
-        kept
-    });
-    let mut document = of_view(&view)?;
-    if let Some(pause) = pause {
-        document.insert("pause".to_owned(), pause.into());
+/// What is there as a document that `apply` reads: nothing in it but what it would change, and the pause that it would begin in.
+pub(super) fn exported(document: Document) -> Result<Map<String, Value>, Failure> {
+    let mut written = Map::new();
+    written.insert("kind".to_owned(), document.kind().name().into());
+    let mut whole = fields(&document)?;
+    let pause = whole.get_mut("pause").map(Value::take);
+    written.extend(declared_of(whole));
+    if let Some(Value::Object(mut pause)) = pause {
+        let kept = DECLARED_OF_PAUSE.iter().filter_map(|field| pause.shift_remove_entry(*field));
+        written.insert("pause".to_owned(), kept.collect::<Map<_, _>>().into());
     }
-    Ok(document)
+    Ok(written)
 }
 
-fn declared(schedule: &pb::Schedule) -> Result<Map<String, Value>, Failure> {
-    of_view(&ScheduleView::from(schedule.clone()))
+fn declared(document: &Document) -> Result<Map<String, Value>, Failure> {
+    fields(document).map(declared_of)
 }
 
-fn of_view(view: &ScheduleView) -> Result<Map<String, Value>, Failure> {
-    let unwritable = |why: String| Failure::new(Exit::Failed, format!("cannot write the schedule: {why}"));
-    let Value::Object(mut document) =
-        serde_json::to_value(view).map_err(|error| unwritable(error.to_string()))?
-    else {
-        return Err(unwritable("it is no mapping".to_owned()));
+/// All fields, as `-o json` shows them.
+fn fields(document: &Document) -> Result<Map<String, Value>, Failure> {
+    let value = match document.clone() {
+        Document::Namespace(namespace) => serde_json::to_value(NamespaceView::from(namespace)),
+        Document::Pool(pool) => serde_json::to_value(PoolView::from(pool)),
+        Document::Calendar(calendar) => serde_json::to_value(CalendarView::new(calendar, Vec::new(), "UTC")),
+        Document::Schedule(schedule) => serde_json::to_value(ScheduleView::from(*schedule)),
     };
+    let unwritable =
+        |why: String| Failure::new(Exit::Failed, format!("cannot write {}: {why}", document.name()));
+    match value {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_other) => Err(unwritable("it is no mapping".to_owned())),
+        Err(error) => Err(unwritable(error.to_string())),
+    }
+}
+
+fn declared_of(mut document: Map<String, Value>) -> Map<String, Value> {
     NOT_DECLARED.iter().for_each(|field| drop(document.shift_remove(*field)));
     for rules in ["/timing/include", "/timing/exclude"] {
         let mut timing = Value::Object(std::mem::take(&mut document));
@@ -69,7 +88,7 @@ fn of_view(view: &ScheduleView) -> Result<Map<String, Value>, Failure> {
             document = whole;
         }
     }
-    Ok(document)
+    document
 }
 
 fn compare(path: &str, before: &Map<String, Value>, after: &Map<String, Value>, changes: &mut Vec<Change>) {
@@ -87,7 +106,13 @@ fn compare(path: &str, before: &Map<String, Value>, after: &Map<String, Value>, 
 
 #[cfg(test)]
 mod tests {
+    use belfry_sdk::pb;
+
     use super::*;
+
+    fn document(schedule: pb::Schedule) -> Document {
+        Document::Schedule(Box::new(schedule))
+    }
 
     fn schedule() -> pb::Schedule {
         let cron = pb::Cron {
@@ -108,15 +133,16 @@ mod tests {
         }
     }
 
-    fn fields(before: Option<&pb::Schedule>, after: &pb::Schedule) -> Vec<String> {
-        changes(before, after).unwrap().into_iter().map(|change| change.field).collect()
+    fn changed(before: Option<pb::Schedule>, after: pb::Schedule) -> Vec<String> {
+        let changes = changes(before.map(document).as_ref(), &document(after)).unwrap();
+        changes.into_iter().map(|change| change.field).collect()
     }
 
     #[test]
     fn what_nodes_set_is_no_difference() {
         let mut after = pb::Schedule { etag: "9".into(), uid: "u".into(), state: 2, ..schedule() };
         after.pause = Some(pb::Pause::default());
-        assert_eq!(fields(Some(&schedule()), &after), [""; 0]);
+        assert_eq!(changed(Some(schedule()), after.clone()), [""; 0]);
     }
 
     #[test]
@@ -128,21 +154,34 @@ mod tests {
         after.priority = 9;
         let expected =
             ["labels.team", "labels.tier", "timing.time_zone", "policies.overlap_policy", "priority"];
-        assert_eq!(fields(Some(&schedule()), &after), expected);
-        let change = changes(Some(&schedule()), &after).unwrap().remove(0);
+        assert_eq!(changed(Some(schedule()), after.clone()), expected);
+        let change = changes(Some(&document(schedule())), &document(after.clone())).unwrap().remove(0);
         assert_eq!((change.before, change.after), ("ops".into(), Value::Null));
-        assert!(fields(None, &after).starts_with(&["name".to_owned(), "labels".to_owned()]));
+        assert!(changed(None, after).starts_with(&["name".to_owned(), "labels".to_owned()]));
     }
 
     #[test]
     fn an_exported_schedule_keeps_its_pause_and_nothing_of_the_nodes() {
         let pause =
             pb::Pause { reason: "disk".into(), actor: "anna".into(), skipped_count: 3, ..Default::default() };
-        let exported = exported(pb::Schedule { pause: Some(pause), ..schedule() }).unwrap();
+        let exported = exported(document(pb::Schedule { pause: Some(pause), ..schedule() })).unwrap();
         let text = Value::Object(exported).to_string();
+        assert!(text.starts_with(r#"{"kind":"Schedule","name":"namespaces/a/schedules/b""#), "{text}");
         assert!(text.ends_with(r#""pause":{"reason":"disk","actor":"anna"}}"#), "{text}");
         for absent in ["etag", "status", "resolved_expression", "skipped_count"] {
             assert!(!text.contains(absent), "{absent} in {text}");
         }
+    }
+
+    #[test]
+    fn what_is_in_use_is_no_difference_and_a_pause_of_a_pool_no_declaration() {
+        let before = pb::Pool { name: "pools/p".into(), slots: 1, ..Default::default() };
+        let pause = pb::Verdict { reason: "r".into(), actor: "a".into(), ..Default::default() };
+        let after = pb::Pool { running_count: 1, etag: "2".into(), pause: Some(pause), ..before.clone() };
+        let (before, after) = (Document::Pool(before), Document::Pool(after));
+        assert_eq!(changes(Some(&before), &after), Ok(vec![]));
+        let text = Value::Object(exported(after).unwrap()).to_string();
+        let expected = r#"{"kind":"Pool","name":"pools/p","description":"","slots":1,"pause":{"reason":"r","actor":"a"}}"#;
+        assert_eq!(text, expected);
     }
 }

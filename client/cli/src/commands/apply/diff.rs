@@ -1,7 +1,10 @@
 //! `belfry diff`: what an apply would change, and which fires that adds and takes away.
 //!
 //! The answer is the cluster's own: it is asked to validate each document, and says what it would make of it. So defaults,
-//! calendars and limits are those that an apply would meet.
+//! calendars and limits are those that an apply would meet; calendars among the documents count as if they were there.
+//!
+//! - DIFF-1: a calendar that would change is shown by what it does: each schedule that uses it and would fire otherwise is
+//!   listed, also when no document defines it.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +14,20 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::declare::{Mode, calendars_of, made};
 use super::declared::{Change, changes};
-use super::{CONCURRENT, FilesArgs, current, declare, files};
-use crate::commands::schedule::Failures;
+use super::document::{Document, Kind};
+use super::files::Accepted;
+use super::{CONCURRENT, FilesArgs, files};
+use crate::commands::schedule::{Failures, schedules};
 use crate::commands::{Context, converse};
 use crate::exit::{Exit, Failure};
 use crate::output::view::Instant;
 use crate::output::{Cell, Printer, Table, Tone, prose};
 use crate::text;
+
+/// Schedules asked for because of calendars alone: two calls each, a few seconds in all.
+const USERS_MAX: usize = 1000;
 
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
@@ -28,12 +37,13 @@ pub(crate) struct DiffArgs {
 
 #[derive(Debug, Serialize)]
 struct Differences {
-    schedules: Vec<Difference>,
+    documents: Vec<Difference>,
 }
 
-/// How a schedule differs from its document.
+/// How what is there differs from its document, or a schedule from what changed calendars make of it.
 #[derive(Debug, Serialize)]
 struct Difference {
+    kind: Kind,
     name: String,
     is_new: bool,
     changes: Vec<Change>,
@@ -45,26 +55,31 @@ struct Difference {
 }
 
 pub(crate) fn run(context: &Context, args: &DiffArgs) -> Result<(), Failure> {
-    let documents = files::schedules(&args.files.files, &context.global.namespace)?;
+    let documents = files::documents(&args.files.files, &context.global.namespace, Accepted::All)?;
     converse(diff(context, documents))
 }
 
-async fn diff(context: &Context, documents: Vec<pb::Schedule>) -> Result<(), Failure> {
+async fn diff(context: &Context, documents: Vec<Document>) -> Result<(), Failure> {
     let client = context.client()?;
-    let mut schedules = Vec::new();
-    let mut failures = Failures::default();
-    let mut all =
-        stream::iter(documents).map(|document| Box::pin(differing(&client, document))).buffered(CONCURRENT);
-    while let Some((name, difference)) = all.next().await {
-        match difference {
-            Ok(difference) if difference.changes.is_empty() => {}
-            Ok(difference) => schedules.push(difference),
-            Err(failure) => failures.add(failure.about(&name)),
-        }
-    }
-    let names: Vec<String> = schedules.iter().map(|difference| difference.name.clone()).collect();
-    let differences = Differences { schedules };
-    let shown = |printer: &Printer| differences.schedules.iter().map(|one| one.shown(printer)).collect();
+    let mut comparing = Comparing {
+        mode: Mode::check(&documents),
+        client,
+        changed_calendars: BTreeSet::new(),
+        differences: Vec::new(),
+        failures: Failures::default(),
+    };
+    let defined: BTreeSet<String> = documents.iter().map(|document| document.name().to_owned()).collect();
+    let (schedules, mut used): (Vec<_>, Vec<_>) =
+        documents.into_iter().partition(|document| document.kind() == Kind::Schedule);
+    used.sort_by_key(Document::kind);
+    comparing.compare(used).await;
+    comparing.compare(schedules).await;
+    comparing.compare_users(&defined).await?;
+    let Comparing { differences, failures, .. } = comparing;
+
+    let names: Vec<String> = differences.iter().map(|difference| difference.name.clone()).collect();
+    let differences = Differences { documents: differences };
+    let shown = |printer: &Printer| differences.documents.iter().map(|one| one.shown(printer)).collect();
     // A name per line, and no empty line for none.
     if !names.is_empty() || context.printer.is_document() {
         context.printer.one(&differences, &names.join("\n"), shown)?;
@@ -81,25 +96,130 @@ async fn diff(context: &Context, documents: Vec<pb::Schedule>) -> Result<(), Fai
     Err(Failure::silent(Exit::Failed))
 }
 
-async fn differing(client: &Client, document: pb::Schedule) -> (String, Result<Difference, Failure>) {
-    let name = document.name.clone();
-    (name, difference(client, document).await)
+/// A comparison under way.
+struct Comparing {
+    client: Client,
+    mode: Mode,
+    /// Those that are there and would change.
+    changed_calendars: BTreeSet<String>,
+    differences: Vec<Difference>,
+    failures: Failures,
 }
 
-async fn difference(client: &Client, document: pb::Schedule) -> Result<Difference, Failure> {
-    let before = current(client, &document.name).await?;
-    let after = Box::pin(declare(client, document, before.is_none(), true)).await?;
-    let changes = changes(before.as_ref(), &after)?;
-    let (old, new) = (before.as_ref().map(fires).unwrap_or_default(), fires(&after));
-    let (added_fires, removed_fires) = compare(&old, &new);
-    Ok(Difference {
-        is_new: before.is_none(),
-        zone: text::zone_or_utc(after.timing.as_ref().map_or("", |timing| &timing.time_zone)).to_owned(),
-        name: after.name,
-        changes,
-        added_fires,
-        removed_fires,
-    })
+impl Comparing {
+    /// Compares documents that do not use one another.
+    async fn compare(&mut self, documents: Vec<Document>) {
+        let Self { client, mode, changed_calendars, .. } = self;
+        let all = stream::iter(documents)
+            .map(|document| Box::pin(differing(client, mode, document)))
+            .buffered(CONCURRENT);
+        let all: Vec<_> = all.collect().await;
+        let moved = |difference: &Difference, calendars: &[String]| {
+            let has_moved = !(difference.added_fires.is_empty() && difference.removed_fires.is_empty());
+            has_moved && calendars.iter().any(|calendar| changed_calendars.contains(calendar))
+        };
+        let mut changed = Vec::new();
+        for (name, calendars, difference) in all {
+            match difference {
+                Ok(difference) if difference.changes.is_empty() && !moved(&difference, &calendars) => {}
+                Ok(difference) => changed.push(difference),
+                Err(failure) => self.failures.add(failure.about(&name)),
+            }
+        }
+        for difference in changed {
+            if difference.kind == Kind::Calendar && !difference.is_new {
+                self.changed_calendars.insert(difference.name.clone());
+            }
+            self.differences.push(difference);
+        }
+    }
+
+    /// DIFF-1: what changed calendars make of schedules that no document defines.
+    async fn compare_users(&mut self, defined: &BTreeSet<String>) -> Result<(), Failure> {
+        let namespaces: BTreeSet<&str> =
+            self.changed_calendars.iter().map(|calendar| text::namespace_of(calendar)).collect();
+        let mut users = Vec::new();
+        for namespace in namespaces {
+            let mut pages = schedules(&self.client, &format!("namespaces/{namespace}"));
+            while let Some(page) = pages.next().await? {
+                users.extend(page.into_iter().filter(|schedule| {
+                    let is_user = calendars_of(schedule).any(|used| self.changed_calendars.contains(&used));
+                    is_user && !defined.contains(&schedule.name)
+                }));
+            }
+        }
+        if users.len() > USERS_MAX {
+            prose(&format!(
+                "{} schedules use calendars that would change: the fires of {USERS_MAX} of them are compared",
+                users.len()
+            ));
+            users.truncate(USERS_MAX);
+        }
+        let Self { client, mode, .. } = self;
+        let all = stream::iter(users)
+            .map(|schedule| Box::pin(differing_by_calendars(client, mode, schedule)))
+            .buffered(CONCURRENT);
+        let all: Vec<_> = all.collect().await;
+        for (name, difference) in all {
+            match difference {
+                Ok(Some(difference)) => self.differences.push(difference),
+                Ok(None) => {}
+                Err(failure) => self.failures.add(failure.about(&name)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// With the calendars that it uses, if it is a schedule.
+async fn differing(
+    client: &Client,
+    mode: &Mode,
+    document: Document,
+) -> (String, Vec<String>, Result<Difference, Failure>) {
+    let calendars = document.schedule().map(|schedule| calendars_of(schedule).collect()).unwrap_or_default();
+    let difference = async {
+        let (before, after) = made(client, &document, mode).await?;
+        let changes = changes(before.as_ref(), &after)?;
+        let fires = |document: &Document| document.schedule().map(fires).unwrap_or_default();
+        let (old, new) = (before.as_ref().map(fires).unwrap_or_default(), fires(&after));
+        let zone = zone(after.schedule());
+        Ok(Difference::new(after.kind(), after.name(), before.is_none(), changes, (&old, &new), zone))
+    };
+    let difference = difference.await;
+    (document.name().to_owned(), calendars, difference)
+}
+
+/// None where it would fire as it does.
+async fn differing_by_calendars(
+    client: &Client,
+    mode: &Mode,
+    listed: pb::Schedule,
+) -> (String, Result<Option<Difference>, Failure>) {
+    let name = listed.name.clone();
+    let difference = async {
+        let before = client.get_schedule(pb::GetScheduleRequest { name: name.clone() }).await?;
+        let request = pb::UpdateScheduleRequest {
+            assumed_calendars: mode.assumed(&before),
+            // All stays as it is.
+            schedule: Some(before.clone()),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["description".to_owned()] }),
+            validate_only: true,
+            ..Default::default()
+        };
+        let after = client.update_schedule(request).await?;
+        let fires = (&*fires(&before), &*fires(&after));
+        let difference = Difference::new(Kind::Schedule, &name, false, Vec::new(), fires, zone(Some(&after)));
+        let is_same = difference.added_fires.is_empty() && difference.removed_fires.is_empty();
+        Ok((!is_same).then_some(difference))
+    };
+    let difference = Box::pin(difference).await;
+    (name, difference)
+}
+
+fn zone(schedule: Option<&pb::Schedule>) -> String {
+    let timing = schedule.and_then(|schedule| schedule.timing.as_ref());
+    text::zone_or_utc(timing.map_or("", |timing| &timing.time_zone)).to_owned()
 }
 
 fn fires(schedule: &pb::Schedule) -> Vec<Instant> {
@@ -125,10 +245,31 @@ fn compare(old: &[Instant], new: &[Instant]) -> (Vec<Instant>, Vec<Instant>) {
 }
 
 impl Difference {
+    fn new(
+        kind: Kind,
+        name: &str,
+        is_new: bool,
+        changes: Vec<Change>,
+        (old, new): (&[Instant], &[Instant]),
+        zone: String,
+    ) -> Self {
+        // What came due between the two answers is no difference.
+        let now = Instant(text::now_millis());
+        let coming = |fires: Vec<Instant>| fires.into_iter().filter(|fire| *fire > now).collect::<Vec<_>>();
+        let (added, removed) = compare(old, new);
+        let (added_fires, removed_fires) = (coming(added), coming(removed));
+        Self { kind, name: name.to_owned(), is_new, changes, added_fires, removed_fires, zone }
+    }
+
     fn shown(&self, printer: &Printer) -> String {
-        let mut text = format!("{}{}\n", self.name, if self.is_new { " (new)" } else { "" });
+        let why = match (self.is_new, self.changes.is_empty()) {
+            (true, _) => " (new)",
+            (false, true) => " (by its calendars)",
+            (false, false) => "",
+        };
+        let mut text = format!("{}{why}\n", self.name);
         let mut rows: Vec<Vec<Cell>> = Vec::new();
-        // Of a new schedule every field is new: what its document says is not said again.
+        // Of what is new every field is new: what its document says is not said again.
         for change in self.changes.iter().filter(|_| !self.is_new) {
             let gone =
                 only_in(&change.before, &change.after).into_iter().map(|value| (value, "-", Tone::Bad));
@@ -206,6 +347,7 @@ mod tests {
         let change =
             Change { field: "policies.lease_duration".into(), before: "30s".into(), after: "1m".into() };
         let difference = Difference {
+            kind: Kind::Schedule,
             name: "namespaces/a/schedules/b".into(),
             is_new: false,
             changes: vec![

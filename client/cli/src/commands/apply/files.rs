@@ -8,11 +8,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use belfry_sdk::pb;
 use serde::Deserialize as _;
 use serde_yaml_ng::Value;
 
-use super::document;
+use super::document::{self, Document, Kind};
 use crate::exit::Failure;
 
 /// Larger than thousands of schedules, and small enough to be held in memory.
@@ -24,14 +23,28 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 /// What stands for stdin.
 const STDIN: &str = "-";
 
-/// The schedules that these files define, each once.
-pub(super) fn schedules(paths: &[String], namespace: &str) -> Result<Vec<pb::Schedule>, Failure> {
-    let mut read = Reading { namespace, ..Reading::default() };
+/// Which documents a command takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepted {
+    /// All of them; what says no kind is a schedule.
+    All,
+    /// Only these, which need not say so.
+    Only(Kind),
+}
+
+/// What these files declare, each once.
+pub(super) fn documents(
+    paths: &[String],
+    namespace: &str,
+    accepted: Accepted,
+) -> Result<Vec<Document>, Failure> {
+    let (documents, origins, problems) = Default::default();
+    let mut read = Reading { namespace, accepted, documents, origins, problems };
     for path in paths {
         read.path(path)?;
     }
     match read.problems.split_first() {
-        None => Ok(read.schedules),
+        None => Ok(read.documents),
         Some((first, rest)) => {
             let mut failure = Failure::usage(first);
             rest.iter().for_each(|problem| failure.also(Failure::usage(problem)));
@@ -40,10 +53,10 @@ pub(super) fn schedules(paths: &[String], namespace: &str) -> Result<Vec<pb::Sch
     }
 }
 
-#[derive(Default)]
 struct Reading<'a> {
     namespace: &'a str,
-    schedules: Vec<pb::Schedule>,
+    accepted: Accepted,
+    documents: Vec<Document>,
     /// Where each was found.
     origins: BTreeMap<String, String>,
     problems: Vec<String>,
@@ -70,13 +83,17 @@ impl Reading<'_> {
             Ok(documents) => documents,
             Err(error) => return self.problems.push(format!("{file}: {error}")),
         };
-        for (index, document) in documents.iter().enumerate() {
+        let usual = match self.accepted {
+            Accepted::All => Kind::Schedule,
+            Accepted::Only(kind) => kind,
+        };
+        for (index, (kind, document)) in documents.iter().enumerate() {
             let place = match document::title(document) {
                 Some(title) => format!("{file}, document {} ({title})", index + 1),
                 None => format!("{file}, document {}", index + 1),
             };
-            match document::read(document, self.namespace) {
-                Ok(schedule) => self.keep(schedule, place),
+            match document::read(document, self.namespace, kind.unwrap_or(usual)) {
+                Ok(document) => self.keep(document, place),
                 Err(problems) => {
                     self.problems.extend(problems.iter().map(|problem| format!("{place}: {problem}")));
                 }
@@ -84,13 +101,24 @@ impl Reading<'_> {
         }
     }
 
-    fn keep(&mut self, schedule: pb::Schedule, place: String) {
-        if let Some(other) = self.origins.get(&schedule.name) {
-            self.problems.push(format!("{place}: {} is defined in {other} too: keep one", schedule.name));
+    fn keep(&mut self, document: Document, place: String) {
+        let kind = document.kind();
+        if let Accepted::Only(accepted) = self.accepted
+            && kind != accepted
+        {
+            self.problems.push(format!(
+                "{place}: kind is {} and should be {}: `belfry apply` takes all kinds",
+                kind.name(),
+                accepted.name()
+            ));
             return;
         }
-        self.origins.insert(schedule.name.clone(), place);
-        self.schedules.push(schedule);
+        if let Some(other) = self.origins.get(document.name()) {
+            self.problems.push(format!("{place}: {} is defined in {other} too: keep one", document.name()));
+            return;
+        }
+        self.origins.insert(document.name().to_owned(), place);
+        self.documents.push(document);
     }
 }
 
@@ -132,8 +160,8 @@ fn text_of(read: impl Read) -> io::Result<String> {
     Ok(text)
 }
 
-/// The documents of a text. A list as `belfry schedule list -o yaml` writes it stands for its items.
-fn parse(text: &str) -> Result<Vec<Value>, String> {
+/// The documents of a text. A list as `belfry schedule list -o yaml` writes it stands for its items, and says what they are.
+fn parse(text: &str) -> Result<Vec<(Option<Kind>, Value)>, String> {
     let documents: Vec<Value> = if text.trim_start().starts_with('{') {
         // YAML knows JSON too, but neither its tabs nor one document right behind the other.
         let documents = serde_json::Deserializer::from_str(text).into_iter();
@@ -144,11 +172,14 @@ fn parse(text: &str) -> Result<Vec<Value>, String> {
     };
     let mut flat = Vec::with_capacity(documents.len());
     for document in documents {
-        match document.get("schedules") {
-            Some(Value::Sequence(schedules)) => flat.extend(schedules.iter().cloned()),
-            Some(_) => return Err("has `schedules` that are no list".to_owned()),
+        let list = Kind::ALL.iter().find_map(|kind| Some((*kind, document.get(kind.list())?)));
+        match list {
+            Some((kind, Value::Sequence(items))) => {
+                flat.extend(items.iter().map(|item| (Some(kind), item.clone())));
+            }
+            Some((kind, _)) => return Err(format!("has `{}` that are no list", kind.list())),
             None if document.is_null() => {}
-            None => flat.push(document),
+            None => flat.push((None, document)),
         }
     }
     Ok(flat)
@@ -165,8 +196,8 @@ mod tests {
     }
 
     fn names(paths: &[String]) -> Result<Vec<String>, Failure> {
-        let names = |schedule: &pb::Schedule| crate::text::short_name(&schedule.name).to_owned();
-        Ok(schedules(paths, "default")?.iter().map(names).collect())
+        let names = |document: &Document| crate::text::short_name(document.name()).to_owned();
+        Ok(documents(paths, "default", Accepted::All)?.iter().map(names).collect())
     }
 
     #[test]
@@ -210,6 +241,11 @@ mod tests {
         assert!(refused("schedules: 7").contains("no list"));
         let second = refused(&format!("{}---\nname: b\ncolour: red\n", document("a")));
         assert!(second.contains("x.yaml, document 2 (b): colour is no field"), "{second}");
+        assert!(refused("pools: 7").contains("has `pools` that are no list"));
+        fs::write(&file, "calendars: [{name: a, days: ['*-12-25']}]\n---\nkind: Pool\nname: p\n").unwrap();
+        let only = documents(&[file.display().to_string()], "n", Accepted::Only(Kind::Calendar));
+        let only = only.unwrap_err().to_string();
+        assert!(only.contains("document 2 (p): kind is Pool and should be Calendar"), "{only}");
         let missing = names(&["/no/such/file".to_owned()]).unwrap_err().to_string();
         assert!(missing.starts_with("cannot read /no/such/file: "), "{missing}");
     }

@@ -1,15 +1,19 @@
-//! `belfry apply`, `diff` and `export`: schedules as documents in files.
+//! `belfry apply`, `diff` and `export`: schedules, and the calendars, pools and namespaces that they use, as documents in files.
 //!
 //! ```text
 //! files ──► documents ──► compared with the cluster ──► created, changed, unchanged      apply
 //!                                   └──────────────────► what would differ, and its fires   diff
 //! cluster ──► documents                                                                   export
 //! ```
-//! - APPLY-1: a document declares all of its schedule: what it leaves out has its default. Pausing and resuming are verbs and
-//!   no declarations: a pause in a document is that of a schedule that has to be created, and nothing else.
+//! - APPLY-1: a document declares all of what it is about: what it leaves out has its default. Pausing and resuming are verbs
+//!   and no declarations: a pause in a document is that of a schedule or pool that has to be created, and nothing else.
 //! - APPLY-2: applying the same documents again changes nothing.
-//! - APPLY-3: `--prune` deletes nothing unless everything could be applied, and never for lack of any document.
+//! - APPLY-3: `--prune` deletes nothing unless everything could be applied, and never for lack of any schedule. It deletes
+//!   schedules alone: they have labels to choose by, and are in use by nobody. A pool or calendar may be someone else's too.
+//! - APPLY-4: namespaces, pools and calendars come before the schedules, and a schedule is left as it is when something that it
+//!   uses could not be applied: it would run without the limits that its documents promise.
 
+mod declare;
 mod declared;
 mod diff;
 mod document;
@@ -19,22 +23,26 @@ mod files;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use belfry_sdk::{Client, ClientError, pb};
+use belfry_sdk::{Client, pb};
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde::Serialize;
 
+use self::declare::{Mode, made, repeatable, uses};
 use self::declared::changes;
 pub(crate) use self::diff::{DiffArgs, run as run_diff};
+use self::document::Document;
+pub(crate) use self::document::Kind;
 pub(crate) use self::export::{ExportArgs, run as run_export};
+use self::files::Accepted;
 use super::schedule::{CheckArgs, Failures, Selector, agree, schedules};
 use super::{Context, converse};
 use crate::exit::{Exit, Failure};
-use crate::output::{Cell, Row, Tone, prose};
+use crate::output::{Cell, Listing, Row, Tone, prose};
 use crate::text;
 
-/// Schedules under way at once: enough to hide the way to the cluster, and too few to disturb it.
+/// Documents under way at once: enough to hide the way to the cluster, and too few to disturb it.
 const CONCURRENT: usize = 8;
 
 #[derive(Debug, Args)]
@@ -61,7 +69,7 @@ pub(crate) struct ApplyArgs {
     check: CheckArgs,
 }
 
-/// What became of a schedule.
+/// What became of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Fate {
@@ -74,6 +82,7 @@ enum Fate {
 
 #[derive(Clone, Debug, Serialize)]
 struct Applied {
+    kind: Kind,
     name: String,
     result: Fate,
     /// The fields that differed.
@@ -85,7 +94,7 @@ struct Applied {
 
 impl Row for Applied {
     fn headers(_is_wide: bool) -> Vec<&'static str> {
-        vec!["SCHEDULE", "RESULT", "FIELDS"]
+        vec!["NAME", "RESULT", "FIELDS"]
     }
 
     fn cells(&self, _is_wide: bool, _now: i64) -> Vec<Cell> {
@@ -96,7 +105,7 @@ impl Row for Applied {
             Fate::Deleted => Cell::new("deleted", Tone::Open),
             Fate::Failed => Cell::new("failed", Tone::Bad),
         };
-        // Of a new schedule every field differs.
+        // Of what is new every field differs.
         let fields = if self.result == Fate::Created { String::new() } else { self.changed_fields.join(",") };
         vec![self.name.as_str().into(), result, fields.into()]
     }
@@ -107,75 +116,138 @@ impl Row for Applied {
 }
 
 pub(crate) fn run(context: &Context, args: &ApplyArgs) -> Result<(), Failure> {
-    let documents = files::schedules(&args.files.files, &context.global.namespace)?;
-    converse(apply(context, args, documents))
+    let documents = files::documents(&args.files.files, &context.global.namespace, Accepted::All)?;
+    converse(async {
+        let client = context.client()?;
+        let surplus = surplus(context, args, &client, &documents).await?;
+        apply(context, client, documents, surplus, args.check).await
+    })
 }
 
-async fn apply(context: &Context, args: &ApplyArgs, documents: Vec<pb::Schedule>) -> Result<(), Failure> {
-    let client = context.client()?;
-    let surplus = surplus(context, args, &client, &documents).await?;
-    let dry_run = args.check.dry_run;
-    let mut listing = context.printer.listing::<Applied>("schedules", text::now_millis());
-    let mut failures = Failures::default();
-    let mut failed = 0;
-    let is_over = AtomicBool::new(false);
-    let mut all = stream::iter(documents)
-        .map(|document| Box::pin(applied(&client, document, dry_run, &is_over)))
-        .buffered(CONCURRENT);
-    while let Some(mut applied) = all.next().await {
-        if let Some(failure) = applied.failure.take() {
-            failed += 1;
-            failures.add(failure.about(&applied.name));
-        }
-        listing.page(&[applied])?;
-    }
-    if failed > 0 && !surplus.is_empty() {
-        prose(&format!("nothing was pruned, because {failed} schedule(s) could not be applied"));
-    } else {
-        for name in surplus {
-            let deleted = deleted(&client, name, dry_run).await;
-            if let Some(failure) = &deleted.failure {
-                failures.add(failure.clone().about(&deleted.name));
-            }
-            listing.page(&[deleted])?;
-        }
-    }
-    if listing.end()? == 0 {
+/// Applies the documents of one kind, which need not say that they are.
+pub(crate) async fn run_only(
+    context: &Context,
+    kind: Kind,
+    args: &FilesArgs,
+    check: CheckArgs,
+) -> Result<(), Failure> {
+    let documents = files::documents(&args.files, &context.global.namespace, Accepted::Only(kind))?;
+    apply(context, context.client()?, documents, Vec::new(), check).await
+}
+
+async fn apply(
+    context: &Context,
+    client: Client,
+    documents: Vec<Document>,
+    surplus: Vec<String>,
+    check: CheckArgs,
+) -> Result<(), Failure> {
+    let mut applying = Applying {
+        client,
+        mode: if check.dry_run { Mode::check(&documents) } else { Mode::Write },
+        listing: context.printer.listing("documents", text::now_millis()),
+        failures: Failures::default(),
+        failed: BTreeSet::new(),
+        is_over: AtomicBool::new(false),
+    };
+    let (schedules, mut used): (Vec<_>, Vec<_>) =
+        documents.into_iter().partition(|document| document.kind() == Kind::Schedule);
+    used.sort_by_key(Document::kind);
+    applying.apply(used).await?;
+    applying.apply(schedules).await?;
+    applying.prune(surplus).await?;
+    if applying.listing.end()? == 0 {
         prose("no documents: nothing to apply");
     }
-    args.check.remark("changed");
-    failures.end().map_err(|failure| match failure.exit() {
+    check.remark("changed");
+    applying.failures.end().map_err(|failure| match failure.exit() {
         // Nobody could be reached, which has a code of its own; all others are failures of some.
         Exit::NoLeader => failure,
         _other => failure.with_exit(Exit::Failed),
     })
 }
 
-/// Creates or changes one schedule.
-async fn applied(client: &Client, document: pb::Schedule, dry_run: bool, is_over: &AtomicBool) -> Applied {
-    let name = document.name.clone();
+/// An apply under way.
+struct Applying {
+    client: Client,
+    mode: Mode,
+    listing: Listing<Applied>,
+    failures: Failures,
+    /// What could not be applied, by resource name.
+    failed: BTreeSet<String>,
+    /// Whether the cluster cannot be reached.
+    is_over: AtomicBool,
+}
+
+impl Applying {
+    /// Applies documents that do not use one another.
+    async fn apply(&mut self, documents: Vec<Document>) -> Result<(), Failure> {
+        let Self { client, mode, listing, failures, failed, is_over } = self;
+        let mut failed_now = Vec::new();
+        let mut all = stream::iter(documents)
+            .map(|document| Box::pin(applied(client, document, mode, failed, is_over)))
+            .buffered(CONCURRENT);
+        while let Some(mut applied) = all.next().await {
+            if let Some(failure) = applied.failure.take() {
+                failed_now.push(applied.name.clone());
+                failures.add(failure.about(&applied.name));
+            }
+            listing.page(&[applied])?;
+        }
+        drop(all);
+        self.failed.extend(failed_now);
+        Ok(())
+    }
+
+    /// Deletes schedules that nothing defines any more (APPLY-3).
+    async fn prune(&mut self, surplus: Vec<String>) -> Result<(), Failure> {
+        if !self.failed.is_empty() && !surplus.is_empty() {
+            prose(&format!(
+                "nothing was pruned, because {} document(s) could not be applied",
+                self.failed.len()
+            ));
+            return Ok(());
+        }
+        for name in surplus {
+            let mut deleted = deleted(&self.client, name, self.mode.is_check()).await;
+            if let Some(failure) = deleted.failure.take() {
+                self.failures.add(failure.about(&deleted.name));
+            }
+            self.listing.page(&[deleted])?;
+        }
+        Ok(())
+    }
+}
+
+/// Creates or changes what one document is about.
+async fn applied(
+    client: &Client,
+    document: Document,
+    mode: &Mode,
+    failed: &BTreeSet<String>,
+    is_over: &AtomicBool,
+) -> Applied {
+    let (kind, name) = (document.kind(), document.name().to_owned());
+    let missing = document.schedule().and_then(|schedule| uses(schedule).find(|used| failed.contains(used)));
     let result = if is_over.load(Ordering::Relaxed) {
         Err(Failure::new(Exit::NoLeader, "not tried: the cluster cannot be reached"))
+    } else if let Some(missing) = missing {
+        Err(Failure::new(Exit::Failed, format!("not tried: {missing} could not be applied")))
     } else {
-        change(client, document, dry_run).await
+        change(client, &document, mode).await
     };
     match result {
-        Ok((result, changed_fields)) => Applied { name, result, changed_fields, failure: None },
+        Ok((result, changed_fields)) => Applied { kind, name, result, changed_fields, failure: None },
         Err(failure) => {
             // The others would wait for their timeouts one after the other, only to say the same.
             is_over.fetch_or(failure.exit() == Exit::NoLeader, Ordering::Relaxed);
-            Applied { name, result: Fate::Failed, changed_fields: Vec::new(), failure: Some(failure) }
+            Applied { kind, name, result: Fate::Failed, changed_fields: Vec::new(), failure: Some(failure) }
         }
     }
 }
 
-async fn change(
-    client: &Client,
-    document: pb::Schedule,
-    dry_run: bool,
-) -> Result<(Fate, Vec<String>), Failure> {
-    let before = current(client, &document.name).await?;
-    let after = Box::pin(declare(client, document, before.is_none(), dry_run)).await?;
+async fn change(client: &Client, document: &Document, mode: &Mode) -> Result<(Fate, Vec<String>), Failure> {
+    let (before, after) = made(client, document, mode).await?;
     let fields = changes(before.as_ref(), &after)?.into_iter().map(|change| change.field).collect::<Vec<_>>();
     let fate = match before {
         None => Fate::Created,
@@ -185,72 +257,25 @@ async fn change(
     Ok((fate, fields))
 }
 
-/// The schedule as it is.
-async fn current(client: &Client, name: &str) -> Result<Option<pb::Schedule>, Failure> {
-    match client.get_schedule(pb::GetScheduleRequest { name: name.to_owned() }).await {
-        Ok(schedule) => Ok(Some(schedule)),
-        Err(ClientError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Makes a schedule what a document declares it to be (APPLY-1).
-async fn declare(
-    client: &Client,
-    document: pb::Schedule,
-    is_new: bool,
-    validate_only: bool,
-) -> Result<pb::Schedule, Failure> {
-    if is_new && document.pause.is_some() {
-        // One call, so that there is no moment in which it is not paused.
-        let request = pb::CreateScheduleRequest {
-            parent: format!("namespaces/{}", text::namespace_of(&document.name)),
-            schedule_id: text::short_name(&document.name).to_owned(),
-            schedule: Some(pb::Schedule { name: String::new(), ..document }),
-            validate_only,
-            ..Default::default()
-        };
-        return client.create_schedule(request).await.map_err(repeatable);
-    }
-    let request = pb::UpdateScheduleRequest {
-        schedule: Some(document),
-        update_mask: Some(prost_types::FieldMask { paths: vec!["*".to_owned()] }),
-        allow_missing: true,
-        validate_only,
-        ..Default::default()
-    };
-    client.update_schedule(request).await.map_err(repeatable)
-}
-
-/// A call with a lost answer needs no request id here: APPLY-2.
-fn repeatable(error: ClientError) -> Failure {
-    match error {
-        ClientError::OutcomeUnknown { cause, .. } => Failure::new(
-            Exit::OutcomeUnknown,
-            format!("outcome unknown ({cause}): apply again, which changes nothing twice"),
-        ),
-        other => other.into(),
-    }
-}
-
 /// The schedules that `--prune` would delete, once somebody has agreed to that (APPLY-3).
 async fn surplus(
     context: &Context,
     args: &ApplyArgs,
     client: &Client,
-    documents: &[pb::Schedule],
+    documents: &[Document],
 ) -> Result<Vec<String>, Failure> {
     let Some(selector) = args.selector.as_ref().filter(|_| args.prune) else { return Ok(Vec::new()) };
     selector.check_narrow()?;
-    if documents.is_empty() {
+    let defined: BTreeSet<&str> =
+        documents.iter().filter_map(Document::schedule).map(|schedule| schedule.name.as_str()).collect();
+    if defined.is_empty() {
         return Err(Failure::usage(
-            "no documents: --prune would delete everything that the selector matches, which `belfry schedule delete -l` does",
+            "no schedules in the documents: --prune would delete everything that the selector matches, which `belfry schedule delete -l` does",
         ));
     }
-    let defined: BTreeSet<&str> = documents.iter().map(|document| document.name.as_str()).collect();
-    let namespaces: BTreeSet<String> = documents
+    let namespaces: BTreeSet<String> = defined
         .iter()
-        .map(|document| format!("namespaces/{}", text::namespace_of(&document.name)))
+        .map(|name| format!("namespaces/{}", text::namespace_of(name)))
         .chain([context.parent()])
         .collect();
     let mut surplus = Vec::new();
@@ -279,5 +304,5 @@ async fn deleted(client: &Client, name: String, validate_only: bool) -> Applied 
     };
     let failure = client.delete_schedule(request).await.map_err(repeatable).err();
     let result = if failure.is_some() { Fate::Failed } else { Fate::Deleted };
-    Applied { name, result, changed_fields: Vec::new(), failure }
+    Applied { kind: Kind::Schedule, name, result, changed_fields: Vec::new(), failure }
 }

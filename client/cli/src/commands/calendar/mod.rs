@@ -4,7 +4,7 @@ mod file;
 mod set;
 
 use belfry_sdk::{Client, pb};
-use belfry_timing::{Calendar, TimeZone};
+use belfry_timing::{Calendar, CalendarError, TimeZone};
 use clap::{Args, Subcommand};
 
 use super::documents::{self, DeleteArgs, PAGE_SIZE};
@@ -25,7 +25,7 @@ pub(crate) enum CalendarCommand {
     Get(GetArgs),
     /// Make a calendar, or change what is given and leave the rest as it is.
     Set(set::SetArgs),
-    /// Make calendars what documents in files say.
+    /// Make calendars what documents in files say: `belfry apply` for calendars alone.
     Apply(file::ApplyArgs),
     /// Delete calendars that no schedule uses.
     Delete(DeleteArgs),
@@ -118,11 +118,15 @@ pub(crate) fn compile(calendar: &pb::Calendar) -> Result<Calendar, Failure> {
         "" => None,
         zone => Some(TimeZone::parse(zone).map_err(|error| refused(&error))?),
     };
+    entries(calendar, zone).map_err(|error| refused(&error))
+}
+
+/// The days and periods of a calendar, with the zone that it names.
+pub(crate) fn entries(calendar: &pb::Calendar, zone: Option<TimeZone>) -> Result<Calendar, CalendarError> {
     let days: Vec<&str> = calendar.days.iter().map(String::as_str).collect();
     let periods: Vec<_> =
         calendar.periods.iter().map(|period| (period.start.as_str(), period.end.as_str())).collect();
-    let name = text::short_name(&calendar.name);
-    Calendar::parse(name, zone, &days, &periods).map_err(|error| refused(&error))
+    Calendar::parse(text::short_name(&calendar.name), zone, &days, &periods)
 }
 
 /// The next spans that it covers, the one that is under way included.

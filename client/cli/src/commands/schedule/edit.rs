@@ -57,6 +57,7 @@ pub(crate) async fn create(context: &Context, args: &CreateArgs) -> Result<(), F
         schedule: Some(args.definition.new_schedule()?),
         request_id: args.request.id(),
         validate_only: args.dry_run,
+        ..Default::default()
     };
     let client = context.client()?;
     let schedule = client.create_schedule(request).await?;
@@ -103,6 +104,7 @@ async fn change(client: &Client, name: &str, args: &SetArgs) -> Result<pb::Sched
             allow_missing: false,
             request_id: args.request.id(),
             validate_only: args.dry_run,
+            ..Default::default()
         };
         match client.update_schedule(request).await {
             // With a request id of the caller's a second try with other content would be refused.

@@ -1,5 +1,7 @@
 //! `CalendarService`.
 
+use std::sync::Arc;
+
 use belfry_core::ScheduleKey;
 use belfry_core::object::{Calendar, Declared, Object, ObjectKind, ObjectName};
 use belfry_proto::v1 as pb;
@@ -12,7 +14,10 @@ use crate::api::errors::ApiError;
 use crate::api::propose::{request_key, revision};
 use crate::api::violations::Violations;
 use crate::api::{Api, Freshness, names};
-use crate::timings::{CalendarProblem, parse_calendar};
+use crate::timings::{Assumed, CalendarProblem, parse_calendar};
+
+/// Calendars assumed at once: more than any schedule uses.
+const ASSUMED_MAX: usize = 64;
 
 #[tonic::async_trait]
 impl CalendarService for Api {
@@ -26,7 +31,7 @@ impl CalendarService for Api {
         let validate_only = request.validate_only;
         let given = request.calendar.unwrap_or_default();
         let expected = revision("calendar.etag", &given.etag, &mut found);
-        let declared = self.read_calendar(given, &mut found);
+        let declared = self.read_calendar("calendar", given, &mut found).map(|(declared, _)| declared);
         let declared = found.or(declared).map_err(ApiError::from)?;
         let putting =
             Putting { declared: Declared::Calendar(declared), expected, request: request_key, validate_only };
@@ -86,10 +91,39 @@ impl Api {
         found.take(field, names::parse_calendar(name, self.name_max())).map(ObjectName::Calendar)
     }
 
-    fn read_calendar(&self, given: pb::Calendar, found: &mut Violations) -> Option<Calendar> {
-        let key = found.take("calendar.name", names::parse_calendar(&given.name, self.name_max()))?;
+    /// The calendars that a request wants to be assumed, which only a check may.
+    pub(in crate::api) fn read_assumed(
+        &self,
+        given: Vec<pb::Calendar>,
+        validate_only: bool,
+        found: &mut Violations,
+    ) -> Assumed {
+        if !validate_only && !given.is_empty() {
+            found.add("assumed_calendars", "goes with validate_only alone: put the calendars first");
+        }
+        found.limit("assumed_calendars", given.len(), ASSUMED_MAX, "calendars");
+        let given = given.into_iter().take(ASSUMED_MAX).enumerate();
+        given
+            .filter_map(|(index, calendar)| {
+                let field = format!("assumed_calendars[{index}]");
+                let (declared, calendar) = self.read_calendar(&field, calendar, found)?;
+                Some((declared.key, Arc::new(calendar?)))
+            })
+            .collect()
+    }
+
+    /// A calendar as it is declared, and what it means if that makes sense.
+    fn read_calendar(
+        &self,
+        field: &str,
+        given: pb::Calendar,
+        found: &mut Violations,
+    ) -> Option<(Calendar, Option<belfry_timing::Calendar>)> {
+        let name = format!("{field}.name");
+        let key = found.take(&name, names::parse_calendar(&given.name, self.name_max()))?;
         let limits = &self.0.limits;
-        found.limit("calendar.description", given.description.len(), limits.description_bytes_max, "bytes");
+        let description = format!("{field}.description");
+        found.limit(&description, given.description.len(), limits.description_bytes_max, "bytes");
         let calendar = Calendar {
             key,
             time_zone: (!given.time_zone.is_empty()).then_some(given.time_zone),
@@ -97,13 +131,19 @@ impl Api {
             periods: given.periods.into_iter().map(|period| (period.start, period.end)).collect(),
             description: given.description,
         };
-        match parse_calendar(&calendar) {
-            Ok(_valid) => {}
-            Err(CalendarProblem::Zone(error)) => found.add("calendar.time_zone", error),
+        let parsed = match parse_calendar(&calendar) {
+            Ok(valid) => Some(valid),
+            Err(CalendarProblem::Zone(error)) => {
+                found.add(&format!("{field}.time_zone"), error);
+                None
+            }
             // The error names the entry and the way out.
-            Err(CalendarProblem::Entry(error)) => found.add("calendar", error),
-        }
-        Some(calendar)
+            Err(CalendarProblem::Entry(error)) => {
+                found.add(field, error);
+                None
+            }
+        };
+        Some((calendar, parsed))
     }
 }
 

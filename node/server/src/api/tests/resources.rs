@@ -78,6 +78,50 @@ fn put(calendar: pb::Calendar) -> pb::PutCalendarRequest {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_may_assume_calendars_that_nobody_put() {
+    let alone = Alone::raised().await;
+    let used = pb::CalendarUse { calendar: "holidays".into(), mode: pb::calendar_use::Mode::Exclude.into() };
+    let mut request = creation("team", "invoices");
+    request.schedule.as_mut().unwrap().timing = Some(pb::Timing { calendars: vec![used], ..hourly() });
+    request.assumed_calendars = vec![holidays("2020-01-01")];
+    let refused = alone.schedules().create_schedule(request.clone()).await.unwrap_err();
+    assert_eq!(fields(&refused), ["assumed_calendars"], "{refused:?}");
+    let checked = pb::CreateScheduleRequest { validate_only: true, ..request.clone() };
+    let preview = alone.schedules().create_schedule(checked.clone()).await.unwrap().into_inner();
+    let next_times = |schedule: &pb::Schedule| schedule.status.as_ref().unwrap().next_times.clone();
+    assert_eq!(next_times(&preview).len(), 10);
+    let wrong = vec![holidays("2020-01-01"), pb::Calendar { name: "x".into(), ..Default::default() }];
+    let wrong = pb::CreateScheduleRequest { assumed_calendars: wrong, ..checked };
+    let refused = alone.schedules().create_schedule(wrong).await.unwrap_err();
+    assert_eq!(fields(&refused), ["assumed_calendars[1].name"], "{refused:?}");
+
+    // Assumed in place of one that is there, it moves the next times of the answer and nothing else.
+    alone.calendars().put_calendar(put(holidays("2020-01-01"))).await.unwrap();
+    let stored = pb::CreateScheduleRequest { assumed_calendars: Vec::new(), ..request };
+    let made = alone.schedules().create_schedule(stored).await.unwrap().into_inner();
+    let first = next_times(&made)[0].seconds;
+    let stamp = |seconds: i64| belfry_timing::format_time(seconds * 1000);
+    let hour = pb::calendar::Period { start: stamp(first - 60), end: stamp(first + 60) };
+    let changed = pb::Calendar { periods: vec![hour], ..holidays("2020-01-01") };
+    let update = |calendar: pb::Calendar| pb::UpdateScheduleRequest {
+        schedule: Some(made.clone()),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["description".into()] }),
+        validate_only: true,
+        assumed_calendars: vec![calendar],
+        ..Default::default()
+    };
+    let preview = alone.schedules().update_schedule(update(changed)).await.unwrap().into_inner();
+    assert_eq!(next_times(&preview)[..9], next_times(&made)[1..]);
+    let for_ever = pb::calendar::Period { start: stamp(first - 60), end: "2200-01-01T00:00:00Z".into() };
+    let all = pb::Calendar { periods: vec![for_ever], ..holidays("2020-01-01") };
+    let preview = alone.schedules().update_schedule(update(all)).await.unwrap().into_inner();
+    assert_eq!(next_times(&preview).first(), None::<&_>, "nothing is left, and that is no error");
+    let get = pb::GetScheduleRequest { name: NAME.into() };
+    let still = alone.schedules().get_schedule(get).await.unwrap().into_inner();
+    assert_eq!((next_times(&still), still.etag), (next_times(&made), made.etag));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_calendar_freezes_and_cannot_go_while_it_is_used() {
     let alone = Alone::raised().await;
     let used = pb::CalendarUse { calendar: "holidays".into(), mode: pb::calendar_use::Mode::Freeze.into() };
