@@ -193,6 +193,12 @@ fn a_drained_executor_is_waited_for() {
     assert_eq!(run(&node, &["executor", "drain", "web-1", "nobody"]).code, Some(3));
     assert_eq!(run(&node, &["executor", "drain", "web"]).code, Some(2));
     assert_eq!(node.calls().len(), 0);
+    let dry = run(&node, &["executor", "drain", "web-1", "--dry-run"]);
+    assert_eq!(dry.code, Some(0), "{}", dry.stderr);
+    let told = "web-1 would end after the 2 run(s) that it has\ndry run: nothing was drained\n";
+    assert_eq!((dry.stderr.as_str(), node.calls().len()), (told, 0));
+    assert!(dry.stdout.contains("ready"), "{}", dry.stdout);
+    assert_eq!(run(&node, &["executor", "drain", "web-1", "--dry-run", "--wait"]).code, Some(2));
     let ended = run(&node, &["executor", "drain", "web-1", "--wait"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("it ends after the 2 that it still runs"), "{}", ended.stderr);
@@ -202,6 +208,22 @@ fn a_drained_executor_is_waited_for() {
     assert_eq!(ok(&node, &["executor", "list", "-o", "name"]), "01B\n");
     let ended = run(&node, &["executor", "drain", "01B", "--wait", "--wait-timeout", "0s"]);
     assert_eq!(ended.code, Some(8), "{}", ended.stderr);
+}
+
+#[test]
+fn a_dry_run_of_a_handover_hands_nothing_over_to_whoever_does_not_know_it() {
+    let node = StandIn::start();
+    let dry = ["cluster", "transfer-leader", "--to", "2", "--dry-run"];
+    node.raise_feature_level(1);
+    let refused = run(&node, &dry);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--dry-run would hand leadership over"), "{}", refused.stderr);
+    node.raise_feature_level(2);
+    let ended = run(&node, &dry);
+    assert_eq!(ended.stderr, "node 2 would lead\ndry run: nothing was changed\n");
+    assert_eq!(node.calls().len(), 0);
+    ok(&node, &["cluster", "transfer-leader", "--to", "2"]);
+    assert_eq!(node.calls(), ["transfer 2"]);
 }
 
 #[test]
@@ -264,6 +286,11 @@ fn a_backfill_is_waited_for_and_fails_with_its_runs() {
 fn a_backfill_is_paused_resumed_and_cancelled() {
     let node = with_schedule();
     ok(&node, &backfill(&["--reason", "r"]));
+    for verb in ["pause", "resume", "cancel"] {
+        let dry = run(&node, &["backfill", verb, "sync/1", "--reason", "too many", "--dry-run"]);
+        assert_eq!((dry.code, dry.stderr.as_str()), (Some(0), "dry run: nothing was changed\n"), "{verb}");
+    }
+    assert!(ok(&node, &["backfill", "list", "sync"]).contains("RUNNING"));
     let screen = ok(&node, &["backfill", "pause", "sync/1", "--reason", "too many"]);
     assert!(screen.contains("PAUSED") && screen.contains("by anna: too many"), "{screen}");
     ok(&node, &["backfill", "resume", "sync/1"]);

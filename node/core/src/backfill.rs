@@ -1,5 +1,6 @@
 //! A backfill: instants of a past range that are run after the fact, one at a time, each with a row of its own.
 
+use crate::command::BackfillVerb;
 use crate::ids::{BackfillId, ScheduleId, UnixMillis};
 use crate::run::{Ending, Verdict};
 
@@ -54,6 +55,18 @@ pub enum BackfillState {
 }
 
 impl BackfillState {
+    /// What somebody's word makes of it: of one that is over, nothing.
+    pub fn after(&self, verb: BackfillVerb, verdict: Verdict) -> BackfillState {
+        if self.has_ended() {
+            return self.clone();
+        }
+        match verb {
+            BackfillVerb::Pause => BackfillState::Paused(verdict),
+            BackfillVerb::Resume => BackfillState::Running,
+            BackfillVerb::Cancel => BackfillState::Cancelled(verdict),
+        }
+    }
+
     /// Whether it is over.
     pub fn has_ended(&self) -> bool {
         match self {

@@ -1,8 +1,9 @@
 //! `belfry cluster`: who leads, who follows, who executes.
 
-use belfry_sdk::pb;
+use belfry_sdk::{Client, pb};
 use clap::{Args, Subcommand};
 
+use super::schedule::CheckArgs;
 use super::{Context, converse};
 use crate::exit::{Exit, Failure};
 use crate::output::prose;
@@ -21,6 +22,8 @@ pub(crate) struct TransferArgs {
     /// Id of the node that shall lead. Without it: the most caught-up one.
     #[arg(long, value_name = "ID", default_value_t = 0, hide_default_value = true)]
     to: u64,
+    #[command(flatten)]
+    check: CheckArgs,
 }
 
 pub(crate) fn run(context: &Context, command: ClusterCommand) -> Result<(), Failure> {
@@ -45,10 +48,29 @@ async fn status(context: &Context) -> Result<(), Failure> {
 }
 
 async fn transfer_leader(context: &Context, args: &TransferArgs) -> Result<(), Failure> {
-    let request = pb::TransferLeadershipRequest { to_node_id: args.to };
-    let leader_id = context.client()?.transfer_leadership(request).await?.leader_id;
+    let client = context.client()?;
+    let dry_run = args.check.dry_run;
+    if dry_run {
+        require_checks(&client).await?;
+    }
+    let request = pb::TransferLeadershipRequest { to_node_id: args.to, validate_only: dry_run };
+    let leader_id = client.transfer_leadership(request).await?.leader_id;
     let answer = serde_json::json!({ "leader_id": leader_id });
     context.printer.one(&answer, &leader_id.to_string(), |_| String::new())?;
-    prose(&format!("node {leader_id} leads"));
+    prose(&format!("node {leader_id} {}", if dry_run { "would lead" } else { "leads" }));
+    args.check.remark("changed");
     Ok(())
+}
+
+/// The first release hands leadership over without looking whether it is asked to. While one of its nodes is in the cluster,
+/// the feature level is below this one.
+const CHECKS_FROM_LEVEL: u32 = 2;
+
+async fn require_checks(client: &Client) -> Result<(), Failure> {
+    let level = client.get_cluster_status(pb::GetClusterStatusRequest {}).await?.feature_level;
+    if level >= CHECKS_FROM_LEVEL {
+        return Ok(());
+    }
+    let message = "--dry-run would hand leadership over: a node of the cluster is of a release that does not only check; replace it first";
+    Err(Failure::new(Exit::Failed, message))
 }

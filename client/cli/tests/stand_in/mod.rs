@@ -70,6 +70,7 @@ struct State {
     revision: u64,
     interferes: bool,
     is_leaderless: bool,
+    feature_level: u32,
     resources: resources::Resources,
 }
 
@@ -112,6 +113,11 @@ impl StandIn {
     /// Changes the description of the next schedule that is read, right after it was read.
     pub(crate) fn interfere_once(&self) {
         self.node.state().interferes = true;
+    }
+
+    /// The level that all nodes of the cluster understand: 0 unless somebody says so.
+    pub(crate) fn raise_feature_level(&self, level: u32) {
+        self.node.state().feature_level = level;
     }
 
     pub(crate) fn lose_leader(&self) {
@@ -448,6 +454,7 @@ impl ClusterService for Node {
             term: 3,
             writable: has_leader,
             executors: state.resources.connected(),
+            feature_level: state.feature_level,
             ..Default::default()
         }))
     }
@@ -456,7 +463,11 @@ impl ClusterService for Node {
         &self,
         request: Request<pb::TransferLeadershipRequest>,
     ) -> Answer<pb::TransferLeadershipResponse> {
-        let leader_id = request.into_inner().to_node_id;
+        let request = request.into_inner();
+        let leader_id = request.to_node_id;
+        if !request.validate_only {
+            self.state().note("transfer", &leader_id.to_string(), "");
+        }
         Ok(Response::new(pb::TransferLeadershipResponse { leader_id }))
     }
 
@@ -464,11 +475,14 @@ impl ClusterService for Node {
         &self,
         request: Request<pb::DrainExecutorRequest>,
     ) -> Answer<pb::DrainExecutorResponse> {
-        let id = request.into_inner().executor_id;
+        let pb::DrainExecutorRequest { executor_id: id, validate_only } = request.into_inner();
         let mut state = self.state();
-        state.note("drain", &id, "");
         let found = state.resources.executors.iter_mut().find(|executor| executor.executor_id == id);
-        found.ok_or_else(|| Status::not_found(id))?.draining = true;
+        let found = found.ok_or_else(|| Status::not_found(id.clone()))?;
+        if !validate_only {
+            found.draining = true;
+            state.note("drain", &id, "");
+        }
         Ok(Response::new(pb::DrainExecutorResponse {}))
     }
 }

@@ -151,10 +151,14 @@ impl State {
         state: pb::backfill::State,
     ) -> Answer<pb::Backfill> {
         let backfill = self.backfill(&request.name)?;
-        backfill.set_state(state);
-        backfill.changed_by = request.actor;
-        backfill.change_reason = request.reason;
-        let answer = backfill.clone();
+        let mut answer = backfill.clone();
+        answer.set_state(state);
+        answer.changed_by = request.actor;
+        answer.change_reason = request.reason;
+        if request.validate_only {
+            return Ok(Response::new(answer));
+        }
+        backfill.clone_from(&answer);
         self.note(verb, &request.name, "");
         Ok(Response::new(answer))
     }

@@ -164,17 +164,8 @@ mutations!(
     PutNamespaceRequest,
     DeleteNamespaceRequest,
     CreateBackfillRequest,
+    ControlBackfillRequest,
 );
-
-/// Takes a request id, and has no dry run.
-impl Mutation for pb::ControlBackfillRequest {
-    fn request_id(&mut self) -> &mut String {
-        &mut self.request_id
-    }
-    fn validate_only(&self) -> bool {
-        false
-    }
-}
 
 /// The table of calls: documentation, how it may be repeated (`read`, `mutation`, `once`), name, request, answer.
 macro_rules! calls {

@@ -217,11 +217,7 @@ impl State {
         let schedule = backfill.schedule;
         if !backfill.state.has_ended() {
             let waiting = self.slots[&schedule].backfill;
-            let state = match verb {
-                BackfillVerb::Pause => BackfillState::Paused(verdict),
-                BackfillVerb::Resume => BackfillState::Running,
-                BackfillVerb::Cancel => BackfillState::Cancelled(verdict),
-            };
+            let state = backfill.state.after(verb, verdict);
             self.backfill_mut(id, now).state = state;
             if let (BackfillVerb::Cancel, Some(waiting)) = (verb, waiting) {
                 self.end_waiting(waiting, &RunEvent::Cancel(Reason::BackfillCancelled), now);

@@ -33,9 +33,12 @@ impl ClusterService for Api {
         &self,
         request: Request<pb::TransferLeadershipRequest>,
     ) -> Result<Response<pb::TransferLeadershipResponse>, Status> {
-        let to = request.into_inner().to_node_id;
-        let to = (to != 0).then_some(NodeId(to));
-        let leader = self.0.replica.transfer_leadership(to).await.map_err(ApiError::Transfer)?;
+        let pb::TransferLeadershipRequest { to_node_id, validate_only } = request.into_inner();
+        let to = (to_node_id != 0).then_some(NodeId(to_node_id));
+        let replica = &self.0.replica;
+        let leader =
+            if validate_only { replica.successor(to) } else { replica.transfer_leadership(to).await };
+        let leader = leader.map_err(ApiError::Transfer)?;
         Ok(Response::new(pb::TransferLeadershipResponse { leader_id: leader.0 }))
     }
 
@@ -43,8 +46,13 @@ impl ClusterService for Api {
         &self,
         request: Request<pb::DrainExecutorRequest>,
     ) -> Result<Response<pb::DrainExecutorResponse>, Status> {
-        let executor = request.into_inner().executor_id;
-        if self.0.leader.drain_executor(&executor).await {
+        let pb::DrainExecutorRequest { executor_id: executor, validate_only } = request.into_inner();
+        let is_there = if validate_only {
+            self.0.leader.executors().iter().any(|one| one.executor_id == executor)
+        } else {
+            self.0.leader.drain_executor(&executor).await
+        };
+        if is_there {
             return Ok(Response::new(pb::DrainExecutorResponse {}));
         }
         Err(ApiError::ExecutorNotFound { executor: executor.chars().take(80).collect() }.into())

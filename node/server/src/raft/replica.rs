@@ -238,6 +238,14 @@ impl Replica {
         }
     }
 
+    /// Who would lead after [`Replica::transfer_leadership`].
+    pub fn successor(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        let inner = &self.inner;
+        inner.may_transfer(to)?;
+        let best = || best_successor(&inner.raft, inner.config.election_timeout_max);
+        to.or_else(best).ok_or(TransferError::NoSuccessor)
+    }
+
     /// Hands leadership to `to`, or to the most caught-up voter that answered just now, and waits until the new leader
     /// is seen.
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {

@@ -6,7 +6,7 @@ mod watch;
 use belfry_sdk::pb;
 use clap::{Args, Subcommand};
 
-use super::schedule::{ActorArgs, RequestArgs};
+use super::schedule::{ActorArgs, CheckArgs, RequestArgs};
 use super::{Context, converse};
 use crate::exit::Failure;
 use crate::output::prose;
@@ -53,6 +53,8 @@ pub(crate) struct ControlArgs {
     #[command(flatten)]
     actor: ActorArgs,
     #[command(flatten)]
+    check: CheckArgs,
+    #[command(flatten)]
     request: RequestArgs,
 }
 
@@ -65,6 +67,8 @@ pub(crate) struct ResumeArgs {
     reason: String,
     #[command(flatten)]
     actor: ActorArgs,
+    #[command(flatten)]
+    check: CheckArgs,
     #[command(flatten)]
     request: RequestArgs,
 }
@@ -81,16 +85,16 @@ pub(crate) fn run(context: &Context, command: BackfillCommand) -> Result<(), Fai
             }
             BackfillCommand::Pause(args) => {
                 let request = args.request(context)?;
-                show(context, &context.client()?.pause_backfill(request).await?.into())
+                show_changed(context, args.check, context.client()?.pause_backfill(request).await?)
             }
             BackfillCommand::Resume(args) => {
-                let ResumeArgs { backfill, reason, actor, request } = args;
-                let request = ControlArgs { backfill, reason, actor, request }.request(context)?;
-                show(context, &context.client()?.resume_backfill(request).await?.into())
+                let ResumeArgs { backfill, reason, actor, check, request } = args;
+                let request = ControlArgs { backfill, reason, actor, check, request }.request(context)?;
+                show_changed(context, check, context.client()?.resume_backfill(request).await?)
             }
             BackfillCommand::Cancel(args) => {
                 let request = args.request(context)?;
-                show(context, &context.client()?.cancel_backfill(request).await?.into())
+                show_changed(context, args.check, context.client()?.cancel_backfill(request).await?)
             }
             BackfillCommand::Watch(args) => watch::run(context, &args).await,
         }
@@ -104,6 +108,7 @@ impl ControlArgs {
             reason: self.reason.clone(),
             actor: self.actor.name(),
             request_id: self.request.id(),
+            validate_only: self.check.dry_run,
         })
     }
 }
@@ -118,6 +123,11 @@ async fn list(context: &Context, args: &ListArgs) -> Result<(), Failure> {
         prose(&format!("no backfills of {parent}"));
     }
     Ok(())
+}
+
+fn show_changed(context: &Context, check: CheckArgs, backfill: pb::Backfill) -> Result<(), Failure> {
+    check.remark("changed");
+    show(context, &backfill.into())
 }
 
 fn show(context: &Context, view: &BackfillView) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Leader;
 use crate::commands::Context;
+use crate::commands::schedule::CheckArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::prose;
 use crate::output::view::ExecutorView;
@@ -26,11 +27,13 @@ pub(super) struct DrainArgs {
     #[arg(required = true, value_name = "EXECUTOR")]
     executors: Vec<String>,
     /// Wait until they are gone.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
     /// Wait no longer than this, and then exit with 8.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "wait")]
     wait_timeout: Option<Duration>,
+    #[command(flatten)]
+    check: CheckArgs,
 }
 
 pub(super) async fn run(context: &Context, args: &DrainArgs) -> Result<(), Failure> {
@@ -45,12 +48,15 @@ pub(super) async fn run(context: &Context, args: &DrainArgs) -> Result<(), Failu
         }
     }
     for executor in &chosen {
-        let request = pb::DrainExecutorRequest { executor_id: executor.executor_id.clone() };
+        let executor_id = executor.executor_id.clone();
+        let request = pb::DrainExecutorRequest { executor_id, validate_only: args.check.dry_run };
         leader.client.drain_executor(request).await?;
-        prose(&told(executor));
+        prose(&told(executor, args.check));
     }
+    args.check.remark("drained");
     let asked = |executor: &pb::ExecutorStatus| {
-        ExecutorView::from(pb::ExecutorStatus { draining: true, ..executor.clone() })
+        let draining = executor.draining || !args.check.dry_run;
+        ExecutorView::from(pb::ExecutorStatus { draining, ..executor.clone() })
     };
     let mut listing = context.printer.listing::<ExecutorView>("executors", text::now_millis());
     listing.page(&chosen.iter().map(|executor| asked(executor)).collect::<Vec<_>>())?;
@@ -62,11 +68,13 @@ pub(super) async fn run(context: &Context, args: &DrainArgs) -> Result<(), Failu
     Ok(())
 }
 
-fn told(executor: &pb::ExecutorStatus) -> String {
+fn told(executor: &pb::ExecutorStatus, check: CheckArgs) -> String {
     let name = &executor.display_name;
-    match executor.running {
-        0 => format!("{name} takes no more runs; it has none and ends now"),
-        count => format!("{name} takes no more runs; it ends after the {count} that it still runs"),
+    match (executor.running, check.dry_run) {
+        (0, false) => format!("{name} takes no more runs; it has none and ends now"),
+        (count, false) => format!("{name} takes no more runs; it ends after the {count} that it still runs"),
+        (0, true) => format!("{name} would end at once: it has no runs"),
+        (count, true) => format!("{name} would end after the {count} run(s) that it has"),
     }
 }
 

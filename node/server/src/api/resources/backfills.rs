@@ -207,11 +207,23 @@ impl Api {
         found.check()?;
         let (key, id) = self.backfill_name(&request.name)?;
         self.barrier(Freshness::Linearizable).await?;
-        if self.0.replica.read(|state| find(state, &key, id).is_none()) {
-            let refusal = Rejection::BackfillNotFound { backfill: id }.into();
-            return encode_object(&key, &object_of(self.answered(&key, request_key, refusal).await?)?);
-        }
+        let current = self.0.replica.read(|state| find(state, &key, id).cloned());
         let (actor, reason): (Arc<str>, Arc<str>) = (request.actor.into(), request.reason.into());
+        match current {
+            Some(mut backfill) if request.validate_only => {
+                let verdict = belfry_core::run::Verdict { actor, reason, at: self.0.clock.now() };
+                backfill.state = backfill.state.after(verb, verdict);
+                return Ok(encode(&key, &backfill));
+            }
+            Some(_) => {}
+            None => {
+                let refusal = Rejection::BackfillNotFound { backfill: id }.into();
+                if request.validate_only {
+                    return Err(refusal);
+                }
+                return encode_object(&key, &object_of(self.answered(&key, request_key, refusal).await?)?);
+            }
+        }
         let action = Action::ControlBackfill { backfill: id, verb, actor, reason };
         encode_object(&key, &object_of(self.propose(self.0.clock.now(), request_key, action).await?)?)
     }

@@ -259,7 +259,18 @@ async fn a_backfill_is_counted_made_and_cancelled() {
     };
     let unexplained = pb::ControlBackfillRequest { reason: String::new(), ..control.clone() };
     assert_eq!(fields(&alone.backfills().cancel_backfill(unexplained).await.unwrap_err()), ["reason"]);
+    let check = pb::ControlBackfillRequest { validate_only: true, ..control.clone() };
+    let checked = alone.backfills().cancel_backfill(check.clone()).await.unwrap().into_inner();
+    assert_eq!((checked.state(), checked.change_reason.as_str()), (pb::backfill::State::Cancelled, "enough"));
+    let missing = pb::ControlBackfillRequest { name: format!("{NAME}/backfills/99"), ..check.clone() };
+    let refused = alone.backfills().pause_backfill(missing).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::NotFound, "BACKFILL_NOT_FOUND".into()));
+    let get = pb::GetBackfillRequest { name: check.name.clone() };
+    let still = alone.backfills().get_backfill(get).await.unwrap().into_inner();
+    assert_eq!(still.state(), pb::backfill::State::Running, "a check changes nothing");
     let paused = alone.backfills().pause_backfill(control.clone()).await.unwrap().into_inner();
+    let checked = alone.backfills().resume_backfill(check).await.unwrap().into_inner();
+    assert_eq!(checked.state(), pb::backfill::State::Running);
     assert_eq!((paused.state(), paused.change_reason.as_str()), (pb::backfill::State::Paused, "enough"));
     let cancelled = alone.backfills().cancel_backfill(control).await.unwrap().into_inner();
     assert_eq!((cancelled.state(), cancelled.not_started_count), (pb::backfill::State::Cancelled, 1));

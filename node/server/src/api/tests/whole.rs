@@ -35,9 +35,14 @@ async fn a_node_says_how_the_cluster_is() {
     assert_eq!((status.schedule_count, status.due_count, status.run_count), (1, 1, 1));
     assert!(!status.state_digest.is_empty() && !status.cluster_id.is_empty() && status.term > 0);
     assert_eq!((status.nodes.len(), status.nodes[0].leader, status.nodes[0].voter), (1, true, true));
-    let to = pb::TransferLeadershipRequest { to_node_id: 9 };
-    let refused = alone.cluster().transfer_leadership(to).await.unwrap_err();
-    assert_eq!(told(&refused), (Code::FailedPrecondition, "NOT_A_VOTER".into()));
+    for validate_only in [false, true] {
+        let to = pb::TransferLeadershipRequest { to_node_id: 9, validate_only };
+        let refused = alone.cluster().transfer_leadership(to).await.unwrap_err();
+        assert_eq!(told(&refused), (Code::FailedPrecondition, "NOT_A_VOTER".into()));
+        let nobody = pb::DrainExecutorRequest { executor_id: "01X".into(), validate_only };
+        let refused = alone.cluster().drain_executor(nobody).await.unwrap_err();
+        assert_eq!(told(&refused), (Code::NotFound, "EXECUTOR_NOT_FOUND".into()));
+    }
     alone.stop().await;
 }
 

@@ -11,6 +11,8 @@ async fn leadership_is_handed_to_whom_it_is_meant_for() {
     cluster.write(&create("before")).await;
     let (old, leader) = cluster.leader().await;
     let to = NodeId(old % 3 + 1);
+    assert_eq!(leader.successor(Some(to)), Ok(to), "a check hands nothing over");
+    assert_eq!(leader.successor(Some(NodeId(9))), Err(TransferError::NotAVoter { to: NodeId(9) }));
     assert_eq!(eventually("the handover", leader.transfer_leadership(Some(to))).await, Ok(to));
 
     let mut leadership = cluster.replica(to.0).leadership();
