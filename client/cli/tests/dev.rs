@@ -1,7 +1,7 @@
 //! The built command from end to end: `belfry dev` with one node and its executor, and the commands against it.
 //!
-//! Nothing here sleeps: the first line of `belfry dev` says that it listens, commands wait for a leader by themselves,
-//! `--wait` waits for a run, and reading a line waits until it is written.
+//! Nothing here sleeps: the first line of `belfry dev` says that it is ready, `--wait` waits for a run, and reading a line
+//! waits until it is written.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
@@ -156,6 +156,16 @@ fn one_node_serves_every_step_and_carries_on_after_a_restart() {
     assert_eq!(dev.json(&["run", "get", name])["output_tail"], run["output_tail"]);
     assert_eq!(dev.run(&["schedule", "delete", "greet", "--yes"]).code, Some(0));
     dev.check_refused(3, "error: not found: ", &["schedule", "get", "greet"]);
+    assert_eq!(dev.interrupt().0.code(), Some(0));
+}
+
+#[test]
+fn what_is_announced_is_ready_for_all_that_this_release_can_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let status = dev.json(&["cluster", "status"]);
+    assert_eq!((&status["writable"], &status["feature_level"]), (&true.into(), &2.into()), "{status}");
+    assert_eq!(dev.run(&["pool", "set", "first", "--slots", "1"]).code, Some(0));
     assert_eq!(dev.interrupt().0.code(), Some(0));
 }
 

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use belfry_core::{FEATURE_LEVEL, State};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
@@ -260,6 +261,18 @@ impl Node {
     /// The node's replica.
     pub fn replica(&self) -> &Replica {
         &self.replica
+    }
+
+    /// Waits until all that this release can do is in force here: of a new cluster, or after a rolling deploy, that is a moment
+    /// after there is a leader.
+    pub async fn upgraded(&self) {
+        let mut applied = self.replica.applied();
+        while self.replica.read(State::feature_level) < FEATURE_LEVEL {
+            if applied.changed().await.is_err() {
+                // The replica ended: `fatal` says why.
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// Waits until the node cannot go on, and says why.

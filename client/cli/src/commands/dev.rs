@@ -75,7 +75,15 @@ async fn serve(context: &Context, args: &DevArgs) -> Result<(), Failure> {
     let folder = data_folder(args)?;
     let cluster = DevCluster::start(&folder, args).await?;
     let say = |line: &str| context.printer.text(&format!("{line}\n"));
-    context.printer.text(&welcome(&cluster, &folder))?;
+    // Whoever reads that it is there may use all of it at once.
+    tokio::select! {
+        () = cluster.upgraded() => context.printer.text(&welcome(&cluster, &folder))?,
+        fault = cluster.fatal() => return Err(failed(&fault)),
+        () = signals.next() => {
+            cluster.stop().await;
+            return Ok(());
+        }
+    }
 
     let shutdown = CancellationToken::new();
     let builder = Executor::builder().endpoints(cluster.endpoints.clone()).display_name("dev").slots(SLOTS);
@@ -170,6 +178,11 @@ impl DevCluster {
             nodes.push(node.map_err(|error| failed(&error))?);
         }
         Ok(Self { nodes, endpoints, admin })
+    }
+
+    /// Waits until every node has all of this release in force.
+    async fn upgraded(&self) {
+        futures_util::future::join_all(self.nodes.iter().map(Node::upgraded)).await;
     }
 
     async fn fatal(&self) -> belfry_server::raft::Fault {

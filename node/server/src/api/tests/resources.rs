@@ -14,10 +14,7 @@ impl Alone {
     /// A node whose cluster has reached this release's feature level.
     pub(super) async fn raised() -> Self {
         let alone = Self::start().await;
-        let mut applied = alone.node.replica().applied();
-        while alone.node.replica().read(belfry_core::State::feature_level) < belfry_core::FEATURE_LEVEL {
-            applied.changed().await.unwrap();
-        }
+        alone.node.upgraded().await;
         alone
     }
 
