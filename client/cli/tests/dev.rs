@@ -169,6 +169,37 @@ fn what_is_announced_is_ready_for_all_that_this_release_can_do() {
     assert_eq!(dev.interrupt().0.code(), Some(0));
 }
 
+#[test]
+fn a_drained_executor_ends_and_the_cluster_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(folder.path());
+    dev.line_with("Runs as they end");
+    create_greet(&dev);
+    dev.json(&["schedule", "trigger", "greet", "--wait"]);
+    dev.line_with("greet/");
+    let drained = dev.run(&["executor", "drain", "dev", "--wait"]);
+    assert_eq!(drained.code, Some(0), "{}", drained.stderr);
+    let line = dev.line_with("the executor was drained");
+    assert!(line.contains("its runs wait for another one"), "{line}");
+    let waiting = dev.json(&["schedule", "trigger", "greet"]);
+    assert_eq!(waiting["state"], "DUE");
+    // Another one takes what waits.
+    let mut other = Command::new(env!("CARGO_BIN_EXE_belfry"))
+        .env_clear()
+        .args(["executor", "--endpoint", &dev.endpoint])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the command can be started");
+    let line = dev.line_with("greet/");
+    other.kill().expect("it still runs");
+    other.wait().expect("it can be waited for");
+    assert!(line.contains("SUCCEEDED"), "{line}");
+    let (status, rest) = dev.interrupt();
+    assert_eq!(status.code(), Some(0), "{rest}");
+}
+
 /// Both what the node refuses and what is too much to be sent at all.
 fn check_oversized(dev: &Dev, folder: &Path) {
     for (size, line) in [

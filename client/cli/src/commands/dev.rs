@@ -91,12 +91,23 @@ async fn serve(context: &Context, args: &DevArgs) -> Result<(), Failure> {
     let mut executing = tokio::spawn(executor.run(shutdown.clone().cancelled_owned()));
 
     let client = Client::connect(ClientOptions::new(cluster.endpoints.clone()))?;
-    let ended = tokio::select! {
-        result = show(context, &client, &cluster, args) => result,
-        fault = cluster.fatal() => Err(failed(&fault)),
-        result = &mut executing => Err(failed(&format!("the executor ended by itself: {result:?}"))),
-        () = signals.next() => Ok(()),
+    let mut is_drained = false;
+    let mut shown = Box::pin(show(context, &client, &cluster, args));
+    let ended = loop {
+        tokio::select! {
+            result = &mut shown => break result,
+            fault = cluster.fatal() => break Err(failed(&fault)),
+            result = &mut executing, if !is_drained => match result {
+                Ok(Ok(summary)) if summary.drain_requested => {
+                    is_drained = true;
+                    say(&drained(&program(), &cluster))?;
+                }
+                other => break Err(failed(&format!("the executor ended by itself: {other:?}"))),
+            },
+            () = signals.next() => break Ok(()),
+        }
     };
+    drop(shown);
     say("\ndraining: what runs may end, a second Ctrl-C ends at once")?;
     shutdown.cancel();
     tokio::select! {
@@ -282,6 +293,14 @@ fn welcome(cluster: &DevCluster, folder: &Path) -> String {
         cluster.endpoints[0],
         folder.display(),
         cluster.admin
+    )
+}
+
+/// Somebody wanted this executor to end, and nothing else: the rest goes on, and has no executor as a cluster may.
+fn drained(belfry: &str, cluster: &DevCluster) -> String {
+    format!(
+        "\nthe executor was drained and has ended; the cluster goes on, and its runs wait for another one:\n  {belfry} executor --endpoint {}\n",
+        cluster.endpoints[0]
     )
 }
 
