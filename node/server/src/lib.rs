@@ -4,7 +4,7 @@
 //!   node ──► { api, admin, leader, liveness } ──► raft ──► { store, core }
 //! ```
 //! `api` and `leader` see only [`raft::Replica`]: propose, read, watch leadership. `clock`, `codec`, `config`, `metrics`,
-//! `random`, `timings` and `transport` stand beside them.
+//! `random`, `selector`, `timings` and `transport` stand beside them.
 
 pub mod admin;
 pub mod api;
@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod node;
 pub mod raft;
 pub mod random;
+pub mod selector;
 pub mod store;
 pub mod timings;
 pub mod transport;

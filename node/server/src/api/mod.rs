@@ -28,7 +28,6 @@ mod report;
 mod resources;
 mod runs;
 mod schedules;
-mod selector;
 mod timing;
 mod updates;
 mod violations;

@@ -86,7 +86,7 @@ impl Exporting<'_> {
     /// Of what schedules use, what belongs to the export (EXPORT-1).
     fn write_used(&mut self, documents: impl Iterator<Item = Document>) -> Result<(), Failure> {
         let parent = self.context.parent();
-        let (is_whole, is_everywhere) = (self.args.selector == Selector::default(), parent == "namespaces/-");
+        let (is_whole, is_everywhere) = (self.args.selector.is_empty(), parent == "namespaces/-");
         let kept: Vec<_> = documents
             .filter(|document| {
                 let is_own = match document {

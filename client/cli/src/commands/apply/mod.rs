@@ -36,7 +36,7 @@ use self::document::Document;
 pub(crate) use self::document::Kind;
 pub(crate) use self::export::{ExportArgs, run as run_export};
 use self::files::Accepted;
-use super::schedule::{CheckArgs, Failures, Selector, agree, schedules};
+use super::schedule::{CheckArgs, Failures, Selector, agree, check_narrow, schedules};
 use super::{Context, converse};
 use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Listing, Row, Tone, prose};
@@ -265,7 +265,7 @@ async fn surplus(
     documents: &[Document],
 ) -> Result<Vec<String>, Failure> {
     let Some(selector) = args.selector.as_ref().filter(|_| args.prune) else { return Ok(Vec::new()) };
-    selector.check_narrow()?;
+    check_narrow(selector)?;
     let defined: BTreeSet<&str> =
         documents.iter().filter_map(Document::schedule).map(|schedule| schedule.name.as_str()).collect();
     if defined.is_empty() {

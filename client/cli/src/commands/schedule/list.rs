@@ -1,10 +1,9 @@
 //! `belfry schedule list`.
 
-use std::collections::BTreeMap;
-
 use belfry_sdk::{Client, pb};
 use clap::Args;
 
+use super::Selector;
 use crate::commands::{Context, watch};
 use crate::exit::Failure;
 use crate::output::prose;
@@ -40,7 +39,7 @@ pub(crate) async fn run(context: &Context, args: &ListArgs) -> Result<(), Failur
         return watch::schedules(context, &client, request).await;
     }
     if count == 0 {
-        let fitting = if args.selector == Selector::default() { "" } else { " with these labels" };
+        let fitting = if args.selector.is_empty() { "" } else { " with these labels" };
         prose(&format!("no schedules{fitting} in {}", context.parent()));
     }
     Ok(())
@@ -77,123 +76,5 @@ impl Pages {
         }
         self.page_token = Some(page.next_page_token).filter(|token| !token.is_empty());
         Ok(Some(page.schedules))
-    }
-}
-
-/// Conditions on labels, all of which must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Selector(Vec<Condition>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Condition {
-    Equals(String, String),
-    Differs(String, String),
-    Present(String),
-    Absent(String),
-}
-
-impl Selector {
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let conditions = text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Condition::parse);
-        conditions.collect::<Result<_, _>>().map(Self)
-    }
-
-    /// Refuses a selector that matches everything, for what changes all that it matches.
-    pub(crate) fn check_narrow(&self) -> Result<(), Failure> {
-        match self.0.is_empty() {
-            true => Err(Failure::usage(
-                "an empty selector matches every schedule: give a label, such as team=billing",
-            )),
-            false => Ok(()),
-        }
-    }
-
-    pub(crate) fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.0.iter().all(|condition| condition.holds(labels))
-    }
-}
-
-impl std::fmt::Display for Selector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (place, condition) in self.0.iter().enumerate() {
-            if place > 0 {
-                f.write_str(",")?;
-            }
-            match condition {
-                Condition::Equals(key, value) => write!(f, "{key}={value}")?,
-                Condition::Differs(key, value) => write!(f, "{key}!={value}")?,
-                Condition::Present(key) => f.write_str(key)?,
-                Condition::Absent(key) => write!(f, "!{key}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Condition {
-    fn parse(text: &str) -> Result<Self, String> {
-        let owned = |(key, value): (&str, &str)| (key.trim().to_owned(), value.trim().to_owned());
-        let condition = if let Some(pair) = text.split_once("!=") {
-            let (key, value) = owned(pair);
-            Self::Differs(key, value)
-        } else if let Some(pair) = text.split_once("==").or_else(|| text.split_once('=')) {
-            let (key, value) = owned(pair);
-            Self::Equals(key, value)
-        } else if let Some(key) = text.strip_prefix('!') {
-            Self::Absent(key.trim().to_owned())
-        } else {
-            Self::Present(text.to_owned())
-        };
-        if condition.key().is_empty() || condition.key().contains(['!', '=', ' ']) {
-            return Err(format!("`{text}` is no condition: write key=value, key!=value, key or !key"));
-        }
-        Ok(condition)
-    }
-
-    fn key(&self) -> &str {
-        match self {
-            Self::Equals(key, _) | Self::Differs(key, _) | Self::Present(key) | Self::Absent(key) => key,
-        }
-    }
-
-    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
-        let value = labels.get(self.key());
-        match self {
-            Self::Equals(_, wanted) => value == Some(wanted),
-            Self::Differs(_, unwanted) => value != Some(unwanted),
-            Self::Present(_) => value.is_some(),
-            Self::Absent(_) => value.is_none(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn selectors_select() {
-        let labels =
-            BTreeMap::from([("team".to_owned(), "billing".to_owned()), ("owned".to_owned(), String::new())]);
-        for (text, expected) in [
-            ("", true),
-            ("team=billing", true),
-            ("team==billing, owned", true),
-            ("team!=billing", false),
-            ("tier!=test", true),
-            ("!legacy", true),
-            ("!owned", false),
-            ("legacy", false),
-            ("team=billing,legacy", false),
-        ] {
-            let selector = Selector::parse(text).unwrap();
-            assert_eq!(selector.fits(&labels), expected, "{text}");
-            assert_eq!(Selector::parse(&selector.to_string()).unwrap(), selector, "{text}");
-        }
-        assert!(
-            Selector::parse("=x").is_err()
-                && Selector::parse("a b").is_err()
-                && Selector::parse("!").is_err()
-        );
     }
 }

@@ -8,8 +8,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 use belfry_sdk::{Client, pb};
 use clap::Args;
 
-use super::RequestArgs;
-use super::list::{Selector, schedules};
+use super::list::schedules;
+use super::{RequestArgs, Selector};
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::prose;
@@ -79,7 +79,7 @@ impl MatchArgs {
             }
             return Ok(Matched { names, is_selection: false });
         };
-        selector.check_narrow()?;
+        check_narrow(selector)?;
         let names = selected(client, &context.parent(), selector).await?;
         let matched = Matched { names, is_selection: true };
         if matched.names.is_empty() {
@@ -88,6 +88,16 @@ impl MatchArgs {
             agree(verb, &matched.names)?;
         }
         Ok(matched)
+    }
+}
+
+/// Refuses a selector that matches everything, for what changes all that it matches.
+pub(crate) fn check_narrow(selector: &Selector) -> Result<(), Failure> {
+    match selector.is_empty() {
+        true => Err(Failure::usage(
+            "an empty selector matches every schedule: give a label, such as team=billing",
+        )),
+        false => Ok(()),
     }
 }
 

@@ -11,9 +11,11 @@ mod next;
 mod offline;
 mod verbs;
 
+/// The grammar is the API's own: what one accepts the other does.
+pub(crate) use belfry_server::selector::Selector;
 pub(crate) use definition::{Count, Limit};
-pub(crate) use list::{Selector, schedules};
-pub(crate) use matched::{Failures, agree};
+pub(crate) use list::schedules;
+pub(crate) use matched::{Failures, agree, check_narrow};
 pub(crate) use offline::compile_known;
 pub(crate) use verbs::{ActorArgs, local_user};
 

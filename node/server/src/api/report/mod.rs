@@ -17,9 +17,9 @@ use self::tally::{Strictness, Tally};
 use super::errors::ApiError;
 use super::pages::{self, Place};
 use super::runs::Scope;
-use super::selector::Selector;
 use super::violations::Violations;
 use super::{Api, Freshness, encode, names};
+use crate::selector::Selector;
 use crate::timings::{CompiledTiming, Timings};
 
 /// Rows and schedules looked at under one lock: some milliseconds.

@@ -24,10 +24,10 @@ use tonic::Status;
 use self::cursor::{Cursor, Part};
 use super::encode::{self, NEXT_TIMES_IN_LIST, Output, RunView, ScheduleView};
 use super::errors::ApiError;
-use super::selector::Selector;
 use super::violations::Violations;
 use super::{Api, names, pages, runs};
 use crate::raft::Change;
+use crate::selector::Selector;
 
 /// Changes looked at in one go.
 const RUNS_MAX: usize = 256;

@@ -1,13 +1,16 @@
 //! Conditions on labels: `team=billing,tier!=test,owned,!legacy`.
+//!
+//! One grammar for all who select: requests that carry a selector, and commands that select among what they read.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Conditions of one selector: more than anybody types.
 const CONDITIONS_MAX: usize = 64;
 
 /// Conditions on labels, all of which must hold. Without any, everything fits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Selector(Vec<Condition>);
+pub struct Selector(Vec<Condition>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Condition {
@@ -19,7 +22,7 @@ enum Condition {
 
 impl Selector {
     /// Reads a selector, or says what is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         let conditions = parts.map(Condition::parse).collect::<Result<Vec<_>, _>>()?;
         if conditions.len() > CONDITIONS_MAX {
@@ -31,9 +34,32 @@ impl Selector {
         Ok(Self(conditions))
     }
 
+    /// Whether it has no conditions.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether labels meet all conditions.
-    pub(super) fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|condition| condition.holds(labels))
+    }
+}
+
+/// As it can be read again.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, condition) in self.0.iter().enumerate() {
+            if place > 0 {
+                f.write_str(",")?;
+            }
+            match condition {
+                Condition::Equals(key, value) => write!(f, "{key}={value}")?,
+                Condition::Differs(key, value) => write!(f, "{key}!={value}")?,
+                Condition::Present(key) => f.write_str(key)?,
+                Condition::Absent(key) => write!(f, "!{key}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -94,7 +120,9 @@ mod tests {
             ("legacy", false),
             ("team=billing,legacy", false),
         ] {
-            assert_eq!(Selector::parse(text).unwrap().fits(&labels), expected, "{text}");
+            let selector = Selector::parse(text).unwrap();
+            assert_eq!(selector.fits(&labels), expected, "{text}");
+            assert_eq!(Selector::parse(&selector.to_string()).unwrap(), selector, "{text}");
         }
         for text in ["=x", "a b", "!", &"a,".repeat(65)] {
             assert!(Selector::parse(text).is_err(), "{text}");
