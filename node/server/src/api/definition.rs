@@ -285,11 +285,12 @@ pub(super) fn unknown<T>(field: &str, number: i32, known: &str, found: &mut Viol
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::encode;
     use super::*;
 
-    fn check<T>(read: impl FnOnce(&Rules<'_>, &mut Violations) -> T) -> (T, Vec<String>) {
+    /// What is read, and what is wrong with it.
+    pub(in crate::api) fn check<T>(read: impl FnOnce(&Rules<'_>, &mut Violations) -> T) -> (T, Vec<String>) {
         let limits = Limits::default();
         let mut found = Violations::default();
         let value = read(&Rules { limits: &limits }, &mut found);

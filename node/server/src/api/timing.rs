@@ -358,23 +358,11 @@ fn read_interval(field: &str, interval: &pb::Interval, found: &mut Violations) -
 
 #[cfg(test)]
 mod tests {
+    use super::super::definition::tests::check;
     use super::super::encode;
     use super::*;
-    use crate::config::Limits;
 
     const NOW: UnixMillis = UnixMillis(1_795_399_200_000);
-
-    fn check<T>(read: impl FnOnce(&Rules<'_>, &mut Violations) -> T) -> (T, Vec<String>) {
-        let limits = Limits::default();
-        let mut found = Violations::default();
-        let value = read(&Rules { limits: &limits }, &mut found);
-        let lines = found
-            .all()
-            .iter()
-            .map(|one| format!("{} {}: {}", one.reason, one.field, one.description))
-            .collect();
-        (value, lines)
-    }
 
     fn key() -> ScheduleKey {
         ScheduleKey::new("ns", "name")

@@ -5,7 +5,7 @@ use std::fmt;
 use belfry_sdk::pb;
 use serde::Serialize;
 
-use super::Instant;
+use super::{Instant, described};
 use crate::output::{Cell, Printer, Row, Table, Tone};
 use crate::text;
 
@@ -89,13 +89,7 @@ impl CalendarView {
             ("Days", text::shortened(&listed(&self.days), 200).into()),
             ("Periods", text::shortened(&listed(&self.periods_in_short()), 200).into()),
         ];
-        if !self.description.is_empty() {
-            facts.insert(1, ("For", text::shortened(&self.description, 200).into()));
-        }
-        facts.extend(
-            self.update_time
-                .map(|time| ("Changed", format!("{time} ({})", text::relative(time.0, now)).into())),
-        );
+        facts.extend(described(&self.description, self.update_time, now));
         let mut screen = printer.facts(facts);
         screen.push('\n');
         if self.next.is_empty() {

@@ -30,6 +30,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Serialize, Serializer};
 
+use crate::output::Cell;
 use crate::text;
 
 /// An instant, written as RFC 3339.
@@ -77,6 +78,17 @@ impl Content {
             false => text.clone(),
         })
     }
+}
+
+/// What a calendar, pool or namespace is for, and when it changed: how its facts end.
+fn described(
+    description: &str,
+    update_time: Option<Instant>,
+    now: i64,
+) -> impl Iterator<Item = (&'static str, Cell)> {
+    let purpose = (!description.is_empty()).then(|| ("For", Cell::from(text::shortened(description, 200))));
+    let changed = update_time.map(|time| format!("{time} ({})", text::relative(time.0, now)));
+    purpose.into_iter().chain(changed.map(|changed| ("Changed", changed.into())))
 }
 
 /// A duration that may be unset.

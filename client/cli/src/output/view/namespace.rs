@@ -3,7 +3,7 @@
 use belfry_sdk::pb;
 use serde::Serialize;
 
-use super::{Instant, written};
+use super::{Instant, described, written};
 use crate::output::{Cell, Printer, Row};
 use crate::text;
 
@@ -56,13 +56,7 @@ impl NamespaceView {
             ("Weight", self.weight.to_string().into()),
             ("Spread", spread.into()),
         ];
-        if !self.description.is_empty() {
-            facts.push(("For", text::shortened(&self.description, 200).into()));
-        }
-        facts.extend(
-            self.update_time
-                .map(|time| ("Changed", format!("{time} ({})", text::relative(time.0, now)).into())),
-        );
+        facts.extend(described(&self.description, self.update_time, now));
         printer.facts(facts)
     }
 }

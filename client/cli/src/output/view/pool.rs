@@ -4,7 +4,7 @@ use belfry_sdk::pb;
 use serde::Serialize;
 
 use super::run::VerdictView;
-use super::{Instant, written};
+use super::{Instant, described, written};
 use crate::output::{Cell, Printer, Row, Tone};
 use crate::text;
 
@@ -63,13 +63,7 @@ impl PoolView {
         let mut facts = vec![("Pool", self.name.as_str().into()), ("State", state), ("Slots", slots.into())];
         let rate = self.rate_in_short().map_or("no limit".to_owned(), |rate| format!("{rate} starts"));
         facts.push(("Rate", rate.into()));
-        if !self.description.is_empty() {
-            facts.push(("For", text::shortened(&self.description, 200).into()));
-        }
-        facts.extend(
-            self.update_time
-                .map(|time| ("Changed", format!("{time} ({})", text::relative(time.0, now)).into())),
-        );
+        facts.extend(described(&self.description, self.update_time, now));
         printer.facts(facts)
     }
 
