@@ -350,7 +350,7 @@ fn a_watch_shows_changes_and_says_when_it_missed_some() {
 fn a_report_of_clean_schedules_exits_with_0() {
     let node = StandIn::start();
     let report = ok(&node, &["report", "backup", "--from", "2026-11-23T00:00", "--tz", "Europe/Berlin"]);
-    assert!(report.contains("\nClean: nothing was expected. "), "{report}");
+    assert!(report.contains("\nClean: no instant was expected. "), "{report}");
     let ended = run(&node, &["report", "--from", "2026-11-23"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
 }

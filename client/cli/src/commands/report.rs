@@ -349,7 +349,7 @@ fn advice(report: &ScheduleReportView) -> String {
 fn summary(report: &Report) -> String {
     let sum = &report.summary;
     let verdict = match (report.clean, sum.expected) {
-        (true, 0) => "Clean: nothing was expected".to_owned(),
+        (true, 0) => "Clean: no instant was expected".to_owned(),
         (true, _) => "Clean".to_owned(),
         (false, _) => {
             format!("NOT CLEAN: {} instants of {} schedules", sum.discrepancies, sum.unclean_schedules)

@@ -322,7 +322,10 @@ fn advice(answer: &pb::RunExplanation, now: i64) -> Vec<String> {
             State::Skipped => advice.push(format!("if it was wanted all the same: {trigger}")),
             State::Running => advice.push(format!("nothing: it is running; {get} shows it")),
             State::Due if paused => advice.push(format!("`belfry schedule resume {schedule}{namespace}` lets it begin")),
-            State::Due => advice.push("`belfry cluster status` shows the executors and their free slots".to_owned()),
+            State::Due => advice.push(
+                "`belfry cluster status` shows the executors and their free slots, `belfry pool list` what the pools let through"
+                    .to_owned(),
+            ),
             State::Succeeded | State::Merged | State::Unspecified => {}
         }
     } else {

@@ -1,6 +1,6 @@
 //! `belfry schedule describe`: one screen for somebody who was woken at three.
 
-use belfry_sdk::pb;
+use belfry_sdk::{Client, pb};
 use serde::Serialize;
 
 use super::NameArgs;
@@ -39,11 +39,32 @@ pub(crate) async fn run(context: &Context, args: &NameArgs) -> Result<(), Failur
     let runs = Pages::new(client.clone(), name, Vec::new(), RUNS_SHOWN).next().await?.unwrap_or_default();
     // What is known without it is worth showing.
     let cluster = client.get_cluster_status(pb::GetClusterStatusRequest {}).await.ok().map(ClusterView::from);
+    let told = match runs.iter().find(|run| run.is_due()) {
+        Some(run) => told_by_leader(&client, &run.name).await,
+        None => None,
+    };
     let now = text::now_millis();
-    let advice = advice(&schedule, &runs, cluster.as_ref(), now);
+    let advice = advice(&schedule, &runs, &Known { cluster: cluster.as_ref(), told: told.as_deref() }, now);
     let description = Description { schedule, runs, advice, words };
     let name = description.schedule.name.clone();
     context.printer.one(&description, &name, |printer| description.screen(printer, now))
+}
+
+/// What the cluster says beside the schedule and its runs, as far as it does.
+#[derive(Clone, Copy, Default)]
+struct Known<'a> {
+    cluster: Option<&'a ClusterView>,
+    /// What the newest run that is due waits for: "it" and this are a sentence.
+    told: Option<&'a str>,
+}
+
+/// What the leader says that a run waits for.
+async fn told_by_leader(client: &Client, run: &str) -> Option<String> {
+    use pb::fact::Kind;
+    let request = pb::ExplainRunRequest { name: run.to_owned(), at: String::new() };
+    let facts = client.explain_run(request).await.ok()?.facts;
+    let waits = |fact: &pb::Fact| matches!(fact.kind(), Kind::WaitsFor | Kind::Offered);
+    facts.into_iter().rfind(waits).map(|fact| fact.text).filter(|text| !text.is_empty())
 }
 
 impl Description {
@@ -179,14 +200,14 @@ fn moment(time: Option<Instant>, now: i64) -> String {
 }
 
 /// What somebody who looks at this schedule may want to do now; never empty.
-fn advice(schedule: &ScheduleView, runs: &[RunView], cluster: Option<&ClusterView>, now: i64) -> Vec<String> {
+fn advice(schedule: &ScheduleView, runs: &[RunView], known: &Known<'_>, now: i64) -> Vec<String> {
     let name = text::short_name(&schedule.name);
     let namespace = match text::namespace_of(&schedule.name) {
         "default" => String::new(),
         namespace => format!(" -N {namespace}"),
     };
     let mut advice = Vec::new();
-    if cluster.is_some_and(|cluster| !cluster.has_leader()) {
+    if known.cluster.is_some_and(|cluster| !cluster.has_leader()) {
         advice.push("the cluster has no leader: see `belfry cluster status`".to_owned());
     }
     if let Some(time) = schedule.status.ledger_complete_time
@@ -206,7 +227,7 @@ fn advice(schedule: &ScheduleView, runs: &[RunView], cluster: Option<&ClusterVie
     } else if schedule.is_completed() {
         advice.push(format!("its timing has no instant left: give it another with `belfry schedule set {name}{namespace}`, or delete it"));
     }
-    if let Some(waiting) = waiting(schedule, runs, cluster, now) {
+    if let Some(waiting) = waiting(schedule, runs, known, now) {
         advice.push(waiting);
     }
     if let Some(run) = runs.iter().find(|run| run.is_unknown()) {
@@ -229,12 +250,7 @@ fn advice(schedule: &ScheduleView, runs: &[RunView], cluster: Option<&ClusterVie
 }
 
 /// Why a run waits, as far as that is known.
-fn waiting(
-    schedule: &ScheduleView,
-    runs: &[RunView],
-    cluster: Option<&ClusterView>,
-    now: i64,
-) -> Option<String> {
+fn waiting(schedule: &ScheduleView, runs: &[RunView], known: &Known<'_>, now: i64) -> Option<String> {
     if schedule.status.due_count == 0 && !runs.iter().any(RunView::is_due) {
         return None;
     }
@@ -253,7 +269,7 @@ fn waiting(
         }
     }
     let (pool, handler) = (&schedule.pool, schedule.target.handler_name());
-    let Some(leader) = cluster.filter(|cluster| cluster.is_answered_by_leader()) else {
+    let Some(leader) = known.cluster.filter(|cluster| cluster.is_answered_by_leader()) else {
         // Only the leader knows the executors; silence would say that all is well.
         return Some(format!(
             "a run waits for an executor of pool {pool} with handler {handler}: `belfry cluster status` shows them"
@@ -269,7 +285,12 @@ fn waiting(
                 "a run waits for an executor of pool {pool} with handler {handler}: none is connected, {start}"
             )
         }
-        count => format!("a run waits for a free slot of the {count} executor(s) in pool {pool}"),
+        count => match (known.told, runs.iter().find(|run| run.is_due())) {
+            (Some(told), Some(run)) => {
+                format!("{} {told}: `belfry pool get {pool}` shows the pool", run.short_name())
+            }
+            _ => format!("a run waits for a free slot of the {count} executor(s) in pool {pool}"),
+        },
     })
 }
 
@@ -313,7 +334,11 @@ mod tests {
 
     fn advised(schedule: pb::Schedule, runs: &[RunView], cluster: Option<pb::ClusterStatus>) -> String {
         let cluster = cluster.map(ClusterView::from);
-        advice(&schedule.into(), runs, cluster.as_ref(), 1_795_390_000_000).join("\n")
+        let known = Known {
+            cluster: cluster.as_ref(),
+            told: Some("waits for a slot of its pool: 1 of 1 are in use"),
+        };
+        advice(&schedule.into(), runs, &known, 1_795_390_000_000).join("\n")
     }
 
     #[test]
@@ -336,11 +361,23 @@ mod tests {
     fn a_waiting_run_says_what_it_waits_for() {
         let leader = pb::ClusterStatus { node_id: 1, leader_id: 1, writable: true, ..Default::default() };
         let runs = [run_of(pb::run::State::Due)];
-        let text = advised(schedule(pb::schedule::State::Active), &runs, Some(leader));
+        let text = advised(schedule(pb::schedule::State::Active), &runs, Some(leader.clone()));
         assert!(
             text.contains("none is connected, start one with `belfry executor --pool default`"),
             "{text}"
         );
+        let full = pb::ClusterStatus {
+            executors: vec![pb::ExecutorStatus {
+                pool: "default".into(),
+                handlers: vec!["command".into()],
+                ..Default::default()
+            }],
+            ..leader.clone()
+        };
+        let text = advised(schedule(pb::schedule::State::Active), &runs, Some(full));
+        let expected =
+            "waits for a slot of its pool: 1 of 1 are in use: `belfry pool get default` shows the pool";
+        assert!(text.contains(expected), "{text}");
         let follower = pb::ClusterStatus { node_id: 2, leader_id: 1, writable: true, ..Default::default() };
         let text = advised(schedule(pb::schedule::State::Active), &runs, Some(follower));
         assert!(

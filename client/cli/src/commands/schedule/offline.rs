@@ -134,7 +134,7 @@ fn compile_rule(
                 Ok(timing)
             }
             Err(error) => {
-                let failure = Failure::usage(error.to_string());
+                let failure = Failure::usage(format!("{error}{}", name_hint(&cron.expression)));
                 Err(match error.column() {
                     Some(column) => failure.with_caret(&cron.expression, column),
                     None => failure,
@@ -210,6 +210,17 @@ impl Spec {
     }
 }
 
+/// What to say to somebody who gave the name of a schedule where an expression belongs.
+fn name_hint(expression: &str) -> String {
+    let is_name = expression.starts_with(|first: char| first.is_ascii_alphabetic())
+        && expression.chars().all(|each| each.is_ascii_alphanumeric() || "-_.".contains(each));
+    if is_name {
+        format!("; for the schedule of that name: `belfry schedule describe {expression}`")
+    } else {
+        String::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +228,14 @@ mod tests {
     fn words(rules: Vec<pb::rule::Rule>, more: pb::Timing) -> Vec<String> {
         let include = rules.into_iter().map(|rule| pb::Rule { rule: Some(rule) }).collect();
         in_words(&pb::Timing { include, ..more })
+    }
+
+    #[test]
+    fn a_name_in_place_of_an_expression_is_noticed() {
+        assert!(name_hint("backup").contains("schedule describe backup"));
+        for expression in ["* * * * *", "@daily", "0 3 * * *", "5", ""] {
+            assert_eq!(name_hint(expression), "", "{expression}");
+        }
     }
 
     #[test]

@@ -26,7 +26,8 @@ use crate::timings::{CompiledTiming, Timings};
 const STEPS_PER_SLICE: usize = 10_000;
 /// Rows and schedules looked at by one call.
 const STEPS_PER_CALL: usize = 200_000;
-/// Instants without a row that are counted of one schedule: more than an outage of a week leaves of a minutely one.
+/// Instants without a row that are counted of one schedule, the newest of the range: more than an outage of a week leaves of a
+/// minutely one.
 const MISSING_MAX: usize = 12_000;
 /// The range, where none is asked for.
 const RANGE: Duration = Duration::from_secs(24 * 3600);
@@ -258,15 +259,9 @@ fn begin(state: &State, question: &Question, id: ScheduleId, whole: bool) -> Opt
 
 /// Counts what has no row yet, outside the lock, and puts it into the words of the contract.
 fn encoded(mut draft: Draft, question: &Question) -> pb::ScheduleReport {
-    let due = |at: &UnixMillis| *at < question.to && *at <= question.now;
-    if let Some(first) = draft.next_fire_at.filter(due) {
-        // A timing that this build cannot read has at least the instant that is known.
-        let timing = draft.timing.take();
-        let following = |at: &UnixMillis| timing.as_ref()?.next(at.0).map(UnixMillis);
-        let instants = std::iter::successors(Some(first), following).take(MISSING_MAX).take_while(due);
-        let mut instants: Vec<_> = instants.filter(|at| *at >= question.from).collect();
-        // The newest first, as rows.
-        instants.reverse();
+    if let Some(first) = draft.next_fire_at {
+        let until = question.now.min(UnixMillis(question.to.0.saturating_sub(1)));
+        let instants = without_rows(first, draft.timing.take().as_ref(), question.from, until);
         let told = std::mem::take(&mut draft.tally.told);
         instants.into_iter().for_each(|at| draft.tally.missing(at));
         draft.tally.told.extend(told);
@@ -298,5 +293,51 @@ fn encoded(mut draft: Draft, question: &Question) -> pb::ScheduleReport {
         delete_time: draft.deleted_at.map(encode::timestamp),
         paused: draft.paused,
         success_missed_time: draft.success_missed_at.map(encode::timestamp),
+    }
+}
+
+/// The instants from `first` on that lie in `[from, until]`, the newest first, as rows: however long a schedule has been behind,
+/// what was asked for is looked at. A timing that this build cannot read has at least the instant that is known.
+fn without_rows(
+    first: UnixMillis,
+    timing: Option<&CompiledTiming>,
+    from: UnixMillis,
+    until: UnixMillis,
+) -> Vec<UnixMillis> {
+    let is_inside = |at: &UnixMillis| *at >= from && *at <= until;
+    let after = first.max(from.minus(Duration::from_millis(1)));
+    let later = timing.into_iter().flat_map(|timing| timing.between_rev(after.0, until.0)).map(UnixMillis);
+    later.chain([first].into_iter().filter(is_inside)).take(MISSING_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1000;
+
+    fn seconds(first: i64, from: i64, until: i64) -> Vec<i64> {
+        let timing = CompiledTiming::every(Duration::from_secs(1), Duration::ZERO).unwrap();
+        let at = |seconds: i64| UnixMillis(seconds * SECOND);
+        let found = without_rows(at(first), Some(&timing), at(from), at(until));
+        found.into_iter().map(|at| at.0 / SECOND).collect()
+    }
+
+    #[test]
+    fn what_has_no_row_is_counted_from_the_newest() {
+        assert_eq!(seconds(5, 0, 8), [8, 7, 6, 5]);
+        assert_eq!(seconds(5, 7, 8), [8, 7]);
+        assert_eq!(seconds(9, 0, 8), [0; 0]);
+        // Behind for longer than is counted: what was asked for is not hidden by what came before it.
+        assert_eq!(seconds(5, 1_000_000, 1_000_002), [1_000_002, 1_000_001, 1_000_000]);
+        let capped = seconds(5, 0, 1_000_000);
+        assert_eq!((capped.len(), capped[0]), (MISSING_MAX, 1_000_000));
+    }
+
+    #[test]
+    fn a_timing_that_cannot_be_read_has_the_instant_that_is_known() {
+        let at = |from| without_rows(UnixMillis(5), None, UnixMillis(from), UnixMillis(9));
+        assert_eq!(at(0), [UnixMillis(5)]);
+        assert_eq!(at(6), []);
     }
 }
