@@ -1,10 +1,12 @@
 //! A cluster of real processes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -15,44 +17,121 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::binary;
+use crate::netns::Network;
+use crate::proxy::{Delay, Proxy};
 
 /// Longest wait for anything that must happen: generous, because machines are busy; never how long a test takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Ports in a network namespace, where there is nobody to share them with: the defaults of a node.
+const PORTS_OF_A_NAMESPACE: [u16; 3] = [7400, 7401, 7402];
+
+/// What a cluster is to be like.
+#[derive(Default)]
+pub struct Setup {
+    size: u64,
+    config: String,
+    network: Option<Network>,
+    delay: Option<Delay>,
+    environment: BTreeMap<u64, Vec<(OsString, OsString)>>,
+}
+
 /// Nodes and executors, ended when dropped.
 pub struct Cluster {
-    folder: TempDir,
-    belfry: PathBuf,
-    ports: BTreeMap<u64, Ports>,
+    // The processes first: what they use goes after them.
     nodes: BTreeMap<u64, Child>,
     executors: BTreeMap<String, Child>,
+    proxies: BTreeMap<u64, Proxy>,
+    network: Option<Network>,
+    folder: TempDir,
+    belfry: PathBuf,
+    addresses: BTreeMap<u64, Addresses>,
+    environment: BTreeMap<u64, Vec<(OsString, OsString)>>,
 }
 
 #[derive(Clone, Copy)]
-struct Ports {
-    api: u16,
-    peer: u16,
-    admin: u16,
+struct Addresses {
+    api: SocketAddr,
+    peer: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Setup {
+    /// Nodes `1..=size` on loopback.
+    pub fn new(size: u64) -> Self {
+        Self { size, ..Self::default() }
+    }
+
+    /// Adds to every configuration file.
+    pub fn config(mut self, extra: &str) -> Self {
+        self.config.push_str(extra);
+        self
+    }
+
+    /// Each node and executor in a namespace of this network: `node-1`, `executor-NAME`.
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = Some(network);
+        self
+    }
+
+    /// What nodes say to each other goes through a proxy that delays it.
+    pub fn delay(mut self, delay: Delay) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+
+    /// Sets a variable of a node's environment.
+    pub fn environment(mut self, node: u64, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.entry(node).or_default().push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts all nodes and waits until one of them leads.
+    pub async fn start(self) -> anyhow::Result<Cluster> {
+        let Self { size, config, mut network, delay, environment } = self;
+        let mut addresses = BTreeMap::new();
+        for id in 1..=size {
+            let of_node = match &mut network {
+                Some(network) => Addresses::in_namespace(network.join(&place(id))?),
+                None => Addresses::on_loopback()?,
+            };
+            addresses.insert(id, of_node);
+        }
+        let mut proxies = BTreeMap::new();
+        if let Some(delay) = delay {
+            ensure!(network.is_none(), "the proxies are on loopback");
+            for (id, of_node) in &addresses {
+                proxies.insert(*id, Proxy::start(of_node.peer, delay).await?);
+            }
+        }
+        let mut cluster = Cluster {
+            nodes: BTreeMap::new(),
+            executors: BTreeMap::new(),
+            proxies,
+            network,
+            folder: TempDir::with_prefix("belfry-test-")?,
+            belfry: binary::belfry()?,
+            addresses,
+            environment,
+        };
+        for id in 1..=size {
+            cluster.write_config(id, &config)?;
+            cluster.start_node(id)?;
+        }
+        cluster.wait_for_leader().await?;
+        Ok(cluster)
+    }
+}
+
+/// The place of a node in a network.
+pub fn place(node: u64) -> String {
+    format!("node-{node}")
 }
 
 impl Cluster {
     /// Starts nodes `1..=size` and waits until one of them leads. `extra` is added to every configuration file.
     pub async fn start(size: u64, extra: &str) -> anyhow::Result<Self> {
-        let folder = TempDir::with_prefix("belfry-test-")?;
-        let ports = (1..=size).map(|id| Ok((id, free_ports()?))).collect::<anyhow::Result<_>>()?;
-        let mut cluster = Self {
-            folder,
-            belfry: binary::belfry()?,
-            ports,
-            nodes: BTreeMap::new(),
-            executors: BTreeMap::new(),
-        };
-        for id in 1..=size {
-            cluster.write_config(id, extra)?;
-            cluster.start_node(id)?;
-        }
-        cluster.wait_for_leader().await?;
-        Ok(cluster)
+        Setup::new(size).config(extra).start().await
     }
 
     /// Folder of everything: configuration, data, logs, journals.
@@ -60,19 +139,29 @@ impl Cluster {
         self.folder.path()
     }
 
+    /// The network, where the cluster has one of its own.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("this cluster was started on a network")
+    }
+
+    /// The proxy in front of a node's peer port, where there is one.
+    pub fn proxy(&self, id: u64) -> &Proxy {
+        &self.proxies[&id]
+    }
+
     /// Addresses of the client APIs.
     pub fn endpoints(&self) -> Vec<String> {
-        self.ports.values().map(|ports| format!("http://127.0.0.1:{}", ports.api)).collect()
+        self.addresses.keys().map(|id| self.endpoint(*id)).collect()
     }
 
     /// Address of one node's client API.
     pub fn endpoint(&self, id: u64) -> String {
-        format!("http://127.0.0.1:{}", self.ports[&id].api)
+        format!("http://{}", self.addresses[&id].api)
     }
 
     /// Address of one node's admin HTTP.
     pub fn admin(&self, id: u64) -> String {
-        format!("127.0.0.1:{}", self.ports[&id].admin)
+        self.addresses[&id].admin.to_string()
     }
 
     /// A client of all nodes.
@@ -80,24 +169,22 @@ impl Cluster {
         Ok(Client::connect(ClientOptions::new(self.endpoints()))?)
     }
 
+    /// Data folder of a node.
+    pub fn data(&self, id: u64) -> PathBuf {
+        self.folder.path().join(format!("data-{id}"))
+    }
+
     fn write_config(&self, id: u64, extra: &str) -> anyhow::Result<()> {
         let mut text = format!(
             "[node]\nid = {id}\ndata = {:?}\n\n[cluster]\nname = \"test\"\nbootstrap = true\nmembers = [\n",
-            self.folder.path().join(format!("data-{id}"))
+            self.data(id)
         );
-        for (id, ports) in &self.ports {
-            writeln!(
-                text,
-                "  {{ id = {id}, api = \"127.0.0.1:{}\", peer = \"127.0.0.1:{}\" }},",
-                ports.api, ports.peer
-            )?;
+        for (id, addresses) in &self.addresses {
+            let peer = self.proxies.get(id).map_or(addresses.peer, Proxy::address);
+            writeln!(text, "  {{ id = {id}, api = \"{}\", peer = \"{peer}\" }},", addresses.api)?;
         }
-        let ports = self.ports[&id];
-        write!(
-            text,
-            "]\n\n[listen]\napi = \"127.0.0.1:{}\"\npeer = \"127.0.0.1:{}\"\nadmin = \"127.0.0.1:{}\"\n\n{extra}\n",
-            ports.api, ports.peer, ports.admin
-        )?;
+        let Addresses { api, peer, admin } = self.addresses[&id];
+        write!(text, "]\n\n[listen]\napi = \"{api}\"\npeer = \"{peer}\"\nadmin = \"{admin}\"\n\n{extra}\n")?;
         Ok(std::fs::write(self.config_path(id), text)?)
     }
 
@@ -108,45 +195,70 @@ impl Cluster {
 
     /// Starts a node, for the first time or again.
     pub fn start_node(&mut self, id: u64) -> anyhow::Result<()> {
-        let config = self.config_path(id);
-        let child = self.spawn(&format!("node-{id}"), &["node", "--config", &config.to_string_lossy()])?;
+        let config = self.config_path(id).to_string_lossy().into_owned();
+        let arguments = ["node", "--config", &config].map(str::to_owned);
+        let environment = self.environment.get(&id).cloned().unwrap_or_default();
+        let child = self.spawn(&place(id), &self.belfry, &arguments, &environment)?;
         self.nodes.insert(id, child);
         Ok(())
     }
 
     /// Starts an executor with the stock handlers.
     pub fn start_executor(&mut self, name: &str, slots: u32) -> anyhow::Result<()> {
-        let endpoints = self.endpoints().join(",");
-        let slots = slots.to_string();
+        let belfry = self.belfry.clone();
         let arguments = [
             "executor",
             "--endpoint",
-            &endpoints,
+            &self.endpoints().join(","),
             "--pool",
             "default",
             "--slots",
-            &slots,
+            &slots.to_string(),
             "--name",
             name,
             "--grace",
             "1s",
         ];
-        let child = self.spawn(&format!("executor-{name}"), &arguments)?;
+        self.start_executor_of(name, &belfry, &arguments.map(str::to_owned))
+    }
+
+    /// Starts a program as an executor.
+    pub fn start_executor_of(
+        &mut self,
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+    ) -> anyhow::Result<()> {
+        let place = format!("executor-{name}");
+        if let Some(network) = &mut self.network {
+            network.join(&place)?;
+        }
+        let child = self.spawn(&place, program, arguments, &[])?;
         self.executors.insert(name.to_owned(), child);
         Ok(())
     }
 
-    fn spawn(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Child> {
-        let path = self.folder.path().join(format!("{name}.log"));
+    fn spawn(
+        &self,
+        place: &str,
+        program: &Path,
+        arguments: &[String],
+        environment: &[(OsString, OsString)],
+    ) -> anyhow::Result<Child> {
+        let path = self.folder.path().join(format!("{place}.log"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-        Command::new(&self.belfry)
-            .args(arguments)
+        let mut words = self.network.as_ref().map_or_else(Vec::new, |network| network.enter(place));
+        words.push(program.to_string_lossy().into_owned());
+        words.extend_from_slice(arguments);
+        Command::new(&words[0])
+            .args(&words[1..])
+            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{} does not start", self.belfry.display()))
+            .with_context(|| format!("{} does not start", words[0]))
     }
 
     /// Kills a node with SIGKILL and waits for its end.
@@ -175,9 +287,53 @@ impl Cluster {
         terminate(child).await
     }
 
+    /// Stalls a node with SIGSTOP. Proven: the kernel says that it is stopped.
+    pub async fn stall_node(&self, id: u64) -> anyhow::Result<()> {
+        stall(self.nodes.get(&id).context("this node does not run")?).await
+    }
+
+    /// Lets a stalled node go on.
+    pub fn wake_node(&self, id: u64) -> anyhow::Result<()> {
+        signal(self.nodes.get(&id).context("this node does not run")?, Signal::SIGCONT)
+    }
+
+    /// Stalls an executor with SIGSTOP; what it has started goes on.
+    pub async fn stall_executor(&self, name: &str) -> anyhow::Result<()> {
+        stall(self.executors.get(name).context("this executor does not run")?).await
+    }
+
+    /// Lets a stalled executor go on.
+    pub fn wake_executor(&self, name: &str) -> anyhow::Result<()> {
+        signal(self.executors.get(name).context("this executor does not run")?, Signal::SIGCONT)
+    }
+
+    /// Waits until a node has ended by itself, and says how.
+    pub async fn wait_for_exit(&mut self, id: u64) -> anyhow::Result<ExitStatus> {
+        let mut child = self.nodes.remove(&id).context("this node does not run")?;
+        let status = tokio::time::timeout(PATIENCE, child.wait()).await;
+        Ok(status.with_context(|| format!("node {id} does not end\n{}", self.logs()))??)
+    }
+
+    /// What a node wrote to its log so far, over all its starts.
+    pub fn log(&self, id: u64) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.folder.path().join(format!("{}.log", place(id))))?)
+    }
+
+    /// Whether a node was started and has not been ended by this test.
+    pub fn runs(&self, id: u64) -> bool {
+        self.nodes.contains_key(&id)
+    }
+
     /// Process ids of the nodes and executors that run.
     pub fn pids(&self) -> Vec<u32> {
-        self.nodes.values().chain(self.executors.values()).filter_map(Child::id).collect()
+        self.processes().into_values().collect()
+    }
+
+    /// The same, by name.
+    pub fn processes(&self) -> BTreeMap<String, u32> {
+        let nodes = self.nodes.iter().map(|(id, child)| (place(*id), child.id()));
+        let executors = self.executors.iter().map(|(name, child)| (format!("executor-{name}"), child.id()));
+        nodes.chain(executors).filter_map(|(name, pid)| Some((name, pid?))).collect()
     }
 
     /// What a node says of the cluster; none when it cannot be asked.
@@ -190,12 +346,18 @@ impl Cluster {
 
     /// Waits until a running node leads, and says which.
     pub async fn wait_for_leader(&self) -> anyhow::Result<u64> {
+        let running: Vec<_> = self.nodes.keys().copied().collect();
+        self.wait_for_leader_of(&running).await
+    }
+
+    /// Waits until one of these nodes leads, by what they themselves say.
+    pub async fn wait_for_leader_of(&self, nodes: &[u64]) -> anyhow::Result<u64> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            for id in self.nodes.keys() {
+            for id in nodes {
                 if let Some(status) = self.status(*id).await
                     && status.writable
-                    && self.nodes.contains_key(&status.leader_id)
+                    && nodes.contains(&status.leader_id)
                 {
                     return Ok(status.leader_id);
                 }
@@ -203,6 +365,65 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         bail!("no leader within {PATIENCE:?}\n{}", self.logs())
+    }
+
+    /// Waits until a node is ready, as the step of a rolling restart does.
+    pub async fn wait_until_ready(&self, id: u64) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if self.is_ready(id).await.unwrap_or(false) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bail!("node {id} is not ready within {PATIENCE:?}\n{}", self.logs())
+    }
+
+    /// Waits until a node that was started is ready, or has ended; whether it is ready.
+    pub async fn becomes_ready(&mut self, id: u64) -> anyhow::Result<bool> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if self.nodes.get_mut(&id).context("this node does not run")?.try_wait()?.is_some() {
+                return Ok(false);
+            }
+            if self.is_ready(id).await.unwrap_or(false) {
+                return Ok(true);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bail!("node {id} neither ends nor is ready\n{}", self.logs())
+    }
+
+    /// Makes a node the leader, however often it takes.
+    pub async fn lead(&self, id: u64) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if self.wait_for_leader().await? == id {
+                return Ok(());
+            }
+            // It may be behind still, or somebody else may be elected meanwhile: the next round asks again.
+            let _ = self.ask_to_lead(id).await;
+        }
+        bail!("node {id} does not come to lead\n{}", self.logs())
+    }
+
+    /// Asks for a node to become the leader, once.
+    pub async fn ask_to_lead(&self, id: u64) -> anyhow::Result<()> {
+        let request = pb::TransferLeadershipRequest { to_node_id: id };
+        self.client()?.transfer_leadership(request).await?;
+        Ok(())
+    }
+
+    async fn is_ready(&self, id: u64) -> anyhow::Result<bool> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let ask = async {
+            let mut stream = tokio::net::TcpStream::connect(self.addresses[&id].admin).await?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            anyhow::Ok(answer.starts_with("HTTP/1.1 200"))
+        };
+        tokio::time::timeout(Duration::from_secs(1), ask).await?
     }
 
     /// Waits until every running node has applied the same log, and says what digest of the state each has there.
@@ -215,7 +436,7 @@ impl Cluster {
                     seen.insert(*id, (status.applied_index, status.state_digest));
                 }
             }
-            let indexes: std::collections::BTreeSet<_> = seen.values().map(|(index, _)| *index).collect();
+            let indexes: BTreeSet<_> = seen.values().map(|(index, _)| *index).collect();
             if seen.len() == self.nodes.len() && indexes.len() == 1 {
                 return Ok(seen.into_iter().map(|(id, (_, digest))| (id, digest)).collect());
             }
@@ -249,13 +470,52 @@ async fn terminate(mut child: Child) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Three ports that were free a moment ago.
-fn free_ports() -> anyhow::Result<Ports> {
-    let listeners = [
-        TcpListener::bind("127.0.0.1:0")?,
-        TcpListener::bind("127.0.0.1:0")?,
-        TcpListener::bind("127.0.0.1:0")?,
-    ];
-    let [api, peer, admin] = listeners.map(|listener| listener.local_addr().map(|address| address.port()));
-    Ok(Ports { api: api?, peer: peer?, admin: admin? })
+fn signal(child: &Child, signal: Signal) -> anyhow::Result<()> {
+    let pid = child.id().context("the process has ended already")?;
+    Ok(kill(Pid::from_raw(pid.cast_signed()), signal)?)
+}
+
+async fn stall(child: &Child) -> anyhow::Result<()> {
+    signal(child, Signal::SIGSTOP)?;
+    let pid = child.id().context("the process has ended already")?;
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The state follows the name, which is in parentheses (proc_pid_stat(5)).
+        if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    bail!("process {pid} does not stop on SIGSTOP")
+}
+
+impl Addresses {
+    fn in_namespace(address: Ipv4Addr) -> Self {
+        let [api, peer, admin] = PORTS_OF_A_NAMESPACE.map(|port| SocketAddr::new(address.into(), port));
+        Self { api, peer, admin }
+    }
+
+    /// Ports that the system chose, on an address that only this process uses: nobody takes them while a node is away.
+    fn on_loopback() -> anyhow::Result<Self> {
+        Ok(Self { api: free_port()?, peer: free_port()?, admin: free_port()? })
+    }
+}
+
+/// A port that was free a moment ago and that nobody in this process has been given before.
+pub(crate) fn free_port() -> anyhow::Result<SocketAddr> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let ours = IpAddr::V4(Ipv4Addr::new(127, 64 | high & 63, middle, low));
+    // Systems other than Linux have 127.0.0.1 alone.
+    let listener = TcpListener::bind((ours, 0)).or_else(|_| TcpListener::bind("127.0.0.1:0"));
+    let mut held = vec![listener?];
+    loop {
+        let address = held.last().expect("it begins with one").local_addr()?;
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(address.port()) {
+            return Ok(address);
+        }
+        // Held until another port is found, so that the system chooses another one.
+        held.push(TcpListener::bind((address.ip(), 0))?);
+    }
 }

@@ -1,6 +1,8 @@
 //! The judge: what the commands themselves wrote.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// A file to which every run appends one line: a short write with O_APPEND, which the kernel does not mix with others.
@@ -35,23 +37,29 @@ impl Journal {
         )
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What was written.
     pub fn entries(&self) -> anyhow::Result<Vec<Entry>> {
-        let text = std::fs::read_to_string(&self.path)?;
-        text.lines()
-            .map(|line| {
-                let words: Vec<_> = line.split(' ').collect();
-                let [schedule, nominal_time, attempt, token] = words[..] else {
-                    anyhow::bail!("malformed line in the journal: {line:?}")
-                };
-                Ok(Entry {
-                    schedule: schedule.to_owned(),
-                    nominal_time: nominal_time.to_owned(),
-                    attempt: attempt.to_owned(),
-                    fencing_token: token.parse()?,
-                })
-            })
-            .collect()
+        self.entries_from(&mut 0)
+    }
+
+    /// What was written behind this byte, which moves to the end of it.
+    pub fn entries_from(&self, from: &mut u64) -> anyhow::Result<Vec<Entry>> {
+        let mut text = String::new();
+        match File::open(&self.path) {
+            Ok(mut file) => {
+                file.seek(SeekFrom::Start(*from))?;
+                file.read_to_string(&mut text)?;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        *from += text.len() as u64;
+        text.lines().map(Entry::parse).collect()
     }
 
     /// How often each (schedule, nominal time) began.
@@ -61,5 +69,20 @@ impl Journal {
             *begins.entry((entry.schedule, entry.nominal_time)).or_default() += 1;
         }
         Ok(begins)
+    }
+}
+
+impl Entry {
+    fn parse(line: &str) -> anyhow::Result<Self> {
+        let words: Vec<_> = line.split(' ').collect();
+        let [schedule, nominal_time, attempt, token] = words[..] else {
+            anyhow::bail!("malformed line in the journal: {line:?}")
+        };
+        Ok(Self {
+            schedule: schedule.to_owned(),
+            nominal_time: nominal_time.to_owned(),
+            attempt: attempt.to_owned(),
+            fencing_token: token.parse()?,
+        })
     }
 }

@@ -29,7 +29,14 @@ pub async fn rows(client: &Client, schedule: &str) -> anyhow::Result<Vec<pb::Run
     }
 }
 
-/// Waits until nothing runs and nothing more will begin: a row that was due when its schedule was paused stays DUE.
+/// Whether a row would begin only after a resume. One that was held by its predecessor at the time of the pause keeps that
+/// as its reason.
+pub fn waits_for_resume(run: &pb::Run) -> bool {
+    use pb::run::{Reason, State};
+    run.state() == State::Due && matches!(run.reason(), Reason::Paused | Reason::Overlap)
+}
+
+/// Waits until nothing runs and nothing more will begin, once every schedule is paused.
 pub async fn wait_until_ended(client: &Client) -> anyhow::Result<()> {
     let start = Instant::now();
     let request = || pb::ListRunsRequest {
@@ -40,14 +47,16 @@ pub async fn wait_until_ended(client: &Client) -> anyhow::Result<()> {
     };
     loop {
         let mut open = client.list_runs(request()).await?.runs;
-        open.retain(|run| !(run.state() == pb::run::State::Due && run.reason() == pb::run::Reason::Paused));
-        if open.is_empty() {
+        if open.iter().all(waits_for_resume) {
             return Ok(());
         }
+        open.retain(|run| !waits_for_resume(run));
         if start.elapsed() > PATIENCE {
             let names: Vec<_> =
                 open.iter().take(10).map(|run| (&run.name, run.state(), run.reason())).collect();
-            bail!("these runs do not end: {names:?}");
+            let request = pb::ExplainRunRequest { name: open[0].name.clone(), ..Default::default() };
+            let why = client.explain_run(request).await?;
+            bail!("these {} runs do not end: {names:?}\n{:#?}\n{why:#?}", open.len(), open[0]);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

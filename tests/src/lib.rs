@@ -1,11 +1,20 @@
-//! Whole systems under test: real processes on loopback, judged by what the commands they ran have written.
+//! Whole systems under test: real processes, real faults, judged by what the commands they ran have written.
 //!
-//! - [`binary`] finds the `belfry` under test.
-//! - [`cluster`] starts, kills and restarts nodes and executors, each ended by its own process id.
+//! - [`binary`] finds the `belfry` under test, [`needs`] what a test needs of the machine.
+//! - [`cluster`] starts, stalls, kills and restarts nodes and executors, each ended by its own process id.
+//! - [`netns`] is a network of namespaces that can be cut and made to lose packets, [`proxy`] one that delays.
 //! - [`journal`] is the judge: a file to which every run appends who it is. Not the database: what really ran.
-//! - [`ledger`] reads the rows of a cluster through the SDK.
+//! - [`ledger`] reads the rows of a cluster through the SDK, [`judge`] holds them against the journal.
+//! - [`scenario`] is what most tests begin and end with: schedules of every second, and the verdict.
+//! - [`by_hand`] makes schedules that run once, when they are told to.
 
 pub mod binary;
+pub mod by_hand;
 pub mod cluster;
 pub mod journal;
+pub mod judge;
 pub mod ledger;
+pub mod needs;
+pub mod netns;
+pub mod proxy;
+pub mod scenario;

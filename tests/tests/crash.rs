@@ -3,65 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
-use belfry_sdk::{Client, pb};
-use belfry_tests::cluster::{Cluster, PATIENCE};
+use belfry_sdk::pb;
+use belfry_tests::by_hand::{create, trigger, wait_for};
+use belfry_tests::cluster::Cluster;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-async fn create(client: &Client, name: &str, shell: &str) -> pb::Schedule {
-    let schedule = pb::Schedule {
-        timing: Some(pb::Timing {
-            include: vec![pb::Rule {
-                rule: Some(pb::rule::Rule::Cron(pb::Cron {
-                    // Only by hand.
-                    expression: "0 0 30 2 *".into(),
-                    allow_never: true,
-                    ..Default::default()
-                })),
-            }],
-            time_zone: "Europe/Berlin".into(),
-            ..Default::default()
-        }),
-        target: Some(pb::Target {
-            target: Some(pb::target::Target::Command(pb::CommandTarget {
-                shell: shell.into(),
-                ..Default::default()
-            })),
-        }),
-        policies: Some(pb::Policies {
-            lease_duration: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let request = pb::CreateScheduleRequest {
-        parent: "namespaces/default".into(),
-        schedule_id: name.into(),
-        schedule: Some(schedule),
-        ..Default::default()
-    };
-    client.create_schedule(request).await.unwrap()
-}
-
-async fn trigger(client: &Client, schedule: &pb::Schedule) -> String {
-    let request = pb::TriggerScheduleRequest { name: schedule.name.clone(), ..Default::default() };
-    client.trigger_schedule(request).await.unwrap().name
-}
-
-/// Waits until a run is in one of these states.
-async fn wait_for(client: &Client, run: &str, states: &[pb::run::State]) -> pb::Run {
-    let start = Instant::now();
-    loop {
-        let found = client.get_run(pb::GetRunRequest { name: run.into() }).await.unwrap();
-        if states.contains(&found.state()) {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "it stays {}: {found:?}", found.state().as_str_name());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
 
 /// API-1: everything acknowledged is there after `kill -9` of every node at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,7 +18,7 @@ async fn what_was_acknowledged_survives_the_death_of_all_nodes() {
     let mut acknowledged = BTreeSet::new();
     for round in 0..3 {
         for number in 0..20 {
-            let schedule = create(&client, &format!("r{round}-{number}"), "true").await;
+            let schedule = create(&client, &format!("r{round}-{number}"), "true").await.unwrap();
             acknowledged.insert((schedule.name, schedule.uid, schedule.etag));
         }
         for id in 1..=3 {
@@ -104,19 +51,19 @@ async fn a_run_whose_executor_vanished_is_unknown_and_never_starts_again() {
     let client = cluster.client().unwrap();
     let journal = cluster.folder().join("begun.txt");
     let once = format!("echo $BELFRY_RUN $$ >> {}; exec sleep 600", journal.display());
-    let schedule = create(&client, "long", &once).await;
+    let schedule = create(&client, "long", &once).await.unwrap();
     cluster.start_executor("one", 4).unwrap();
 
-    let run = trigger(&client, &schedule).await;
-    let running = wait_for(&client, &run, &[State::Running]).await;
-    let second = trigger(&client, &schedule).await;
+    let run = trigger(&client, &schedule).await.unwrap();
+    let running = wait_for(&client, &run, &[State::Running]).await.unwrap();
+    let second = trigger(&client, &schedule).await.unwrap();
     cluster.kill_executor("one").await.unwrap();
     cluster.start_executor("two", 4).unwrap();
 
-    let unknown = wait_for(&client, &run, &[State::Unknown]).await;
+    let unknown = wait_for(&client, &run, &[State::Unknown]).await.unwrap();
     assert_eq!(unknown.reason(), Reason::LeaseLost);
     assert_eq!((unknown.fencing_token, unknown.attempt), (running.fencing_token, 1));
-    let next = wait_for(&client, &second, &[State::Running]).await;
+    let next = wait_for(&client, &second, &[State::Running]).await.unwrap();
     assert!(next.fencing_token > running.fencing_token, "RUN-3");
     let begun = std::fs::read_to_string(&journal).unwrap();
     let of_run: Vec<_> = begun.lines().filter_map(|line| line.strip_prefix(&format!("{run} "))).collect();
@@ -128,10 +75,10 @@ async fn a_run_whose_executor_vanished_is_unknown_and_never_starts_again() {
     let leader = cluster.wait_for_leader().await.unwrap();
     cluster.kill_node(leader).await.unwrap();
     cluster.wait_for_leader().await.unwrap();
-    let still = wait_for(&client, &second, &[State::Running, State::Unknown]).await;
+    let still = wait_for(&client, &second, &[State::Running, State::Unknown]).await.unwrap();
     assert_eq!((still.state(), still.fencing_token), (State::Running, next.fencing_token));
     // Drained, the executor ends what it runs and says so.
     cluster.stop_executor("two").await.unwrap();
-    let ended = wait_for(&client, &second, &[State::Failed]).await;
+    let ended = wait_for(&client, &second, &[State::Failed]).await.unwrap();
     assert_eq!(ended.fencing_token, next.fencing_token);
 }
