@@ -7,10 +7,12 @@
 //! - [`ledger`] reads the rows of a cluster through the SDK, [`judge`] holds them against the journal.
 //! - [`scenario`] is what most tests begin and end with: schedules of every second, and the verdict.
 //! - [`by_hand`] makes schedules that run once, when they are told to.
+//! - [`writes`] makes writes and reads through the SDK, [`history`] checks what was answered.
 
 pub mod binary;
 pub mod by_hand;
 pub mod cluster;
+pub mod history;
 pub mod journal;
 pub mod judge;
 pub mod ledger;
@@ -18,3 +20,4 @@ pub mod needs;
 pub mod netns;
 pub mod proxy;
 pub mod scenario;
+pub mod writes;

@@ -6,5 +6,6 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod kill;
 mod slow;
 mod stall;
