@@ -7,5 +7,6 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod kill;
+mod partition;
 mod slow;
 mod stall;
