@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod clock;
 mod disk;
 mod kill;
 mod partition;
