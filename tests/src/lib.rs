@@ -4,6 +4,7 @@
 //! - [`cluster`] starts, stalls, kills and restarts nodes and executors, each ended by its own process id.
 //! - [`netns`] is a network of namespaces that can be cut and made to lose packets, [`proxy`] one that delays.
 //! - [`disk`] is a disk that gets full, and files that are damaged.
+//! - [`rolling`] is a rolling deploy under load, with an [`executor`] of its own.
 //! - [`journal`] is the judge: a file to which every run appends who it is. Not the database: what really ran.
 //! - [`ledger`] reads the rows of a cluster through the SDK, [`judge`] holds them against the journal.
 //! - [`scenario`] is what most tests begin and end with: schedules of every second, and the verdict.
@@ -14,6 +15,7 @@ pub mod binary;
 pub mod by_hand;
 pub mod cluster;
 pub mod disk;
+pub mod executor;
 pub mod history;
 pub mod journal;
 pub mod judge;
@@ -21,5 +23,6 @@ pub mod ledger;
 pub mod needs;
 pub mod netns;
 pub mod proxy;
+pub mod rolling;
 pub mod scenario;
 pub mod writes;

@@ -10,5 +10,6 @@ mod clock;
 mod disk;
 mod kill;
 mod partition;
+mod rolling;
 mod slow;
 mod stall;

@@ -1,0 +1,15 @@
+//! A rolling deploy, short. The long one is a program: see `tests/README.md`.
+
+use std::path::Path;
+
+use belfry_tests::rolling::{Deploy, deploy};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_deploy_under_load_is_not_noticed() {
+    let program = Path::new(env!("CARGO_BIN_EXE_rolling"));
+    let short = Deploy { schedules: 200, rounds: 2, clients: 3 };
+    let report = Box::pin(deploy(program, short)).await.unwrap();
+    println!("{report}");
+    assert_eq!((report.lost, report.doubled, report.failures.len()), (0, 0, 0));
+    assert!(!report.hand_overs.is_empty(), "no leader was stopped");
+}
