@@ -7,6 +7,7 @@
 //! - [`rolling`] is a rolling deploy under load, with an [`executor`] of its own.
 //! - [`journal`] is the judge: a file to which every run appends who it is. Not the database: what really ran.
 //! - [`ledger`] reads the rows of a cluster through the SDK, [`judge`] holds them against the journal.
+//! - [`usage`] is what processes take of the machine.
 //! - [`scenario`] is what most tests begin and end with: schedules of every second, and the verdict.
 //! - [`by_hand`] makes schedules that run once, when they are told to.
 //! - [`writes`] makes writes and reads through the SDK, [`history`] checks what was answered.
@@ -25,4 +26,5 @@ pub mod netns;
 pub mod proxy;
 pub mod rolling;
 pub mod scenario;
+pub mod usage;
 pub mod writes;
