@@ -1,0 +1,343 @@
+//! What breaks, when, and for how long: drawn from the seed, carried out between two steps of the simulation.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use turmoil::Sim;
+
+use crate::chance::Chance;
+use crate::executor::Place;
+use crate::node::{Site, host};
+use crate::record::Record;
+
+/// Every kind of fault. A set of seeds must have seen all of them.
+pub const KINDS: [&str; 15] = [
+    "away",
+    "crash",
+    "crash_lost_writes",
+    "crash_all",
+    "restart",
+    "partition",
+    "partition_one_way",
+    "held_messages",
+    "slow_link",
+    "slow_disk",
+    "disk_full",
+    "clock_skew",
+    "clock_jump",
+    "executor_crash",
+    "executor_stall",
+];
+
+/// What may be broken.
+pub struct World {
+    /// The nodes.
+    pub sites: Vec<Arc<Site>>,
+    /// The executors.
+    pub places: Vec<Arc<Place>>,
+    /// The host of the users.
+    pub users: String,
+    /// What happened.
+    pub record: Record,
+}
+
+/// How a fault ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Mend {
+    Start(String),
+    Connect(String, String),
+    ConnectOneWay(String, String),
+    Release(String, String),
+    FastLink(String, String),
+    FastDisk(u64),
+    RightClock(u64),
+    Resume(usize),
+}
+
+/// Breaks things and mends them.
+pub struct Faults {
+    chance: Chance,
+    world: World,
+    next_at: Duration,
+    mends: Vec<(Duration, Mend)>,
+    /// Hosts whose process is gone.
+    down: BTreeMap<String, ()>,
+    /// A rolling restart that is under way: the nodes still to be restarted.
+    rolling: Vec<u64>,
+    /// A node that crashes as soon as it has something to lose, and until when that is waited for.
+    doomed: Option<(u64, Duration)>,
+    link_ms_max: u64,
+}
+
+impl Faults {
+    /// Faults from a seed on; the first comes when there is something to break.
+    #[must_use]
+    pub fn new(seed: u64, world: World, link_ms_max: u64) -> Self {
+        Self {
+            chance: Chance::new(seed, "faults"),
+            world,
+            next_at: Duration::from_secs(3),
+            mends: Vec::new(),
+            down: BTreeMap::new(),
+            rolling: Vec::new(),
+            doomed: None,
+            link_ms_max,
+        }
+    }
+
+    /// Between two steps: mends what is to be mended by now, and breaks something if its time has come.
+    pub fn step(&mut self, sim: &mut Sim<'_>) {
+        let now = sim.elapsed();
+        self.bury(sim, now);
+        let due: Vec<_> = self.mends.extract_if(.., |(at, _)| *at <= now).map(|(_, mend)| mend).collect();
+        due.into_iter().for_each(|mend| self.mend(sim, mend));
+        self.roll(sim, now);
+        self.doom(sim, now);
+        if now >= self.next_at {
+            self.next_at = now + self.chance.millis(200..3_000);
+            self.break_something(sim, now);
+        }
+    }
+
+    /// Mends everything, at once and for good.
+    pub fn heal(&mut self, sim: &mut Sim<'_>) {
+        let now = sim.elapsed();
+        self.bury(sim, now);
+        self.rolling.clear();
+        self.doomed = None;
+        std::mem::take(&mut self.mends).into_iter().for_each(|(_, mend)| self.mend(sim, mend));
+        self.say(sim, "healed");
+    }
+
+    /// After healing: processes that end by themselves are started again.
+    pub fn keep_up(&mut self, sim: &mut Sim<'_>) {
+        let now = sim.elapsed();
+        self.bury(sim, now);
+        let due: Vec<_> = self.mends.extract_if(.., |(at, _)| *at <= now).map(|(_, mend)| mend).collect();
+        due.into_iter().for_each(|mend| self.mend(sim, mend));
+    }
+
+    /// A process that ended by itself takes its connections with it, and is started again by whoever watches over it.
+    fn bury(&mut self, sim: &mut Sim<'_>, now: Duration) {
+        let exited = std::mem::take(&mut self.world.record.lock().exited);
+        for (host, _why) in exited {
+            sim.crash(host.clone());
+            let again = now + self.chance.millis(50..1_500);
+            self.down.insert(host.clone(), ());
+            self.mends.push((again, Mend::Start(host)));
+        }
+    }
+
+    fn say(&self, sim: &Sim<'_>, what: &str) {
+        self.world.record.lock().trace_at(Some(sim.elapsed()), what);
+    }
+
+    fn count(&self, kind: &'static str) {
+        debug_assert!(KINDS.contains(&kind), "{kind} is not listed");
+        self.world.record.count(kind);
+    }
+
+    fn break_something(&mut self, sim: &mut Sim<'_>, now: Duration) {
+        let nodes = self.world.sites.len() as u64;
+        let node = self.chance.within(1..nodes + 1);
+        let index = usize::try_from(node - 1).expect("few nodes");
+        let long = self.chance.millis(300..6_000);
+        match self.chance.within(0..21) {
+            0 => self.crash(sim, node, long),
+            1 | 2 => self.doomed = Some((node, now + Duration::from_millis(500))),
+            3 => {
+                self.say(sim, "FAULT crash of all nodes");
+                for node in 1..=nodes {
+                    let away = self.chance.millis(50..2_500);
+                    self.crash(sim, node, away);
+                }
+                self.count("crash_all");
+            }
+            4 | 5 if self.rolling.is_empty() => self.rolling = (1..=nodes).collect(),
+            6..=8 => {
+                let ends = self.hosts_but(&host(node));
+                let all = self.chance.one_in(2);
+                for end in ends.into_iter().filter(|_| all || self.chance.clone().one_in(2)) {
+                    self.say(sim, &format!("FAULT partition {} {end} for {long:?}", host(node)));
+                    sim.partition(host(node), end.clone());
+                    self.mends.push((now + long, Mend::Connect(host(node), end)));
+                    self.count("partition");
+                }
+            }
+            9 | 10 => {
+                let ends = self.hosts_but(&host(node));
+                let end = self.chance.pick(&ends).clone();
+                let (from, to) = if self.chance.one_in(2) { (host(node), end) } else { (end, host(node)) };
+                self.say(sim, &format!("FAULT one-way partition {from} to {to} for {long:?}"));
+                sim.partition_oneway(from.clone(), to.clone());
+                self.mends.push((now + long, Mend::ConnectOneWay(from, to)));
+                self.count("partition_one_way");
+            }
+            11 => {
+                // As when a process is stopped and goes on: everything to and from it comes late, and at once.
+                self.say(sim, &format!("FAULT messages of {} held for {long:?}", host(node)));
+                for end in self.hosts_but(&host(node)) {
+                    sim.hold(host(node), end.clone());
+                    self.mends.push((now + long, Mend::Release(host(node), end)));
+                }
+                self.count("held_messages");
+            }
+            12 => {
+                let ends = self.hosts_but(&host(node));
+                let end = self.chance.pick(&ends).clone();
+                let slow = self.chance.millis(50..400);
+                self.say(sim, &format!("FAULT slow link {} {end}: {slow:?} for {long:?}", host(node)));
+                sim.set_link_max_message_latency(host(node), end.clone(), slow);
+                self.mends.push((now + long, Mend::FastLink(host(node), end)));
+                self.count("slow_link");
+            }
+            13 => {
+                let slow = self.chance.millis(50..2_000);
+                self.say(sim, &format!("FAULT slow disk of {}: {slow:?} for {long:?}", host(node)));
+                self.world.sites[index].disk.set_sync_max(Some(slow));
+                self.mends.push((now + long, Mend::FastDisk(node)));
+                self.count("slow_disk");
+            }
+            14 => {
+                self.say(sim, &format!("FAULT full disk of {} for {long:?}", host(node)));
+                self.world.sites[index].disk.set_full(true);
+                self.mends.push((now + long, Mend::FastDisk(node)));
+                self.count("disk_full");
+            }
+            15 => {
+                let skew = i64::try_from(self.chance.within(0..4_000)).expect("small") - 2_000;
+                self.set_clock(sim, node, skew);
+                self.count("clock_skew");
+                self.mends.push((now + long * 4, Mend::RightClock(node)));
+            }
+            16 => {
+                let jump = i64::try_from(self.chance.within(0..30_000)).expect("small") - 15_000;
+                self.set_clock(sim, node, jump);
+                self.count("clock_jump");
+                self.mends.push((now + long, Mend::RightClock(node)));
+            }
+            17 => {
+                let executor =
+                    usize::try_from(self.chance.within(0..self.world.places.len() as u64)).expect("few");
+                let name = self.world.places[executor].host.clone();
+                if self.down.insert(name.clone(), ()).is_none() {
+                    self.say(sim, &format!("FAULT crash of {name} for {long:?}"));
+                    sim.crash(name.clone());
+                    self.world.places[executor].gate.open();
+                    self.mends.push((now + long, Mend::Start(name)));
+                    self.count("executor_crash");
+                }
+            }
+            18 => {
+                let executor =
+                    usize::try_from(self.chance.within(0..self.world.places.len() as u64)).expect("few");
+                self.say(
+                    sim,
+                    &format!("FAULT {} stands still for {long:?}", self.world.places[executor].host),
+                );
+                self.world.places[executor].gate.close();
+                self.mends.push((now + long, Mend::Resume(executor)));
+                self.count("executor_stall");
+            }
+            19 => {
+                // Nobody was there for a while: all that was missed is recovery work.
+                let missed = i64::try_from(self.chance.within(65_000..150_000)).expect("small");
+                self.say(sim, &format!("FAULT the whole cluster is away for {missed} ms"));
+                for node in 1..=nodes {
+                    self.crash(sim, node, Duration::from_millis(50 * node));
+                }
+                self.world.sites[0].clock.skip(missed);
+                self.count("away");
+            }
+            // Sometimes an executor is told to end.
+            _ => {
+                let executor =
+                    usize::try_from(self.chance.within(0..self.world.places.len() as u64)).expect("few");
+                let place = &self.world.places[executor];
+                if !self.down.contains_key(&place.host) {
+                    self.say(sim, &format!("{} is told to end", place.host));
+                    place.terminate.notify_one();
+                }
+            }
+        }
+    }
+
+    fn hosts_but(&self, but: &str) -> Vec<String> {
+        let nodes = self.world.sites.iter().map(|site| host(site.id));
+        let executors = self.world.places.iter().map(|place| place.host.clone());
+        let all = nodes.chain(executors).chain([self.world.users.clone()]);
+        all.filter(|host| host != but).collect()
+    }
+
+    fn crash(&mut self, sim: &mut Sim<'_>, node: u64, away: Duration) {
+        let name = host(node);
+        if self.down.insert(name.clone(), ()).is_some() {
+            return;
+        }
+        let site = &self.world.sites[usize::try_from(node - 1).expect("few nodes")];
+        self.world.record.lock().replicas.remove(&node);
+        let lost = site.disk.crash();
+        self.say(sim, &format!("FAULT crash of {name} for {away:?}, {lost} changes were not synced"));
+        sim.crash(name.clone());
+        // What it said last does not count any more.
+        self.world.record.lock().exited.remove(&name);
+        self.mends.push((sim.elapsed() + away, Mend::Start(name)));
+        self.count("crash");
+        if lost > 0 {
+            self.count("crash_lost_writes");
+        }
+    }
+
+    fn doom(&mut self, sim: &mut Sim<'_>, now: Duration) {
+        let Some((node, until)) = self.doomed else { return };
+        let pending = self.world.sites[usize::try_from(node - 1).expect("few nodes")].disk.pending();
+        if pending > 0 || now >= until {
+            self.doomed = None;
+            let away = self.chance.millis(50..4_000);
+            self.crash(sim, node, away);
+        }
+    }
+
+    /// One node after the other is told to stop; the next only once this one is back.
+    fn roll(&mut self, sim: &Sim<'_>, _now: Duration) {
+        let Some(next) = self.rolling.last().copied() else { return };
+        let all_run = self.world.record.lock().replicas.len() == self.world.sites.len();
+        if all_run && self.down.is_empty() {
+            self.rolling.pop();
+            // Until it has ended and is back.
+            self.down.insert(host(next), ());
+            self.say(sim, &format!("{} is told to stop", host(next)));
+            self.world.sites[usize::try_from(next - 1).expect("few nodes")].terminate.notify_one();
+            self.count("restart");
+        }
+    }
+
+    fn set_clock(&self, sim: &Sim<'_>, node: u64, skew_ms: i64) {
+        self.say(sim, &format!("FAULT clock of {} is off by {skew_ms} ms", host(node)));
+        self.world.sites[usize::try_from(node - 1).expect("few nodes")].clock.set_skew(skew_ms);
+    }
+
+    fn mend(&mut self, sim: &mut Sim<'_>, mend: Mend) {
+        self.say(sim, &format!("mend {mend:?}"));
+        let site = |node: u64| &self.world.sites[usize::try_from(node - 1).expect("few nodes")];
+        match mend {
+            Mend::Start(host) => {
+                self.down.remove(&host);
+                sim.bounce(host);
+            }
+            Mend::Connect(a, b) => sim.repair(a, b),
+            Mend::ConnectOneWay(a, b) => sim.repair_oneway(a, b),
+            Mend::Release(a, b) => sim.release(a, b),
+            Mend::FastLink(a, b) => {
+                sim.set_link_max_message_latency(a, b, Duration::from_millis(self.link_ms_max));
+            }
+            Mend::FastDisk(node) => {
+                site(node).disk.set_sync_max(None);
+                site(node).disk.set_full(false);
+            }
+            Mend::RightClock(node) => site(node).clock.set_skew(0),
+            Mend::Resume(executor) => self.world.places[executor].gate.open(),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! A lease is lost only when its executor was silent for so long: while nothing is broken, none is.
+
+use std::time::Duration;
+
+use belfry_core::RunId;
+use belfry_core::run::{Ending, Reason, RunState};
+
+use super::{Invariant, Look, Say};
+
+/// Connections that were cut are found out within this time after all was mended, and leases that were lost with them.
+const SETTLES_WITHIN: Duration = Duration::from_secs(12);
+
+/// Nothing to remember.
+pub(super) struct Quiet;
+
+impl Invariant for Quiet {
+    fn look(&mut self, look: &mut Look<'_>, say: &mut Say<'_>) {
+        let Some(healed_for) = look.healed_for.filter(|healed_for| *healed_for > SETTLES_WITHIN) else {
+            return;
+        };
+        let quiet_for = i64::try_from((healed_for - SETTLES_WITHIN).as_millis()).unwrap_or(i64::MAX);
+        let runs = || look.state.runs_from(RunId::default());
+        let newest = runs().map(|run| run.created_at.0).max().unwrap_or_default();
+        for run in runs().filter(|run| run.created_at.0 > newest - quiet_for) {
+            let lost = match &run.state {
+                RunState::Ended { ending, .. } => {
+                    matches!(ending, Ending::Unknown(_) | Ending::Failed(Some(Reason::LeaseLost)))
+                }
+                RunState::Due { retry, .. } => {
+                    retry.as_ref().is_some_and(|retry| retry.cause == Reason::LeaseLost)
+                }
+                RunState::Running(_) => false,
+            };
+            if lost {
+                say("LEASE-1", format!("run {} is {:?}, and nothing was broken", run.id, run.state));
+            }
+        }
+    }
+}

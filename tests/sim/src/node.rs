@@ -1,0 +1,116 @@
+//! A node of the simulation: the shipping [`Node`], on a simulated host.
+
+use std::sync::Arc;
+
+use belfry_server::config::{Config, Member, Period};
+use belfry_server::node::{Ground, Handover, Node, Threads};
+use tokio::sync::Notify;
+
+use crate::clock::SimClock;
+use crate::disk::SimDisk;
+use crate::invariants::catch_1;
+use crate::net;
+use crate::record::Record;
+
+/// Where a node lives: what outlasts its processes.
+pub struct Site {
+    /// Its id.
+    pub id: u64,
+    /// Its disk.
+    pub disk: SimDisk,
+    /// Its clock.
+    pub clock: SimClock,
+    /// SIGTERM.
+    pub terminate: Notify,
+    /// Its configuration.
+    pub config: Config,
+    /// What happened.
+    pub record: Record,
+}
+
+/// Name of a node's host.
+#[must_use]
+pub fn host(id: u64) -> String {
+    format!("n{id}")
+}
+
+/// The address of a node's API.
+#[must_use]
+pub fn api(id: u64) -> String {
+    format!("{}:{}", host(id), net::API_PORT)
+}
+
+/// The configuration of a node of a cluster of `nodes`.
+#[must_use]
+pub fn config(id: u64, nodes: u64, disk: &SimDisk) -> Config {
+    let member = |id| Member { id, api: api(id), peer: format!("{}:{}", host(id), net::PEER_PORT) };
+    let mut config = Config::default();
+    config.node.id = id;
+    config.node.data = disk.folder();
+    config.cluster.bootstrap = true;
+    config.cluster.members = (1..=nodes).map(member).collect();
+    config.dispatch.offer_timeout = Period::from_secs(2);
+    config.dispatch.catch_up_starts_per_second = catch_1::BUDGET;
+    config
+}
+
+impl Site {
+    /// One life of the node's process. Called on its host.
+    pub async fn live(self: Arc<Self>) -> turmoil::Result {
+        let stores = self.disk.open();
+        let state = stores.log.state();
+        let (last, purged) = (state.last.map(|id| id.index), state.purged.map(|id| id.index));
+        self.record.trace(format!(
+            "{} starts, log {purged:?}..{last:?} vote {:?}",
+            host(self.id),
+            state.vote
+        ));
+        let ground = Ground {
+            clock: Arc::new(self.clock.clone()),
+            stores,
+            dialer: net::dialer(),
+            api: net::incoming(net::API_PORT).await?,
+            peer: net::incoming(net::PEER_PORT).await?,
+            admin: None,
+            callers: Threads::Shared,
+        };
+        let node = match Box::pin(Node::start_on(&self.config, ground)).await {
+            Ok(node) => node,
+            Err(error) => return self.fail(&format!("does not start: {error}")).await,
+        };
+        self.record.lock().replicas.insert(self.id, node.replica().clone());
+        let mut leadership = node.replica().leadership();
+        let watch = async {
+            while leadership.changed().await.is_ok() {
+                let now = format!("{:?}", *leadership.borrow_and_update());
+                self.record.trace(format!("{} {now}", host(self.id)));
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            fault = node.fatal() => self.fail(&fault.to_string()).await,
+            () = self.terminate.notified() => {
+                self.record.trace(format!("{} stops", host(self.id)));
+                node.stop(Handover::Try).await;
+                self.exit("stopped").await
+            }
+            () = watch => Ok(()),
+        }
+    }
+
+    /// The process ends because it cannot go on: a full disk is the only good reason of a simulation.
+    async fn fail(&self, why: &str) -> turmoil::Result {
+        if !self.disk.is_full() {
+            self.record.violation("FAULT-1", format!("{} cannot go on: {why}", host(self.id)));
+        }
+        self.exit(why).await
+    }
+
+    /// The process ends. The loop of the simulation clears its host, so that its connections break.
+    async fn exit(&self, why: &str) -> turmoil::Result {
+        self.record.trace(format!("{} exits: {why}", host(self.id)));
+        self.record.exited(self.id, why);
+        std::future::pending().await
+    }
+}

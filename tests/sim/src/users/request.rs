@@ -1,0 +1,237 @@
+//! What users ask for, and the answers in a form that can be compared.
+
+use belfry_sdk::{Client, ClientError, pb};
+use futures_util::future::BoxFuture;
+use prost_types::{Duration, FieldMask};
+
+use crate::chance::Chance;
+use crate::executor::HANDLER;
+
+/// A change that somebody asks for.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// A schedule.
+    Create(Box<pb::CreateScheduleRequest>),
+    /// Fields of one.
+    Update(Box<pb::UpdateScheduleRequest>),
+    /// None of it.
+    Delete(pb::DeleteScheduleRequest),
+    /// A pause.
+    Pause(pb::PauseScheduleRequest),
+    /// Its end.
+    Resume(pb::ResumeScheduleRequest),
+    /// A run.
+    Trigger(pb::TriggerScheduleRequest),
+}
+
+/// What must be the same whenever the same is asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// The schedule with this uid.
+    Schedule(String),
+    /// The run with this name.
+    Run(String),
+    /// Done.
+    Deleted,
+}
+
+impl Request {
+    /// A new schedule.
+    pub fn create(id: &str, chance: &mut Chance) -> Self {
+        let handler = pb::HandlerTarget { handler: HANDLER.to_owned(), payload: bytes::Bytes::new() };
+        let schedule = pb::Schedule {
+            timing: Some(timing(chance)),
+            target: Some(pb::Target { target: Some(pb::target::Target::Handler(handler)) }),
+            policies: Some(policies(chance)),
+            priority: u32::try_from(chance.within(1..10)).expect("small"),
+            ..pb::Schedule::default()
+        };
+        Self::Create(Box::new(pb::CreateScheduleRequest {
+            parent: "namespaces/default".to_owned(),
+            schedule_id: id.to_owned(),
+            schedule: Some(schedule),
+            ..pb::CreateScheduleRequest::default()
+        }))
+    }
+
+    fn update(schedule: pb::Schedule, path: &str) -> Self {
+        Self::Update(Box::new(pb::UpdateScheduleRequest {
+            schedule: Some(schedule),
+            update_mask: Some(FieldMask { paths: vec![path.to_owned()] }),
+            ..pb::UpdateScheduleRequest::default()
+        }))
+    }
+
+    /// Another description.
+    pub fn describe(name: &str, text: String) -> Self {
+        Self::update(
+            pb::Schedule { name: name.to_owned(), description: text, ..pb::Schedule::default() },
+            "description",
+        )
+    }
+
+    /// Another timing.
+    pub fn retime(name: &str, chance: &mut Chance) -> Self {
+        let timing = Some(timing(chance));
+        Self::update(pb::Schedule { name: name.to_owned(), timing, ..pb::Schedule::default() }, "timing")
+    }
+
+    /// Other policies.
+    pub fn other_policies(name: &str, chance: &mut Chance) -> Self {
+        let policies = Some(policies(chance));
+        Self::update(pb::Schedule { name: name.to_owned(), policies, ..pb::Schedule::default() }, "policies")
+    }
+
+    /// No schedule.
+    pub fn delete(name: &str) -> Self {
+        Self::Delete(pb::DeleteScheduleRequest {
+            name: name.to_owned(),
+            ..pb::DeleteScheduleRequest::default()
+        })
+    }
+
+    /// A pause without an end.
+    pub fn pause(name: &str) -> Self {
+        Self::Pause(pb::PauseScheduleRequest {
+            name: name.to_owned(),
+            reason: "simulated".to_owned(),
+            actor: "user".to_owned(),
+            ..pb::PauseScheduleRequest::default()
+        })
+    }
+
+    /// Its end.
+    pub fn resume(name: &str, chance: &mut Chance) -> Self {
+        Self::Resume(pb::ResumeScheduleRequest {
+            name: name.to_owned(),
+            actor: "user".to_owned(),
+            missed: i32::try_from(chance.within(0..4)).expect("small"),
+            ..pb::ResumeScheduleRequest::default()
+        })
+    }
+
+    /// A run by hand.
+    pub fn trigger(name: &str, chance: &mut Chance) -> Self {
+        Self::Trigger(pb::TriggerScheduleRequest {
+            name: name.to_owned(),
+            actor: "user".to_owned(),
+            overlap: i32::try_from(chance.within(0..4)).expect("small"),
+            ..pb::TriggerScheduleRequest::default()
+        })
+    }
+
+    /// The same with a request id.
+    pub fn with_id(mut self, id: &str) -> Self {
+        *match &mut self {
+            Self::Create(request) => &mut request.request_id,
+            Self::Update(request) => &mut request.request_id,
+            Self::Delete(request) => &mut request.request_id,
+            Self::Pause(request) => &mut request.request_id,
+            Self::Resume(request) => &mut request.request_id,
+            Self::Trigger(request) => &mut request.request_id,
+        } = id.to_owned();
+        self
+    }
+
+    /// Its id.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Create(request) => request.request_id.clone(),
+            Self::Update(request) => request.request_id.clone(),
+            Self::Delete(request) => request.request_id.clone(),
+            Self::Pause(request) => request.request_id.clone(),
+            Self::Resume(request) => request.request_id.clone(),
+            Self::Trigger(request) => request.request_id.clone(),
+        }
+    }
+
+    /// What it asks about.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Create(request) => &request.schedule_id,
+            Self::Update(request) => request.schedule.as_ref().map_or("", |schedule| &schedule.name),
+            Self::Delete(request) => &request.name,
+            Self::Pause(request) => &request.name,
+            Self::Resume(request) => &request.name,
+            Self::Trigger(request) => &request.name,
+        }
+    }
+
+    /// As a verb.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Update(_) => "update",
+            Self::Delete(_) => "delete",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::Trigger(_) => "trigger",
+        }
+    }
+
+    /// Asks for it.
+    pub fn send<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<Answer, ClientError>> {
+        let schedule = |schedule: pb::Schedule| Answer::Schedule(schedule.uid);
+        let request = self.clone();
+        Box::pin(async move {
+            match request {
+                Self::Create(request) => client.create_schedule(*request).await.map(schedule),
+                Self::Update(request) => client.update_schedule(*request).await.map(schedule),
+                Self::Delete(request) => client.delete_schedule(request).await.map(|()| Answer::Deleted),
+                Self::Pause(request) => client.pause_schedule(request).await.map(schedule),
+                Self::Resume(request) => client.resume_schedule(request).await.map(schedule),
+                Self::Trigger(request) => {
+                    client.trigger_schedule(request).await.map(|run| Answer::Run(run.name))
+                }
+            }
+        })
+    }
+}
+
+fn seconds(seconds: u64) -> Option<Duration> {
+    Some(Duration { seconds: i64::try_from(seconds).expect("small"), nanos: 0 })
+}
+
+/// A timing whose instants LEDGER-1 can count by itself.
+fn timing(chance: &mut Chance) -> pb::Timing {
+    let every = chance.within(1..6);
+    let rule = if chance.one_in(3) {
+        // A divisor of 60, so that it is an interval, too.
+        let step = chance.pick(&[1, 2, 3, 4, 5, 6]);
+        pb::rule::Rule::Cron(pb::Cron { expression: format!("*/{step} * * * * *"), ..pb::Cron::default() })
+    } else {
+        pb::rule::Rule::Interval(pb::Interval {
+            every: seconds(every),
+            phase: seconds(chance.within(0..every)),
+        })
+    };
+    let spread = if chance.one_in(5) { seconds(2) } else { None };
+    pb::Timing { include: vec![pb::Rule { rule: Some(rule) }], spread, ..pb::Timing::default() }
+}
+
+fn policies(chance: &mut Chance) -> pb::Policies {
+    let number = |chance: &mut Chance, range| i32::try_from(chance.within(range)).expect("small");
+    let overlap = number(chance, 0..6);
+    let limited = matches!(overlap, 3 | 4);
+    let misfire = number(chance, 0..4);
+    // HOLD, RETRY, FAIL: PAUSE would change what users know.
+    let unknown = *chance.pick(&[0, 1, 2, 2, 4]);
+    pb::Policies {
+        overlap_policy: overlap,
+        overlap_limit: if limited { u32::try_from(chance.within(1..5)).expect("small") } else { 0 },
+        misfire_policy: misfire,
+        misfire_limit: if misfire == 3 { 10 } else { 0 },
+        unknown_outcome_policy: unknown,
+        start_deadline: if chance.one_in(4) { seconds(chance.within(1..6)) } else { None },
+        attempt_timeout: seconds(chance.within(3..12)),
+        lease_duration: seconds(chance.within(2..6)),
+        retry: (unknown == 2 || chance.one_in(4)).then(|| pb::Retry {
+            max_attempts: u32::try_from(chance.within(2..4)).expect("small"),
+            initial_backoff: seconds(1),
+            max_backoff: seconds(2),
+            ..pb::Retry::default()
+        }),
+        cancel_grace: seconds(1),
+        ..pb::Policies::default()
+    }
+}
