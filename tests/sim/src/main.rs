@@ -18,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use belfry_sim::faults;
+use belfry_sim::record::Record;
 use belfry_sim::run::{self, Options, Verdict};
 use belfry_sim::seeds::FIXED;
 use clap::Parser;
@@ -82,10 +83,11 @@ fn one(args: &Args, seed: u64) -> anyhow::Result<ExitCode> {
         std::process::exit(3);
     });
     let safety_for = Duration::from_secs(args.seconds);
-    let options = Options { seed, safety_for, keep_trace: args.trace.is_some() };
-    // Words of a panic belong to the verdict.
-    let verdict = run::run(options);
-    if let (Some(path), Some(trace)) = (&args.trace, &verdict.trace) {
+    let options = Options { seed, safety_for };
+    let record = if args.trace.is_some() { Record::keeping_text() } else { Record::default() };
+    end_with_a_panic(seed, record.clone(), args.trace.clone());
+    let verdict = run::run(options, &record);
+    if let (Some(path), Some(trace)) = (&args.trace, record.lock().text()) {
         std::fs::write(path, trace).with_context(|| format!("cannot write {}", path.display()))?;
     }
     say(&verdict);
@@ -101,6 +103,22 @@ fn one(args: &Args, seed: u64) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(u8::from(!verdict.violations.is_empty())))
+}
+
+/// A panic of the shipping code is a violation, and the end: what it leaves cannot be taken apart in order.
+fn end_with_a_panic(seed: u64, record: Record, trace: Option<PathBuf>) {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        println!("seed {seed} VIOLATION PANIC {}", panic.to_string().replace('\n', " "));
+        usual(panic);
+        if let (Some(path), Ok(record)) = (&trace, record.try_lock())
+            && let Some(text) = record.text()
+        {
+            // There is nobody left to tell that it cannot be written.
+            let _ = std::fs::write(path, text);
+        }
+        std::process::exit(1);
+    }));
 }
 
 fn fingerprint(verdict: &Verdict) -> String {

@@ -14,6 +14,10 @@ const VIOLATIONS_MAX: usize = 50;
 #[derive(Clone, Default)]
 pub struct Record(Arc<Mutex<Inner>>);
 
+/// Somebody holds the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Busy;
+
 /// A start of user code, as its executor saw it: the truth that every promise about starts is held against.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Start {
@@ -97,6 +101,11 @@ impl Record {
     /// The record itself. Nobody holds it across an await.
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The record, unless somebody holds it: for the last words of a process.
+    pub fn try_lock(&self) -> Result<MutexGuard<'_, Inner>, Busy> {
+        self.0.try_lock().map_err(|_| Busy)
     }
 
     /// Says what happens on a host.

@@ -46,8 +46,6 @@ pub struct Options {
     pub seed: u64,
     /// Length of the safety phase.
     pub safety_for: Duration,
-    /// Whether to keep the text of the trace.
-    pub keep_trace: bool,
 }
 
 /// What came of it.
@@ -61,22 +59,19 @@ pub struct Verdict {
     pub counts: std::collections::BTreeMap<&'static str, u64>,
     /// Hash of the trace, and its lines.
     pub fingerprint: (u64, u64),
-    /// The trace, if it was kept.
-    pub trace: Option<String>,
     /// Simulated time.
     pub simulated: Duration,
     /// Time on the wall.
     pub wall: Duration,
 }
 
-/// Runs a simulation to its end.
+/// Runs a simulation to its end, and writes down in `record` what happens.
 #[must_use]
-pub fn run(options: Options) -> Verdict {
+pub fn run(options: Options, record: &Record) -> Verdict {
     let wall = Instant::now();
     let seed = options.seed;
     belfry_server::random::seed_this_thread(Chance::new(seed, "server").number());
     belfry_sdk::random::seed_this_thread(Chance::new(seed, "sdk").number());
-    let record = if options.keep_trace { Record::keeping_text() } else { Record::default() };
     let mut chance = Chance::new(seed, "network");
     let link_ms_max = chance.within(2..30);
     let mut builder = turmoil::Builder::new();
@@ -90,7 +85,7 @@ pub fn run(options: Options) -> Verdict {
         .tcp_capacity(1 << 16)
         .enable_random_order();
     let mut sim = builder.build();
-    let world = populate(&mut sim, seed, &record);
+    let world = populate(&mut sim, seed, record);
     let mut invariants = Invariants::new(world.sites[0].clock.clone());
     let mut faults = Faults::new(seed, world, link_ms_max);
     let mut look_at = LOOK_EVERY;
@@ -98,7 +93,7 @@ pub fn run(options: Options) -> Verdict {
     loop {
         let stepped = catch_unwind(AssertUnwindSafe(|| sim.step()));
         let now = sim.elapsed();
-        note_progress(&record, now);
+        note_progress(record, now);
         match stepped {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
@@ -117,7 +112,7 @@ pub fn run(options: Options) -> Verdict {
         }
         if now >= look_at {
             look_at = now + LOOK_EVERY;
-            invariants.look(&record, now);
+            invariants.look(record, now);
         }
         match phase {
             Phase::Safety if now >= phase_until => {
@@ -139,11 +134,11 @@ pub fn run(options: Options) -> Verdict {
             }
             Phase::Progress => {
                 let long_enough = record.lock().healed_at.is_some_and(|at| now >= at + HEALED_FOR_MIN);
-                if long_enough && invariants.has_settled(&record, now) {
+                if long_enough && invariants.has_settled(record, now) {
                     break;
                 }
                 if now >= phase_until {
-                    invariants.say_what_is_open(&record, now);
+                    invariants.say_what_is_open(record, now);
                     break;
                 }
             }
@@ -153,7 +148,7 @@ pub fn run(options: Options) -> Verdict {
             break;
         }
     }
-    invariants.at_end(&record, sim.elapsed());
+    invariants.at_end(record, sim.elapsed());
     let simulated = sim.elapsed();
     // Handles of replicas end before their hosts do.
     record.lock().replicas.clear();
@@ -163,7 +158,6 @@ pub fn run(options: Options) -> Verdict {
         violations: inner.violations.clone(),
         counts: inner.counts.clone(),
         fingerprint: inner.fingerprint(),
-        trace: inner.text().map(ToOwned::to_owned),
         simulated,
         wall: wall.elapsed(),
     }
