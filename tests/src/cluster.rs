@@ -115,7 +115,7 @@ impl Setup {
             environment,
         };
         for id in 1..=size {
-            cluster.write_config(id, &config)?;
+            cluster.write_config(id, true, &config)?;
             cluster.start_node(id)?;
         }
         cluster.wait_for_leader().await?;
@@ -132,6 +132,18 @@ impl Cluster {
     /// Starts nodes `1..=size` and waits until one of them leads. `extra` is added to every configuration file.
     pub async fn start(size: u64, extra: &str) -> anyhow::Result<Self> {
         Setup::new(size).config(extra).start().await
+    }
+
+    /// Gives a further node its ports and its configuration, which knows all nodes so far and may not bootstrap.
+    pub fn prepare_node(&mut self, id: u64, extra: &str) -> anyhow::Result<()> {
+        self.addresses.insert(id, Addresses::on_loopback()?);
+        self.write_config(id, false, extra)
+    }
+
+    /// Forgets a node that was removed: what is configured or asked from now on knows nothing of it.
+    pub fn forget_node(&mut self, id: u64) {
+        self.nodes.remove(&id);
+        self.addresses.remove(&id);
     }
 
     /// Folder of everything: configuration, data, logs, journals.
@@ -169,14 +181,58 @@ impl Cluster {
         Ok(Client::connect(ClientOptions::new(self.endpoints()))?)
     }
 
-    /// Data folder of a node.
+    /// host:port of one node's service for other nodes.
+    pub fn peer(&self, id: u64) -> String {
+        self.addresses[&id].peer.to_string()
+    }
+
+    /// The data folder of a node.
     pub fn data(&self, id: u64) -> PathBuf {
         self.folder.path().join(format!("data-{id}"))
     }
 
-    fn write_config(&self, id: u64, extra: &str) -> anyhow::Result<()> {
+    /// Runs the command line against these nodes and waits for its end.
+    pub async fn cli(&self, nodes: &[u64], arguments: &[&str]) -> anyhow::Result<Ended> {
+        let endpoints: Vec<_> = nodes.iter().map(|id| self.endpoint(*id)).collect();
+        let output = Command::new(&self.belfry)
+            .args(arguments)
+            .env("BELFRY_ENDPOINT", endpoints.join(","))
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(PATIENCE, output).await.context("the command does not end")??;
+        Ok(Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Waits until the log of a node says something.
+    pub async fn wait_for_log(&self, id: u64, text: &str) -> anyhow::Result<()> {
+        let path = self.folder.path().join(format!("node-{id}.log"));
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if std::fs::read_to_string(&path).unwrap_or_default().contains(text) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bail!("node {id} never said {text:?}\n{}", self.logs())
+    }
+
+    /// Waits until a node ends by itself, and gives its exit code.
+    pub async fn wait_for_end(&mut self, id: u64) -> anyhow::Result<Option<i32>> {
+        let mut child = self.nodes.remove(&id).context("this node does not run")?;
+        match tokio::time::timeout(PATIENCE, child.wait()).await {
+            Ok(status) => Ok(status?.code()),
+            Err(_) => bail!("node {id} does not end\n{}", self.logs()),
+        }
+    }
+
+    fn write_config(&self, id: u64, bootstrap: bool, extra: &str) -> anyhow::Result<()> {
         let mut text = format!(
-            "[node]\nid = {id}\ndata = {:?}\n\n[cluster]\nname = \"test\"\nbootstrap = true\nmembers = [\n",
+            "[node]\nid = {id}\ndata = {:?}\n\n[cluster]\nname = \"test\"\nbootstrap = {bootstrap}\nmembers = [\n",
             self.data(id)
         );
         for (id, addresses) in &self.addresses {
@@ -458,6 +514,25 @@ impl Cluster {
             }
         }
         out
+    }
+}
+
+/// How a command line ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// What it wrote to stdout, if it ended well.
+    pub fn ok(self) -> anyhow::Result<String> {
+        ensure!(self.code == Some(0), "it ended with {:?}: {}", self.code, self.stderr);
+        Ok(self.stdout)
     }
 }
 

@@ -471,6 +471,24 @@ impl ClusterService for Node {
         Ok(Response::new(pb::TransferLeadershipResponse { leader_id }))
     }
 
+    async fn list_members(
+        &self,
+        _request: Request<pb::ListMembersRequest>,
+    ) -> Answer<pb::ListMembersResponse> {
+        Err(Status::unimplemented("members are tested with real nodes"))
+    }
+
+    async fn add_member(&self, _request: Request<pb::AddMemberRequest>) -> Answer<pb::AddMemberResponse> {
+        Err(Status::unimplemented("members are tested with real nodes"))
+    }
+
+    async fn remove_member(
+        &self,
+        _request: Request<pb::RemoveMemberRequest>,
+    ) -> Answer<pb::RemoveMemberResponse> {
+        Err(Status::unimplemented("members are tested with real nodes"))
+    }
+
     async fn drain_executor(
         &self,
         request: Request<pb::DrainExecutorRequest>,

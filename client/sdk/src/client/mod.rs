@@ -268,5 +268,11 @@ calls! {
         once transfer_leadership(TransferLeadershipRequest) -> pb::TransferLeadershipResponse;
         /// Asks an executor to take no more runs. Asked again it does no harm.
         read drain_executor(DrainExecutorRequest) -> pb::DrainExecutorResponse;
+        /// The members of the cluster, and how far each of them is.
+        read list_members(ListMembersRequest) -> pb::ListMembersResponse;
+        /// Takes one step towards having a node as a voter; ask until it votes. Asked again it does no harm.
+        read add_member(AddMemberRequest) -> pb::AddMemberResponse;
+        /// Removes a member. Asked again it does no harm.
+        read remove_member(RemoveMemberRequest) -> pb::RemoveMemberResponse;
     }
 }

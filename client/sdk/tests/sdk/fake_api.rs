@@ -176,4 +176,16 @@ impl ClusterService for Node {
     ) -> Answer<pb::DrainExecutorResponse> {
         Ok(Response::new(pb::DrainExecutorResponse {}))
     }
+
+    async fn list_members(&self, _: Request<pb::ListMembersRequest>) -> Answer<pb::ListMembersResponse> {
+        unused()
+    }
+
+    async fn add_member(&self, _: Request<pb::AddMemberRequest>) -> Answer<pb::AddMemberResponse> {
+        unused()
+    }
+
+    async fn remove_member(&self, _: Request<pb::RemoveMemberRequest>) -> Answer<pb::RemoveMemberResponse> {
+        unused()
+    }
 }

@@ -57,6 +57,27 @@ impl ClusterService for Api {
         }
         Err(ApiError::ExecutorNotFound { executor: executor.chars().take(80).collect() }.into())
     }
+
+    async fn list_members(
+        &self,
+        _request: Request<pb::ListMembersRequest>,
+    ) -> Result<Response<pb::ListMembersResponse>, Status> {
+        Ok(Response::new(self.list_members().await))
+    }
+
+    async fn add_member(
+        &self,
+        request: Request<pb::AddMemberRequest>,
+    ) -> Result<Response<pb::AddMemberResponse>, Status> {
+        Ok(Response::new(self.add_member(request.into_inner()).await?))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<pb::RemoveMemberRequest>,
+    ) -> Result<Response<pb::RemoveMemberResponse>, Status> {
+        Ok(Response::new(self.remove_member(&request.into_inner()).await?))
+    }
 }
 
 impl Api {

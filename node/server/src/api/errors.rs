@@ -16,7 +16,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::names;
 use super::violations::{INVALID_FIELD, Violations};
-use crate::raft::{Leadership, Member, NodeId, ProposeError, Replica, TransferError};
+use crate::raft::{Leadership, Member, MembershipError, NodeId, ProposeError, Replica, TransferError};
 use crate::timings::TimingFault;
 
 const DOMAIN: &str = "belfry";
@@ -81,6 +81,9 @@ pub enum ApiError {
     /// Leadership could not be handed over.
     #[error(transparent)]
     Transfer(#[from] TransferError),
+    /// The members stay as they are.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
     /// Another node leads, and this one cannot pass the call on.
     #[error("this node does not lead: ask node {} at {}", leader.0, leader.1.api_address)]
     NotLeader {
@@ -219,6 +222,7 @@ impl ApiError {
             }
             ApiError::Timing(_) => Row::new(Code::Internal, "TIMING_UNREADABLE"),
             ApiError::Transfer(error) => transfer_row(error),
+            ApiError::Membership(error) => membership_row(error),
             ApiError::NotLeader { leader } => leader_row(leader),
             ApiError::NoLeader => Row::new(Code::Unavailable, "NO_LEADER").retry(RETRY_LEADER),
             // The SDK takes every reason of UNAVAILABLE but the two above for "may have been done".
@@ -367,6 +371,40 @@ fn transfer_row(error: &TransferError) -> Row {
     }
 }
 
+fn membership_row(error: &MembershipError) -> Row {
+    let refused = |reason| Row::new(Code::FailedPrecondition, reason);
+    match error {
+        MembershipError::Unreachable { address, .. } => {
+            refused("MEMBER_UNREACHABLE").with("address", address)
+        }
+        MembershipError::OtherNode { address, is, expected } => refused("NODE_ID_MISMATCH")
+            .with("address", address)
+            .with("node_id", is)
+            .with("expected", expected),
+        MembershipError::OtherCluster { node, theirs, ours } => {
+            refused("OTHER_CLUSTER").with("node_id", node).with("cluster_id", theirs).with("expected", ours)
+        }
+        MembershipError::IdTaken { node, known, said } => {
+            refused("NODE_ID_TAKEN").with("node_id", node).with("incarnation", known).with("offered", said)
+        }
+        MembershipError::AddressTaken { address, by } => {
+            refused("ADDRESS_TAKEN").with("address", address).with("node_id", by)
+        }
+        MembershipError::TooOld { node, level, needed } => {
+            refused("FEATURE_LEVEL").with("node_id", node).with("level", level).with("needed", needed)
+        }
+        MembershipError::TooMany => refused("TOO_MANY_MEMBERS"),
+        MembershipError::QuorumAtRisk { voters, answering, needed } => refused("QUORUM_AT_RISK")
+            .with("voters", voters)
+            .with("answering", answering)
+            .with("needed", needed),
+        MembershipError::LastVoter { node } => refused("LAST_VOTER").with("node_id", node),
+        MembershipError::Busy => Row::new(Code::Unavailable, "MEMBERS_CHANGING").retry(RETRY_LEADER),
+        MembershipError::Propose(error) => propose_row(error),
+        MembershipError::Transfer(error) => transfer_row(error),
+    }
+}
+
 fn leader_row((id, member): &(NodeId, Member)) -> Row {
     Row::new(Code::Unavailable, "NOT_LEADER")
         .with("leader_id", id)
@@ -473,6 +511,10 @@ mod tests {
             ApiError::Transfer(TransferError::Stopped),
             ApiError::RunNotFound { name: "r".into() },
             ApiError::ScheduleNotFound { name: "s".into() },
+            ApiError::Membership(MembershipError::QuorumAtRisk { voters: 2, answering: 1, needed: 2 }),
+            ApiError::Membership(MembershipError::Busy),
+            ApiError::Membership(MembershipError::TooMany),
+            ApiError::Membership(ProposeError::NotLeader { leader: Some(leader.clone()) }.into()),
             ApiError::NotLeader { leader },
             ApiError::NoLeader,
             ApiError::ForwardingFailed { address: "n2:7400".into(), cause: "reset".into() },
@@ -517,6 +559,7 @@ mod tests {
                     | ApiError::NoLeader
                     | ApiError::Propose(ProposeError::NotLeader { .. } | ProposeError::NoLeader)
                     | ApiError::Transfer(TransferError::NotLeader { .. })
+                    | ApiError::Membership(MembershipError::Propose(ProposeError::NotLeader { .. }))
             );
             let reason = error.row().reason;
             assert_eq!(matches!(reason, "NOT_LEADER" | "NO_LEADER"), undone, "ERROR-3: {error}");

@@ -38,7 +38,7 @@ impl Method {
     }
 }
 
-const METHODS: [Method; 38] = [
+const METHODS: [Method; 41] = [
     Method::new("/belfry.v1.ScheduleService/CreateSchedule", "CreateSchedule", Place::Leader, Kind::Call),
     Method::new(
         "/belfry.v1.ScheduleService/GetSchedule",
@@ -111,6 +111,9 @@ const METHODS: [Method; 38] = [
     Method::new("/belfry.v1.BackfillService/ResumeBackfill", "ResumeBackfill", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.BackfillService/CancelBackfill", "CancelBackfill", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.ClusterService/DrainExecutor", "DrainExecutor", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.ClusterService/ListMembers", "ListMembers", Place::LeaderUnlessStale, Kind::Call),
+    Method::new("/belfry.v1.ClusterService/AddMember", "AddMember", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.ClusterService/RemoveMember", "RemoveMember", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.RunService/ReportRuns", "ReportRuns", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/ExplainRun", "ExplainRun", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/WatchRuns", "WatchRuns", Place::Here, Kind::Stream),

@@ -19,6 +19,7 @@ mod explain;
 mod forward;
 mod health;
 mod mask;
+mod members;
 mod methods;
 pub mod names;
 mod pages;

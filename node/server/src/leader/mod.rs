@@ -19,6 +19,7 @@ mod dispatch;
 mod expiry;
 mod grant;
 mod housekeeping;
+mod members;
 mod pump;
 mod reconcile;
 mod said;
@@ -219,6 +220,7 @@ impl Leader {
         tasks.spawn(expiry::run(shared.clone()));
         tasks.spawn(housekeeping::run(shared.clone()));
         tasks.spawn(upgrade::run(shared.clone()));
+        tasks.spawn(members::run(shared.clone()));
         tasks.spawn(backfill::run(shared.clone()));
         tasks.spawn(zones::run(shared.clone()));
         let ended = CancellationToken::new();

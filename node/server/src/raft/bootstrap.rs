@@ -108,9 +108,11 @@ fn judge(
     if let Some(member) = remembered.into_iter().find(|member| member.incarnation != incarnation) {
         return Verdict::Wiped { expected: member.incarnation.clone() };
     }
-    if let Some((id, _)) = answers.iter().find(|(_, answer)| answer.as_ref().is_some_and(|it| it.initialized))
-    {
-        return Verdict::Wait(format!("node {id} belongs to a cluster: its leader has to call this node"));
+    let founded = |(_, answer): &(&NodeId, &Option<pb::IdentifyResponse>)| {
+        answer.as_ref().is_some_and(|it| it.initialized)
+    };
+    if let Some((id, Some(answer))) = answers.iter().find(founded) {
+        return Verdict::Wait(belongs(config, *id, answer));
     }
     let lowest = config.initial_members.keys().next().copied().unwrap_or(me);
     if me != lowest {
@@ -133,6 +135,21 @@ fn judge(
         };
     }
     Verdict::Found(members)
+}
+
+/// What one that found a cluster has to wait for.
+fn belongs(config: &RaftConfig, id: NodeId, answer: &pb::IdentifyResponse) -> String {
+    let members = answer.membership.as_ref().map(|membership| &membership.members);
+    if members.is_none_or(|members| members.is_empty() || members.contains_key(&config.node_id.0)) {
+        return format!("node {id} belongs to a cluster: its leader has to call this node");
+    }
+    let api = config.initial_members.get(&id).map_or("", |addresses| &addresses.api);
+    format!(
+        "node {id} belongs to cluster {}, and node {} is no member of it: add it with `belfry cluster add {} --endpoint {api}`",
+        answer.cluster_id,
+        config.node_id,
+        peer_address(config, config.node_id),
+    )
 }
 
 fn peer_address(config: &RaftConfig, id: NodeId) -> &str {
@@ -193,6 +210,16 @@ mod tests {
         let answers = BTreeMap::from([(NodeId(2), Some(other)), (NodeId(3), None)]);
         let wiped = Verdict::Wiped { expected: "life-0".to_owned() };
         assert_eq!(judge(&config(1), "life-1", &answers), wiped);
-        waits(&judge(&config(1), "life-0", &answers), "belongs to a cluster");
+        waits(&judge(&config(1), "life-0", &answers), "its leader has to call this node");
+    }
+
+    #[test]
+    fn a_node_that_is_no_member_says_how_it_becomes_one() {
+        let mut other = answer(1).1.unwrap();
+        (other.initialized, other.cluster_id) = (true, "c".to_owned());
+        let members = BTreeMap::from([(1, pb::Member::default())]);
+        other.membership = Some(pb::Membership { members, ..Default::default() });
+        let verdict = judge(&config(3), "life-3", &BTreeMap::from([(NodeId(1), Some(other)), answer(2)]));
+        waits(&verdict, "`belfry cluster add peer-3 --endpoint api-1`");
     }
 }

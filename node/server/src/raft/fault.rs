@@ -34,7 +34,10 @@ pub enum Fault {
         found: String,
     },
     /// The members decided to go on without this node.
-    #[error("node {node} was removed from the cluster; stop it, its data folder is not needed any more")]
+    #[error(
+        "node {node} was removed from the cluster and takes no part in it any more: disable this service; to have the \
+         machine back as a member, start it with an empty data folder and a new node.id, and add it with `belfry cluster add`"
+    )]
     Removed {
         /// This node.
         node: u64,

@@ -85,6 +85,11 @@ impl Shared {
         self.lock().applied
     }
 
+    /// The membership that is applied: it is committed.
+    pub(super) fn membership(&self) -> StoredMembership {
+        self.lock().membership.clone()
+    }
+
     pub(super) fn watch_applied(&self) -> watch::Receiver<LogPosition> {
         self.applied.subscribe()
     }

@@ -10,7 +10,8 @@
 //!
 //! Invariants, kept in the modules named by their ids: LOG (`log`), MACHINE (`machine`), CKPT (`checkpoint`), WRITE
 //! (`checkpointer`), SNAP (`snapshot`), IDENT (`identity`), NET (`network`), BOOT (`bootstrap`), LEAD (`leadership`),
-//! SILENCE (`silence`), FAULT (`fault`). Together with the store's they give API-1: an acknowledged proposal survives any minority failure,
+//! MEMBER (`members`),
+//! OUTCAST (`outcast`), SILENCE (`silence`), FAULT (`fault`). Together with the store's they give API-1: an acknowledged proposal survives any minority failure,
 //! `kill -9` and power loss.
 
 mod bootstrap;
@@ -26,8 +27,10 @@ mod latency;
 mod leadership;
 mod log;
 mod machine;
+mod members;
 mod network;
 mod node;
+mod outcast;
 mod replica;
 mod runtime;
 mod service;
@@ -47,6 +50,7 @@ pub use fault::Fault;
 pub use identity::IdentityPort;
 pub use latency::{LATENCY_BOUNDS_US, LatencyCounts, LatencyHistogram};
 pub use leadership::Leadership;
+pub use members::{Candidate, Intent, MemberReport, MembershipError, Step};
 pub use node::{RaftNode, StartError, Stores, start};
 pub use replica::{ProposeError, Replica, TransferError};
 pub use service::{Peer, PeerService};

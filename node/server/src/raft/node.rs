@@ -18,8 +18,9 @@ use super::leadership::{Leadership, LeadershipWatch};
 use super::log::RaftLog;
 use super::machine::{Machine, Shared};
 use super::network::Network;
+use super::outcast::Outcast;
 use super::replica::{BARRIERS_WAITING_MAX, Inner, Replica};
-use super::service::{Peer, PeerService};
+use super::service::{Peer, PeerParts, PeerService};
 use super::silence::Heard;
 use super::types::Raft;
 use crate::store::{CheckpointPort, LOST_DATA_ADVICE, LogPort, Offload};
@@ -91,14 +92,15 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     })?;
 
     let heard = Heard::default();
-    let service = Peer::service(
-        raft.clone(),
-        log.clone(),
-        checkpoints.clone(),
-        identity.clone(),
-        heard.clone(),
-        config.clock.clone(),
-    );
+    let service = Peer::service(PeerParts {
+        raft: raft.clone(),
+        log: log.clone(),
+        config: config.clone(),
+        shared: shared.clone(),
+        checkpoints: checkpoints.clone(),
+        identity: identity.clone(),
+        heard: heard.clone(),
+    });
     let (published, leadership) = watch::channel(Leadership::Follower { leader: None });
     let (barriers, asked) = mpsc::channel(BARRIERS_WAITING_MAX);
     let inner = Arc::new(Inner {
@@ -114,7 +116,16 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
         barriers,
         stopping: CancellationToken::new(),
         running: tokio::sync::Mutex::default(),
+        changing: Arc::default(),
     });
+    let outcast = Outcast {
+        config: config.clone(),
+        identity: identity.clone(),
+        raft: raft.clone(),
+        network: network.clone(),
+        leadership: inner.leadership.clone(),
+        faults: faults.clone(),
+    };
     let bootstrap =
         Bootstrap { config: config.clone(), identity, raft: raft.clone(), network, faults: faults.clone() };
     let checkpointer = Checkpointer { raft: raft.clone(), config: config.clone(), shared, checkpoints, log };
@@ -125,6 +136,7 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     let stopping = inner.stopping.clone();
     running.spawn(until(stopping.clone(), Box::pin(bootstrap.run())));
     running.spawn(until(stopping.clone(), Box::pin(checkpointer.run())));
+    running.spawn(until(stopping.clone(), Box::pin(outcast.run())));
     running.spawn(until(stopping, Box::pin(inner.clone().serve_barriers(asked))));
     running.spawn(Box::pin(watch.run()));
     *inner.running.lock().await = running;

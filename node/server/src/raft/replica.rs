@@ -30,7 +30,7 @@ use crate::clock::Reading;
 use crate::codec;
 
 /// How long a member may take to say which release it runs.
-const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Tries of one handover.
 const TRANSFER_TRIES: u32 = 3;
 /// Read barriers that may wait; beyond it callers queue.
@@ -55,6 +55,8 @@ pub(super) struct Inner {
     pub(super) barriers: mpsc::Sender<oneshot::Sender<Result<(), ProposeError>>>,
     pub(super) stopping: CancellationToken,
     pub(super) running: tokio::sync::Mutex<JoinSet<()>>,
+    /// Held while the members are being changed from here.
+    pub(super) changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Why a proposal or a read barrier has no result.
@@ -365,7 +367,7 @@ impl Inner {
         }
     }
 
-    fn not_leader(&self, forward: &ForwardToLeader<TypeConfig>) -> ProposeError {
+    pub(super) fn not_leader(&self, forward: &ForwardToLeader<TypeConfig>) -> ProposeError {
         let me = self.config.node_id.0;
         match (forward.leader_id, &forward.leader_node) {
             (Some(id), Some(member)) if id != me => {

@@ -14,65 +14,66 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::checkpoint::Checkpoints;
+use super::config::RaftConfig;
 use super::convert::{self, MalformedMessage};
 use super::identity::Identity;
 use super::log::RaftLog;
+use super::machine::Shared;
 use super::network::MESSAGE_BYTES_MAX;
 use super::silence::Heard;
 use super::snapshot::{SnapshotData, SnapshotFile, TemporaryPath};
 use super::types::{Membership, Raft, Snapshot, SnapshotMeta};
-use crate::clock::SharedClock;
 
 /// The node-to-node service, to be added to the server of the peer port.
 pub type PeerService = RaftServiceServer<Peer>;
 
+/// What a [`Peer`] answers from.
+#[derive(Clone)]
+pub(super) struct PeerParts {
+    pub(super) raft: Raft,
+    pub(super) log: RaftLog,
+    pub(super) config: Arc<RaftConfig>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) identity: Arc<Identity>,
+    pub(super) heard: Heard,
+}
+
 /// Answers the other nodes. Every call but `Identify` is admitted by [`Identity`] first.
 #[derive(Clone)]
 pub struct Peer {
-    raft: Raft,
-    log: RaftLog,
-    checkpoints: Arc<Checkpoints>,
-    identity: Arc<Identity>,
-    heard: Heard,
-    clock: SharedClock,
+    parts: PeerParts,
     /// One snapshot is received at a time: two would only race for the disk.
     receiving: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Peer").field("node", &self.identity.node).finish_non_exhaustive()
+        f.debug_struct("Peer").field("node", &self.parts.identity.node).finish_non_exhaustive()
     }
 }
 
 impl Peer {
-    pub(super) fn service(
-        raft: Raft,
-        log: RaftLog,
-        checkpoints: Arc<Checkpoints>,
-        identity: Arc<Identity>,
-        heard: Heard,
-        clock: SharedClock,
-    ) -> PeerService {
+    pub(super) fn service(parts: PeerParts) -> PeerService {
         let receiving = Arc::new(Semaphore::new(1));
-        RaftServiceServer::new(Peer { raft, log, checkpoints, identity, heard, clock, receiving })
+        RaftServiceServer::new(Peer { parts, receiving })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     fn membership(&self) -> Membership {
-        self.raft.metrics().borrow_watched().membership_config.membership().clone()
+        self.parts.raft.metrics().borrow_watched().membership_config.membership().clone()
     }
 
     async fn admit<T>(&self, request: Request<T>) -> Result<T, Status> {
-        self.identity.admit(request.metadata(), &self.membership()).await?;
+        self.parts.identity.admit(request.metadata(), &self.membership()).await?;
         Ok(request.into_inner())
     }
 
     /// Writes the file that follows the head of a stream, and verifies it (SNAP-2).
     async fn receive(&self, mut chunks: Streaming<pb::SnapshotChunk>) -> Result<Arc<SnapshotFile>, Status> {
-        let path = TemporaryPath::new(self.checkpoints.receiving_path());
-        let (offload, place) = (self.checkpoints.offload(), path.path().to_owned());
+        let path = TemporaryPath::new(self.parts.checkpoints.receiving_path());
+        let (offload, place) = (self.parts.checkpoints.offload(), path.path().to_owned());
         let mut out = offload.run(move || File::create(place)).await.map_err(local)?;
         while let Some(chunk) = chunks.message().await? {
             match chunk.item {
@@ -109,7 +110,7 @@ fn stopped(error: impl std::fmt::Display) -> Status {
 impl RaftService for Peer {
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
         let request = convert::vote_request(self.admit(request).await?).map_err(malformed)?;
-        let response = self.raft.vote(request).await.map_err(stopped)?;
+        let response = self.parts.raft.vote(request).await.map_err(stopped)?;
         Ok(Response::new(convert::vote_response_to_wire(&response)))
     }
 
@@ -118,7 +119,7 @@ impl RaftService for Peer {
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteResponse>, Status> {
         let request = convert::vote_request(self.admit(request).await?).map_err(malformed)?;
-        let response = self.raft.pre_vote(request).await.map_err(stopped)?;
+        let response = self.parts.raft.pre_vote(request).await.map_err(stopped)?;
         Ok(Response::new(convert::vote_response_to_wire(&response)))
     }
 
@@ -130,11 +131,11 @@ impl RaftService for Peer {
     ) -> Result<Response<Self::AppendStream>, Status> {
         // The first item that is not readable ends the stream: to skip it would leave a gap in front of the next.
         let input = self.admit(request).await?.map(readable);
-        let heard = self.heard.clone();
+        let heard = self.parts.heard.clone();
         let input = input.take_while(|item| ready(item.is_some())).filter_map(ready);
         // Before openraft sees it: whoever learns from it who leads finds that this one was heard.
         let input = input.inspect(move |request| heard.note(request.vote.leader_id.term));
-        let output = self.raft.stream_append(Box::pin(input));
+        let output = self.parts.raft.stream_append(Box::pin(input));
         let output = output.map(|item| item.map(convert::append_result_to_wire).map_err(stopped));
         Ok(Response::new(Box::pin(output)))
     }
@@ -162,7 +163,7 @@ impl RaftService for Peer {
             return Err(Status::data_loss("the snapshot is not the one that was announced"));
         }
         let snapshot = Snapshot { meta, snapshot: SnapshotData::of_file(file) };
-        let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
+        let response = self.parts.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
         Ok(Response::new(pb::SnapshotResponse { vote: Some(convert::vote_to_wire(&response.vote)) }))
     }
 
@@ -171,7 +172,7 @@ impl RaftService for Peer {
         request: Request<pb::TransferRequest>,
     ) -> Result<Response<pb::TransferResponse>, Status> {
         let request = convert::transfer_request(self.admit(request).await?).map_err(malformed)?;
-        let response = self.raft.handle_transfer_leader(request).await.map_err(stopped)?;
+        let response = self.parts.raft.handle_transfer_leader(request).await.map_err(stopped)?;
         let reason = response.err().map(|error| error.to_string());
         let response = pb::TransferResponse { ok: reason.is_none(), reason: reason.unwrap_or_default() };
         Ok(Response::new(response))
@@ -181,17 +182,22 @@ impl RaftService for Peer {
         &self,
         _request: Request<pb::IdentifyRequest>,
     ) -> Result<Response<pb::IdentifyResponse>, Status> {
-        let state = self.log.port().state();
+        let state = self.parts.log.port().state();
         let has_log = state.last.is_some() || state.vote.is_some();
-        let cluster = self.identity.cluster();
+        let cluster = self.parts.identity.cluster();
+        let own = self.parts.config.initial_members.get(&self.parts.config.node_id).cloned();
+        let (api_address, peer_address) = own.map(|own| (own.api, own.peer)).unwrap_or_default();
         Ok(Response::new(pb::IdentifyResponse {
             initialized: has_log || cluster.is_some(),
             cluster_id: cluster.unwrap_or_default(),
-            node_id: self.identity.node,
-            incarnation: self.identity.incarnation.clone(),
+            node_id: self.parts.identity.node,
+            incarnation: self.parts.identity.incarnation.clone(),
             membership: Some(convert::membership_to_wire(&self.membership())),
             feature_level: belfry_core::FEATURE_LEVEL,
-            clock_unix_ms: self.clock.now().0,
+            api_address,
+            peer_address,
+            applied_membership: Some(convert::stored_membership_to_wire(&self.parts.shared.membership())),
+            clock_unix_ms: self.parts.config.clock.now().0,
         }))
     }
 }

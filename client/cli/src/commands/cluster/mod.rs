@@ -1,4 +1,6 @@
-//! `belfry cluster`: who leads, who follows, who executes.
+//! `belfry cluster`: who leads, who follows, who executes, and who shall.
+
+mod members;
 
 use belfry_sdk::{Client, pb};
 use clap::{Args, Subcommand};
@@ -15,6 +17,12 @@ pub(crate) enum ClusterCommand {
     Status,
     /// Hand leadership to another node.
     TransferLeader(TransferArgs),
+    /// List the members: their part, how far they are, and what they understand.
+    Members,
+    /// Make a node that runs and waits a member: it catches up, then it votes. Asked again, goes on where it ended.
+    Add(members::AddArgs),
+    /// Remove a member. One that leads hands leadership over first.
+    Remove(members::RemoveArgs),
 }
 
 #[derive(Debug, Args)]
@@ -31,6 +39,9 @@ pub(crate) fn run(context: &Context, command: ClusterCommand) -> Result<(), Fail
         match command {
             ClusterCommand::Status => status(context).await,
             ClusterCommand::TransferLeader(args) => transfer_leader(context, &args).await,
+            ClusterCommand::Members => members::list(context).await,
+            ClusterCommand::Add(args) => members::add(context, &args).await,
+            ClusterCommand::Remove(args) => members::remove(context, &args).await,
         }
     })
 }
