@@ -50,4 +50,5 @@ pub use state::State;
 ///
 /// - 1: the first release.
 /// - 2: the full model of schedules: unions, calendars, spread, all policies, retries, cancellation, backfills.
-pub const FEATURE_LEVEL: u32 = 2;
+/// - 3: states that were restored from a snapshot.
+pub const FEATURE_LEVEL: u32 = 3;

@@ -186,6 +186,8 @@ pub enum Reason {
     Resolved = 16,
     /// Its backfill was cancelled.
     BackfillCancelled = 17,
+    /// The cluster was restored from a snapshot, and the former one may have run it.
+    Restored = 18,
 }
 
 /// Where a run is. Each state carries exactly the data that it has.
@@ -541,6 +543,7 @@ impl Reason {
             Reason::MaxRuns,
             Reason::Resolved,
             Reason::BackfillCancelled,
+            Reason::Restored,
         ]
         .into_iter()
         .find(|reason| *reason as u32 == number)

@@ -124,6 +124,10 @@ impl State {
     ) -> Option<Reason> {
         let slot = &self.slots[&fire.schedule];
         let policies = &slot.schedule.definition.policies;
+        // RESTORE-1. What the state says of its pauses is older than what may have happened at that instant.
+        if self.totals.restored_until.is_some_and(|until| nominal_at <= until) {
+            return Some(Reason::Restored);
+        }
         if slot.schedule.pause.as_ref().is_some_and(|pause| pause.covers(nominal_at)) {
             return Some(Reason::Paused);
         }

@@ -13,6 +13,7 @@ mod lanes;
 mod leases;
 mod objects;
 mod records;
+mod restoration;
 mod schedules;
 mod verdicts;
 mod zones;
@@ -38,6 +39,7 @@ pub use due::DueIndex;
 pub use invariants::Violation;
 pub use leases::LeaseIndex;
 pub use records::{Answer, BlockId, BlockKind, Record, RestoreError, Subject, Totals};
+pub use restoration::{COUNTER_GAP, Restoration, RestoreTally};
 pub use zones::{LastPart, MOVES_NAMED_MAX, ZoneChange, ZoneData, ZoneMove};
 
 /// Runs triggered by hand that may wait on one schedule.

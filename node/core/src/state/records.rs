@@ -119,6 +119,8 @@ pub struct Totals {
     pub next_object: u64,
     /// Time-zone data.
     pub zones: ZoneData,
+    /// Instants up to here may have run in another cluster, which this state was restored from: they are not run.
+    pub restored_until: Option<UnixMillis>,
 }
 
 impl Default for Totals {
@@ -131,6 +133,7 @@ impl Default for Totals {
             next_answer: 1,
             next_object: 0,
             zones: ZoneData::default(),
+            restored_until: None,
         }
     }
 }
@@ -408,6 +411,9 @@ impl Record {
                 .unless_default(2, totals.zones.version.as_str(), Canonical::text)
                 .unless_default(3, totals.zones.change.as_ref(), |out, change| {
                     out.option(change, write_zone_change)
+                })
+                .unless_default(4, totals.restored_until, |out, until| {
+                    out.option(until, |out, until| out.signed(until.0))
                 }),
             Record::Schedule(schedule) => write_schedule(out, schedule),
             Record::Run(run) => write_run(out, run),

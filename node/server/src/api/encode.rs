@@ -405,6 +405,7 @@ pub(super) fn reason(reason: Reason) -> pb::run::Reason {
         Reason::MaxRuns => pb::run::Reason::MaxRuns,
         Reason::Resolved => pb::run::Reason::Resolved,
         Reason::BackfillCancelled => pb::run::Reason::BackfillCancelled,
+        Reason::Restored => pb::run::Reason::Restored,
     }
 }
 

@@ -83,6 +83,7 @@ fn encode_totals(totals: &Totals) -> pb::Totals {
                 })
                 .collect(),
         }),
+        restored_until_unix_ms: totals.restored_until.map(|until| until.0),
     }
 }
 
@@ -111,6 +112,7 @@ fn decode_totals(totals: &pb::Totals) -> Totals {
         next_answer: totals.next_answer,
         next_object: totals.next_object,
         zones: decode_zones(&totals.tzdata_version, totals.zone_change.as_ref()),
+        restored_until: totals.restored_until_unix_ms.map(UnixMillis),
     }
 }
 

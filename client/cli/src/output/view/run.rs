@@ -354,6 +354,9 @@ pub(crate) fn reason_in_words(reason: i32) -> Option<&'static str> {
         Ok(Reason::MaxRuns) => Some("the schedule had begun as many runs as max_runs allows"),
         Ok(Reason::Resolved) => Some("an operator said what became of it"),
         Ok(Reason::BackfillCancelled) => Some("its backfill was cancelled"),
+        Ok(Reason::Restored) => {
+            Some("the cluster was restored from a snapshot, and the former one may have run it")
+        }
         Err(_) => Some("a reason that this release of belfry does not know: use the release of the cluster"),
     }
 }
