@@ -16,6 +16,7 @@ pub mod leader;
 pub mod liveness;
 pub mod metrics;
 pub mod node;
+pub mod offline;
 pub mod raft;
 pub mod random;
 pub mod selector;

@@ -471,6 +471,15 @@ impl ClusterService for Node {
         Ok(Response::new(pb::TransferLeadershipResponse { leader_id }))
     }
 
+    type SaveSnapshotStream = tokio_stream::Empty<Result<pb::SnapshotPart, Status>>;
+
+    async fn save_snapshot(
+        &self,
+        _request: Request<pb::SaveSnapshotRequest>,
+    ) -> Answer<Self::SaveSnapshotStream> {
+        Err(Status::unimplemented("snapshots are tested with real nodes"))
+    }
+
     async fn list_members(
         &self,
         _request: Request<pb::ListMembersRequest>,

@@ -3,6 +3,7 @@
 //! How a call is tried, and tried again, is in [`call`]; this file lists the calls.
 
 mod call;
+mod snapshot;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 
+pub use self::snapshot::SnapshotParts;
 pub use self::watch::Watch;
 use crate::address::{Address, Directory, parse_all};
 use crate::error::{ClientError, innermost};

@@ -177,6 +177,12 @@ impl ClusterService for Node {
         Ok(Response::new(pb::DrainExecutorResponse {}))
     }
 
+    type SaveSnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotPart, Status>> + Send>>;
+
+    async fn save_snapshot(&self, _: Request<pb::SaveSnapshotRequest>) -> Answer<Self::SaveSnapshotStream> {
+        unused()
+    }
+
     async fn list_members(&self, _: Request<pb::ListMembersRequest>) -> Answer<pb::ListMembersResponse> {
         unused()
     }

@@ -1,9 +1,13 @@
 //! `ClusterService`.
 
+use std::pin::Pin;
+use std::time::Duration;
+
 use belfry_core::State;
 use belfry_core::state::{ZoneChange, ZoneMove};
 use belfry_proto::v1 as pb;
 use belfry_proto::v1::cluster_service_server::ClusterService;
+use futures_util::{Stream, StreamExt as _, stream};
 use tonic::{Request, Response, Status};
 
 use super::Api;
@@ -11,13 +15,16 @@ use super::encode::timestamp;
 use super::errors::ApiError;
 use super::names;
 use crate::clock::Comparison;
-use crate::raft::{Leadership, MemberStatus, NodeId};
+use crate::raft::{Leadership, MemberStatus, NodeId, SavingError};
 
 /// Asks for the digest however long it takes; the only value is `full`.
 const DIGEST: &str = "belfry-digest";
 
 /// Records up to which the digest is computed unasked: it takes about a microsecond each, and entries wait meanwhile.
 const DIGEST_RECORDS_MAX: usize = 20_000;
+
+/// Longest time that saving a snapshot may take: a state of 10 GB over a slow link.
+const SAVING_MAX: Duration = Duration::from_secs(3600);
 
 #[tonic::async_trait]
 impl ClusterService for Api {
@@ -77,6 +84,29 @@ impl ClusterService for Api {
         request: Request<pb::RemoveMemberRequest>,
     ) -> Result<Response<pb::RemoveMemberResponse>, Status> {
         Ok(Response::new(self.remove_member(&request.into_inner()).await?))
+    }
+
+    type SaveSnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotPart, Status>> + Send>>;
+
+    async fn save_snapshot(
+        &self,
+        _request: Request<pb::SaveSnapshotRequest>,
+    ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
+        let saved = self.0.replica.save_snapshot(self.0.clock.now()).await.map_err(ApiError::Saving)?;
+        let head = pb::snapshot_part::Head {
+            cluster_id: saved.info.cluster_id.clone(),
+            node_id: saved.info.node.0,
+            applied_index: saved.position.index,
+            bytes: saved.bytes,
+        };
+        let part = |part| pb::SnapshotPart { part: Some(part) };
+        let data = saved.into_chunks().map(move |chunk| match chunk {
+            Ok(data) => Ok(part(pb::snapshot_part::Part::Data(data))),
+            Err(error) => Err(ApiError::Saving(SavingError::Disk(error)).into()),
+        });
+        // A receiver that does not read must not keep the next one waiting for ever.
+        let parts = stream::iter([Ok(part(pb::snapshot_part::Part::Head(head)))]).chain(data);
+        Ok(Response::new(Box::pin(parts.take_until(tokio::time::sleep(SAVING_MAX)))))
     }
 }
 

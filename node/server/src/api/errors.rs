@@ -16,7 +16,9 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::names;
 use super::violations::{INVALID_FIELD, Violations};
-use crate::raft::{Leadership, Member, MembershipError, NodeId, ProposeError, Replica, TransferError};
+use crate::raft::{
+    Leadership, Member, MembershipError, NodeId, ProposeError, Replica, SavingError, TransferError,
+};
 use crate::timings::TimingFault;
 
 const DOMAIN: &str = "belfry";
@@ -84,6 +86,9 @@ pub enum ApiError {
     /// The members stay as they are.
     #[error(transparent)]
     Membership(#[from] MembershipError),
+    /// There is no snapshot.
+    #[error(transparent)]
+    Saving(#[from] SavingError),
     /// Another node leads, and this one cannot pass the call on.
     #[error("this node does not lead: ask node {} at {}", leader.0, leader.1.api_address)]
     NotLeader {
@@ -223,6 +228,11 @@ impl ApiError {
             ApiError::Timing(_) => Row::new(Code::Internal, "TIMING_UNREADABLE"),
             ApiError::Transfer(error) => transfer_row(error),
             ApiError::Membership(error) => membership_row(error),
+            ApiError::Saving(SavingError::Propose(error)) => propose_row(error),
+            ApiError::Saving(SavingError::Busy) => {
+                Row::new(Code::ResourceExhausted, "SNAPSHOT_BEING_SAVED").retry(RETRY_EXECUTORS)
+            }
+            ApiError::Saving(SavingError::Disk(_)) => Row::new(Code::Internal, "SNAPSHOT_NOT_WRITTEN"),
             ApiError::NotLeader { leader } => leader_row(leader),
             ApiError::NoLeader => Row::new(Code::Unavailable, "NO_LEADER").retry(RETRY_LEADER),
             // The SDK takes every reason of UNAVAILABLE but the two above for "may have been done".
@@ -514,6 +524,8 @@ mod tests {
             ApiError::Membership(MembershipError::QuorumAtRisk { voters: 2, answering: 1, needed: 2 }),
             ApiError::Membership(MembershipError::Busy),
             ApiError::Membership(MembershipError::TooMany),
+            ApiError::Saving(SavingError::Busy),
+            ApiError::Saving(SavingError::Disk(std::io::ErrorKind::StorageFull.into())),
             ApiError::Membership(ProposeError::NotLeader { leader: Some(leader.clone()) }.into()),
             ApiError::NotLeader { leader },
             ApiError::NoLeader,

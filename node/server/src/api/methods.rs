@@ -38,7 +38,7 @@ impl Method {
     }
 }
 
-const METHODS: [Method; 41] = [
+const METHODS: [Method; 42] = [
     Method::new("/belfry.v1.ScheduleService/CreateSchedule", "CreateSchedule", Place::Leader, Kind::Call),
     Method::new(
         "/belfry.v1.ScheduleService/GetSchedule",
@@ -114,6 +114,7 @@ const METHODS: [Method; 41] = [
     Method::new("/belfry.v1.ClusterService/ListMembers", "ListMembers", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.ClusterService/AddMember", "AddMember", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.ClusterService/RemoveMember", "RemoveMember", Place::Leader, Kind::Call),
+    Method::new("/belfry.v1.ClusterService/SaveSnapshot", "SaveSnapshot", Place::Leader, Kind::Stream),
     Method::new("/belfry.v1.RunService/ReportRuns", "ReportRuns", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/ExplainRun", "ExplainRun", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/WatchRuns", "WatchRuns", Place::Here, Kind::Stream),

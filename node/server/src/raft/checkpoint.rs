@@ -245,6 +245,10 @@ impl Checkpoints {
                 let replaced = this.port.replace(head.encode(), &mut file.blocks()?);
                 replaced.map_err(failed("replace the checkpoint by a snapshot"))?;
                 *ledger = fresh;
+                tracing::info!(
+                    index = head.index(),
+                    "installed a snapshot of the leader: the log alone did not reach back"
+                );
                 this.head.send_replace(Some(head.clone()));
                 shared.replace(Replicated {
                     state,
@@ -304,15 +308,15 @@ impl Checkpoints {
     }
 }
 
-fn key_of(id: BlockId) -> BlockKey {
+pub(super) fn key_of(id: BlockId) -> BlockKey {
     BlockKey { kind: id.kind as u8, number: id.number }
 }
 
-fn read_block(key: BlockKey, value: &Bytes) -> io::Result<Vec<Record>> {
+pub(super) fn read_block(key: BlockKey, value: &Bytes) -> io::Result<Vec<Record>> {
     codec::decode_block(value).map_err(|error| corrupt(format!("block {}/{}: {error}", key.kind, key.number)))
 }
 
-fn digest_of(records: &[Record]) -> Digest {
+pub(super) fn digest_of(records: &[Record]) -> Digest {
     records.iter().fold(Digest::default(), |sum, record| sum.plus(record.digest()))
 }
 

@@ -102,6 +102,11 @@ impl Shared {
         self.changes.clone()
     }
 
+    /// Everything, once nobody else has it.
+    pub(super) fn take(&self) -> Replicated {
+        std::mem::take(&mut *self.lock_mut())
+    }
+
     pub(super) fn replace(&self, replicated: Replicated) {
         let position = position_of(replicated.applied.as_ref());
         let former = std::mem::replace(&mut *self.lock_mut(), replicated);
@@ -138,7 +143,8 @@ impl Shared {
         Cut { applied: replicated.applied, membership: replicated.membership.clone(), blocks }
     }
 
-    fn apply(&self, entry: Entry) -> io::Result<Option<Applied>> {
+    /// Applies one entry, the next one.
+    pub(super) fn apply(&self, entry: Entry) -> io::Result<Option<Applied>> {
         let log_id = entry.log_id;
         match entry.payload {
             EntryPayload::Blank => {

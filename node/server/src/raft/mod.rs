@@ -9,11 +9,12 @@
 //! `api` and `leader` see only [`Replica`]. openraft's types never leave this folder.
 //!
 //! Invariants, kept in the modules named by their ids: LOG (`log`), MACHINE (`machine`), CKPT (`checkpoint`), WRITE
-//! (`checkpointer`), SNAP (`snapshot`), IDENT (`identity`), NET (`network`), BOOT (`bootstrap`), LEAD (`leadership`),
+//! (`checkpointer`), SNAP (`snapshot`), BACKUP (`backup`), IDENT (`identity`), NET (`network`), BOOT (`bootstrap`), LEAD (`leadership`),
 //! MEMBER (`members`),
 //! OUTCAST (`outcast`), SILENCE (`silence`), FAULT (`fault`). Together with the store's they give API-1: an acknowledged proposal survives any minority failure,
 //! `kill -9` and power loss.
 
+mod backup;
 mod bootstrap;
 mod changes;
 mod checkpoint;
@@ -33,6 +34,7 @@ mod node;
 mod outcast;
 mod replica;
 mod runtime;
+mod saving;
 mod service;
 mod silence;
 mod snapshot;
@@ -43,6 +45,7 @@ mod types;
 
 use std::fmt;
 
+pub use backup::{Backup, BackupInfo, NewCluster};
 pub use changes::{Change, ChangeCursor, ChangeLog, ChangePart, Compacted};
 pub use config::{Addresses, ConfigError, RaftConfig};
 pub use effects::Effects;
@@ -53,6 +56,7 @@ pub use leadership::Leadership;
 pub use members::{Candidate, Intent, MemberReport, MembershipError, Step};
 pub use node::{RaftNode, StartError, Stores, start};
 pub use replica::{ProposeError, Replica, TransferError};
+pub use saving::{SavedSnapshot, SavingError};
 pub use service::{Peer, PeerService};
 pub use status::{MemberStatus, RaftStatus, Role};
 

@@ -117,6 +117,7 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
         stopping: CancellationToken::new(),
         running: tokio::sync::Mutex::default(),
         changing: Arc::default(),
+        saving: Arc::new(tokio::sync::Semaphore::new(1)),
     });
     let outcast = Outcast {
         config: config.clone(),

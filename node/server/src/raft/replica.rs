@@ -57,6 +57,8 @@ pub(super) struct Inner {
     pub(super) running: tokio::sync::Mutex<JoinSet<()>>,
     /// Held while the members are being changed from here.
     pub(super) changing: Arc<tokio::sync::Mutex<()>>,
+    /// A snapshot that is being saved keeps a whole copy of the state on the disk: one at a time.
+    pub(super) saving: Arc<tokio::sync::Semaphore>,
 }
 
 /// Why a proposal or a read barrier has no result.

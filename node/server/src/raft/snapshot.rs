@@ -87,6 +87,11 @@ impl TemporaryPath {
     fn keep(mut self) -> PathBuf {
         std::mem::take(&mut self.0)
     }
+
+    /// It has another name now.
+    pub(super) fn kept(self) {
+        self.keep();
+    }
 }
 
 impl Drop for TemporaryPath {
@@ -114,15 +119,7 @@ pub(super) fn write_file(
 ) -> io::Result<SnapshotFile> {
     let temporary = TemporaryPath::new(path.with_extension("new"));
     let mut out = BufWriter::with_capacity(1 << 20, File::create(temporary.path())?);
-    out.write_all(MAGIC)?;
-    write_frame(&mut out, &[&[HEAD], &head.encode()])?;
-    let mut count = 0_u64;
-    for block in blocks {
-        let (key, value) = block?;
-        write_frame(&mut out, &[&[BLOCK, key.kind], &key.number.to_le_bytes(), &value])?;
-        count += 1;
-    }
-    write_frame(&mut out, &[&[END], &count.to_le_bytes()])?;
+    write_to(&mut out, head, blocks)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     fs::rename(temporary.path(), path)?;
     temporary.keep();
@@ -131,7 +128,24 @@ pub(super) fn write_file(
     Ok(file)
 }
 
-fn write_frame(out: &mut impl Write, parts: &[&[u8]]) -> io::Result<()> {
+/// Writes a snapshot to wherever it shall be.
+pub(super) fn write_to(
+    out: &mut impl Write,
+    head: &Head,
+    blocks: impl Iterator<Item = io::Result<(BlockKey, Bytes)>>,
+) -> io::Result<()> {
+    out.write_all(MAGIC)?;
+    write_frame(out, &[&[HEAD], &head.encode()])?;
+    let mut count = 0_u64;
+    for block in blocks {
+        let (key, value) = block?;
+        write_frame(out, &[&[BLOCK, key.kind], &key.number.to_le_bytes(), &value])?;
+        count += 1;
+    }
+    write_frame(out, &[&[END], &count.to_le_bytes()])
+}
+
+pub(super) fn write_frame(out: &mut impl Write, parts: &[&[u8]]) -> io::Result<()> {
     let bytes: usize = parts.iter().map(|part| part.len()).sum();
     let bytes = u32::try_from(bytes).ok().filter(|bytes| *bytes <= FRAME_BYTES_MAX);
     let bytes = bytes.ok_or_else(|| corrupt("a block is too large for a snapshot"))?;
@@ -139,6 +153,26 @@ fn write_frame(out: &mut impl Write, parts: &[&[u8]]) -> io::Result<()> {
     out.write_all(&bytes.to_le_bytes())?;
     out.write_all(&crc.to_le_bytes())?;
     parts.iter().try_for_each(|part| out.write_all(part))
+}
+
+pub(super) fn read_frame(input: &mut impl Read) -> io::Result<Bytes> {
+    let (mut length, mut crc) = ([0; 4], [0; 4]);
+    input.read_exact(&mut length)?;
+    input.read_exact(&mut crc)?;
+    let length = u32::from_le_bytes(length);
+    if length > FRAME_BYTES_MAX {
+        return Err(corrupt("a frame of the snapshot is longer than any block"));
+    }
+    let mut body = Vec::new();
+    // Grows with what is there: a length is not believed before it is.
+    let read = input.take(length.into()).read_to_end(&mut body)?;
+    if read != length as usize {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    if crc32c::crc32c(&body) != u32::from_le_bytes(crc) {
+        return Err(corrupt("a checksum of the snapshot does not match"));
+    }
+    Ok(body.into())
 }
 
 /// Reads the blocks of a snapshot file. It ends only after the end frame; anything else is an error.
@@ -151,7 +185,11 @@ pub(super) struct BlockReader {
 
 impl BlockReader {
     fn open(path: &Path) -> io::Result<(Head, BlockReader)> {
-        let mut input = BufReader::with_capacity(1 << 20, File::open(path)?);
+        Self::read(BufReader::with_capacity(1 << 20, File::open(path)?))
+    }
+
+    /// Reads from where a snapshot begins.
+    pub(super) fn read(mut input: BufReader<File>) -> io::Result<(Head, BlockReader)> {
         let mut magic = [0; MAGIC.len()];
         input.read_exact(&mut magic)?;
         if &magic != MAGIC {
@@ -166,23 +204,7 @@ impl BlockReader {
     }
 
     fn frame(&mut self) -> io::Result<Bytes> {
-        let (mut length, mut crc) = ([0; 4], [0; 4]);
-        self.input.read_exact(&mut length)?;
-        self.input.read_exact(&mut crc)?;
-        let length = u32::from_le_bytes(length);
-        if length > FRAME_BYTES_MAX {
-            return Err(corrupt("a frame of the snapshot is longer than any block"));
-        }
-        let mut body = Vec::new();
-        // Grows with what is there: a length is not believed before it is.
-        let read = (&mut self.input).take(length.into()).read_to_end(&mut body)?;
-        if read != length as usize {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if crc32c::crc32c(&body) != u32::from_le_bytes(crc) {
-            return Err(corrupt("a checksum of the snapshot does not match"));
-        }
-        Ok(body.into())
+        read_frame(&mut self.input)
     }
 
     fn block(&mut self) -> io::Result<Option<(BlockKey, Bytes)>> {

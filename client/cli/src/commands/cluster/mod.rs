@@ -1,6 +1,7 @@
 //! `belfry cluster`: who leads, who follows, who executes, and who shall.
 
 mod members;
+mod snapshot;
 
 use belfry_sdk::{Client, pb};
 use clap::{Args, Subcommand};
@@ -23,6 +24,9 @@ pub(crate) enum ClusterCommand {
     Add(members::AddArgs),
     /// Remove a member. One that leads hands leadership over first.
     Remove(members::RemoveArgs),
+    /// Save the cluster to a file, check such a file, begin a new cluster with it.
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
 }
 
 #[derive(Debug, Args)]
@@ -42,6 +46,7 @@ pub(crate) fn run(context: &Context, command: ClusterCommand) -> Result<(), Fail
             ClusterCommand::Members => members::list(context).await,
             ClusterCommand::Add(args) => members::add(context, &args).await,
             ClusterCommand::Remove(args) => members::remove(context, &args).await,
+            ClusterCommand::Snapshot(command) => snapshot::run(context, command).await,
         }
     })
 }

@@ -36,6 +36,18 @@ pub enum FolderError {
         /// Who we are.
         expected: u64,
     },
+    /// FOLDER-6.
+    #[error(
+        "data folder {} is half restored: the restore was cut off; empty the folder and restore again",
+        .0.display()
+    )]
+    HalfRestored(PathBuf),
+    /// A restore makes a node; it replaces none.
+    #[error("data folder {} is used already; restore into a folder that does not exist or is empty", .0.display())]
+    Used(PathBuf),
+    /// There is nothing to read.
+    #[error("{} is no data folder of a node: it has no identity.json", .0.display())]
+    NoNode(PathBuf),
     /// FOLDER-3.
     #[error("data folder {} is in use by {holder}; stop that process, or give this node its own folder", path.display())]
     InUse {

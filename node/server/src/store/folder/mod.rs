@@ -11,6 +11,7 @@
 //! - FOLDER-3 one process at a time.
 //! - FOLDER-4 the identity is written last at the first start: with it, everything else must be there.
 //! - FOLDER-5 a node joins a cluster only after its log was made: an empty log folder of a member has lost its votes.
+//! - FOLDER-6 a folder that a restore has begun and not ended is refused.
 
 mod error;
 
@@ -31,6 +32,7 @@ pub use error::FolderError;
 const FORMAT: u32 = 1;
 const IDENTITY: &str = "identity.json";
 const LOCK: &str = "LOCK";
+const RESTORING: &str = "RESTORING";
 const LOG: &str = "log";
 const STATE: &str = "state";
 const SNAPSHOTS: &str = "snapshots";
@@ -76,6 +78,40 @@ impl DataFolder {
     pub fn open(path: &Path, identity: Identity) -> Result<DataFolder, FolderError> {
         check_cluster_id(identity.cluster_id.as_deref())?;
         fs::create_dir_all(path).map_err(unwritable(path))?;
+        if path.join(RESTORING).exists() {
+            return Err(FolderError::HalfRestored(path.to_path_buf()));
+        }
+        Self::open_as_it_is(path, identity)
+    }
+
+    /// Opens the folder of a node that is stopped, whoever it is.
+    pub fn open_stopped(path: &Path) -> Result<DataFolder, FolderError> {
+        let stored = read_identity(path)?.ok_or_else(|| FolderError::NoNode(path.to_path_buf()))?;
+        Self::open(path, Identity { cluster_id: None, node_id: stored.node_id })
+    }
+
+    /// Makes a folder to restore into. Until [`DataFolder::restored`] it is refused (FOLDER-6).
+    pub fn begin_restore(path: &Path, identity: Identity) -> Result<DataFolder, FolderError> {
+        fs::create_dir_all(path).map_err(unwritable(path))?;
+        let items = fs::read_dir(path).map_err(unwritable(path))?;
+        for item in items {
+            if item.map_err(unwritable(path))?.file_name() != LOST_AND_FOUND {
+                return Err(FolderError::Used(path.to_path_buf()));
+            }
+        }
+        let folder = Self::open_as_it_is(path, identity)?;
+        files::write_whole(&path.join(RESTORING), b"")?;
+        Ok(folder)
+    }
+
+    /// The folder is whole.
+    pub fn restored(&self) -> Result<(), FolderError> {
+        let mark = self.path.join(RESTORING);
+        fs::remove_file(&mark).map_err(unwritable(&mark))?;
+        Ok(files::sync_folder(&self.path)?)
+    }
+
+    fn open_as_it_is(path: &Path, identity: Identity) -> Result<DataFolder, FolderError> {
         must_be_ours_or_empty(path)?;
         let lock = take_lock(path)?;
         let stored = match read_identity(path)? {
