@@ -14,11 +14,12 @@ use belfry_sdk::{Client, ClientOptions, pb};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use crate::binary;
 use crate::netns::Network;
-use crate::proxy::{Delay, Proxy};
+use crate::proxy::{Link, Proxy};
 
 /// Longest wait for anything that must happen: generous, because machines are busy; never how long a test takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,7 +33,7 @@ pub struct Setup {
     size: u64,
     config: String,
     network: Option<Network>,
-    delay: Option<Delay>,
+    link: Option<Link>,
     environment: BTreeMap<u64, Vec<(OsString, OsString)>>,
 }
 
@@ -42,6 +43,8 @@ pub struct Cluster {
     nodes: BTreeMap<u64, Child>,
     executors: BTreeMap<String, Child>,
     proxies: BTreeMap<u64, Proxy>,
+    /// Where the other nodes reach a node, if not where it listens.
+    detours: BTreeMap<u64, SocketAddr>,
     network: Option<Network>,
     folder: TempDir,
     belfry: PathBuf,
@@ -75,8 +78,8 @@ impl Setup {
     }
 
     /// What nodes say to each other goes through a proxy that delays it.
-    pub fn delay(mut self, delay: Delay) -> Self {
-        self.delay = Some(delay);
+    pub fn link(mut self, link: Link) -> Self {
+        self.link = Some(link);
         self
     }
 
@@ -88,7 +91,7 @@ impl Setup {
 
     /// Starts all nodes and waits until one of them leads.
     pub async fn start(self) -> anyhow::Result<Cluster> {
-        let Self { size, config, mut network, delay, environment } = self;
+        let Self { size, config, mut network, link, environment } = self;
         let mut addresses = BTreeMap::new();
         for id in 1..=size {
             let of_node = match &mut network {
@@ -98,16 +101,17 @@ impl Setup {
             addresses.insert(id, of_node);
         }
         let mut proxies = BTreeMap::new();
-        if let Some(delay) = delay {
+        if let Some(link) = link {
             ensure!(network.is_none(), "the proxies are on loopback");
             for (id, of_node) in &addresses {
-                proxies.insert(*id, Proxy::start(of_node.peer, delay).await?);
+                proxies.insert(*id, Proxy::start(of_node.peer, link).await?);
             }
         }
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
             executors: BTreeMap::new(),
             proxies,
+            detours: BTreeMap::new(),
             network,
             folder: TempDir::with_prefix("belfry-test-")?,
             belfry: binary::belfry()?,
@@ -138,6 +142,12 @@ impl Cluster {
     pub fn prepare_node(&mut self, id: u64, extra: &str) -> anyhow::Result<()> {
         self.addresses.insert(id, Addresses::on_loopback()?);
         self.write_config(id, false, extra)
+    }
+
+    /// Lets the other nodes reach a node by another address, from the next start of each on: through a slow link.
+    pub fn detour(&mut self, id: u64, through: SocketAddr, extra: &str) -> anyhow::Result<()> {
+        self.detours.insert(id, through);
+        self.addresses.keys().try_for_each(|node| self.write_config(*node, true, extra))
     }
 
     /// Forgets a node that was removed: what is configured or asked from now on knows nothing of it.
@@ -184,6 +194,16 @@ impl Cluster {
     /// host:port of one node's service for other nodes.
     pub fn peer(&self, id: u64) -> String {
         self.addresses[&id].peer.to_string()
+    }
+
+    /// A metric of a node without labels; none when it does not answer, or has none of this name.
+    pub async fn metric(&self, id: u64, name: &str) -> Option<f64> {
+        let mut stream = tokio::net::TcpStream::connect(self.admin(id)).await.ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").await.ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.ok()?;
+        let line = text.lines().find(|line| line.split(' ').next() == Some(name))?;
+        line.split(' ').nth(1)?.parse().ok()
     }
 
     /// The data folder of a node.
@@ -236,7 +256,8 @@ impl Cluster {
             self.data(id)
         );
         for (id, addresses) in &self.addresses {
-            let peer = self.proxies.get(id).map_or(addresses.peer, Proxy::address);
+            let proxied = self.proxies.get(id).map(Proxy::address);
+            let peer = self.detours.get(id).copied().or(proxied).unwrap_or(addresses.peer);
             writeln!(text, "  {{ id = {id}, api = \"{}\", peer = \"{peer}\" }},", addresses.api)?;
         }
         let Addresses { api, peer, admin } = self.addresses[&id];

@@ -352,6 +352,10 @@ pub struct Sample {
     pub committed_index: u64,
     /// The last entry that it has applied.
     pub applied_index: u64,
+    /// Up to here a restart needs no log.
+    pub checkpoint_index: u64,
+    /// Up to here the log is gone.
+    pub purged_index: u64,
     /// Schedules that are not deleted.
     pub schedules: u64,
     /// Rows of the ledger by state.
@@ -374,6 +378,8 @@ impl Collector for Sample {
             ("raft_last_log_index", "Last entry of this node's log.", self.last_log_index),
             ("raft_committed_index", "Last entry known to be committed.", self.committed_index),
             ("raft_applied_index", "Last entry applied to the state.", self.applied_index),
+            ("raft_checkpoint_index", "Last entry in the durable checkpoint.", self.checkpoint_index),
+            ("raft_purged_index", "Last entry that is gone from this node's log.", self.purged_index),
             (
                 "raft_apply_lag",
                 "Entries committed and not yet applied.",
@@ -443,6 +449,8 @@ mod tests {
         let sample = Sample {
             committed_index: 12,
             applied_index: 10,
+            checkpoint_index: 9,
+            purged_index: 8,
             runs: BTreeMap::from([("DUE", 4)]),
             clock_ahead_seconds: Some(-0.25),
             log_syncs: (vec![(0.001, 5), (f64::INFINITY, 1)], 0.25),
@@ -461,6 +469,8 @@ mod tests {
             "belfry_catch_up_budget 50",
             "belfry_rpc_duration_seconds_count{method=\"GetSchedule\",code=\"OK\"} 1",
             "belfry_raft_apply_lag 2",
+            "belfry_raft_checkpoint_index 9",
+            "belfry_raft_purged_index 8",
             "belfry_runs{state=\"DUE\"} 4",
             "belfry_clock_ahead_seconds -0.25",
             "belfry_log_sync_seconds_bucket{le=\"0.001\"} 5",

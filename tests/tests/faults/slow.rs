@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use belfry_tests::cluster::Setup;
-use belfry_tests::proxy::Delay;
+use belfry_tests::proxy::Link;
 use belfry_tests::scenario::{Carrier, Scenario};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_network_between_the_nodes_makes_runs_late_and_nothing_else() {
     // A round trip of 40 to 160 ms, with a heartbeat of 100 ms and elections after 300 to 600.
-    let delay = Delay { least: Duration::from_millis(20), most: Duration::from_millis(80) };
-    let mut cluster = Setup::new(3).delay(delay).start().await.unwrap();
+    let link = Link { delay: Duration::from_millis(20), jitter: Duration::from_millis(60), ..Link::FAST };
+    let mut cluster = Setup::new(3).link(link).start().await.unwrap();
     cluster.start_executor("one", 32).unwrap();
     cluster.start_executor("two", 32).unwrap();
     let mut scenario = Scenario::begin(cluster, 20, Carrier::Command).await.unwrap();

@@ -92,6 +92,8 @@ fn sample(parts: &AdminParts) -> Sample {
         is_leader: raft.role == Role::Leader,
         has_leader: raft.leader.is_some(),
         last_log_index: raft.last_log_index,
+        checkpoint_index: raft.checkpoint_index,
+        purged_index: raft.purged_index,
         committed_index: raft.committed_index,
         applied_index: raft.applied_index,
         schedules: schedules as u64,

@@ -44,6 +44,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// Sending, verifying and installing a whole snapshot; keep-alive notices a dead peer long before.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
+/// A ping waits behind what was sent before it: megabytes of windows and socket buffers, which a slow link carries in seconds. With
+/// the keep-alive of the other lanes no snapshot would ever arrive over a link of less than some 5 MB/s.
+const SNAPSHOT_KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Shortest time to wait for a stream to be set up, however short the election timeout is.
 const SETUP_TIMEOUT_MIN: Duration = Duration::from_millis(500);
 
@@ -92,7 +95,11 @@ impl Network {
         if let Some(channel) = channels.get(&(lane, address.to_owned())) {
             return Ok(channel.clone());
         }
-        let channel = self.config.dialer.channel(&endpoint(address, self.config.election_timeout_max)?);
+        let keep_alive = match lane {
+            Lane::Log | Lane::Heartbeat => self.config.election_timeout_max.max(SETUP_TIMEOUT_MIN),
+            Lane::Snapshot => SNAPSHOT_KEEP_ALIVE,
+        };
+        let channel = self.config.dialer.channel(&endpoint(address, keep_alive)?);
         channels.insert((lane, address.to_owned()), channel.clone());
         Ok(channel)
     }
@@ -117,8 +124,7 @@ fn client(channel: Channel) -> RaftServiceClient<Channel> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-fn endpoint(address: &str, election_timeout: Duration) -> Result<Endpoint, tonic::transport::Error> {
-    let keep_alive = election_timeout.max(SETUP_TIMEOUT_MIN);
+fn endpoint(address: &str, keep_alive: Duration) -> Result<Endpoint, tonic::transport::Error> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(SETUP_TIMEOUT_MIN)
         .tcp_nodelay(true)
