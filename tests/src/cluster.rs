@@ -486,7 +486,7 @@ impl Cluster {
 
     /// Asks for a node to become the leader, once.
     pub async fn ask_to_lead(&self, id: u64) -> anyhow::Result<()> {
-        let request = pb::TransferLeadershipRequest { to_node_id: id };
+        let request = pb::TransferLeadershipRequest { to_node_id: id, ..Default::default() };
         self.client()?.transfer_leadership(request).await?;
         Ok(())
     }

@@ -88,7 +88,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(near: TcpStream, target: SocketAddr, mut link: watch::Receiver<Link>, delayed: Arc<AtomicU64>) {
+async fn serve(
+    near: TcpStream,
+    target: SocketAddr,
+    mut link: watch::Receiver<Link>,
+    delayed: Arc<AtomicU64>,
+) {
     if !link.borrow().open {
         return;
     }

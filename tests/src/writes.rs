@@ -147,9 +147,9 @@ pub async fn read_all(client: Client, manner: Manner, clients: usize, clock: Ins
         };
         for key in 0..manner.keys {
             let key = reader.key(key);
-            reader.carry_out(&key, Action::Get, None).await;
+            Box::pin(reader.carry_out(&key, Action::Get, None)).await;
         }
-        reader.carry_out("", Action::List, None).await;
+        Box::pin(reader.carry_out("", Action::List, None)).await;
         record.extend(reader.record);
     }
     record

@@ -72,7 +72,7 @@ async fn a_snapshot_arrives_over_a_slow_link_while_writes_go_on() {
         }
     }
 
-    proxy.set(Link { delay: Duration::from_millis(30), bytes_per_second: Some(1 << 20), open: true });
+    proxy.set(Link { delay: Duration::from_millis(30), bytes_per_second: Some(1 << 20), ..Link::FAST });
     let (done, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let writer = tokio::spawn({
         let (client, done, written) = (client.clone(), done.clone(), written.clone());

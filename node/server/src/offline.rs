@@ -16,7 +16,9 @@ use belfry_core::{LogPosition, UnixMillis};
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::raft::{Backup, BackupInfo, Member, NewCluster, NodeId, Stores};
-use crate::store::{DataFolder, FolderError, Identity, SledCheckpoint, StoreError, WalLog, WalOptions};
+use crate::store::{
+    DataFolder, FolderError, Identity, Offload, SledCheckpoint, StoreError, WalLog, WalOptions,
+};
 
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
@@ -200,5 +202,6 @@ fn stores(folder: DataFolder) -> Result<Stores, OfflineError> {
         identity: Arc::new(Mutex::new(folder)),
         log: Arc::new(log),
         checkpoint: Arc::new(checkpoint),
+        offload: Offload::default(),
     })
 }

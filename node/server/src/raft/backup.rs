@@ -128,7 +128,8 @@ impl Backup {
         node: NodeId,
         now: UnixMillis,
     ) -> io::Result<Backup> {
-        let (_, replicated) = Checkpoints::open(stores.checkpoint.clone(), snapshots)?;
+        let (_, replicated) =
+            Checkpoints::open(stores.checkpoint.clone(), snapshots, stores.offload.clone())?;
         let applied = replicated.applied.as_ref().map(convert::log_id_to_store);
         stores.identity.verify(&stores.log.state(), applied)?;
         let shared = Shared::new(replicated, usize::MAX);
