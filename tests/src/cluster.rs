@@ -241,15 +241,6 @@ impl Cluster {
         bail!("node {id} never said {text:?}\n{}", self.logs())
     }
 
-    /// Waits until a node ends by itself, and gives its exit code.
-    pub async fn wait_for_end(&mut self, id: u64) -> anyhow::Result<Option<i32>> {
-        let mut child = self.nodes.remove(&id).context("this node does not run")?;
-        match tokio::time::timeout(PATIENCE, child.wait()).await {
-            Ok(status) => Ok(status?.code()),
-            Err(_) => bail!("node {id} does not end\n{}", self.logs()),
-        }
-    }
-
     fn write_config(&self, id: u64, bootstrap: bool, extra: &str) -> anyhow::Result<()> {
         let mut text = format!(
             "[node]\nid = {id}\ndata = {:?}\n\n[cluster]\nname = \"test\"\nbootstrap = {bootstrap}\nmembers = [\n",

@@ -164,7 +164,7 @@ fn what_is_announced_is_ready_for_all_that_this_release_can_do() {
     let folder = tempfile::tempdir().unwrap();
     let dev = Dev::start(folder.path());
     let status = dev.json(&["cluster", "status"]);
-    assert_eq!((&status["writable"], &status["feature_level"]), (&true.into(), &2.into()), "{status}");
+    assert_eq!((&status["writable"], &status["feature_level"]), (&true.into(), &3.into()), "{status}");
     assert_eq!(dev.run(&["pool", "set", "first", "--slots", "1"]).code, Some(0));
     assert_eq!(dev.interrupt().0.code(), Some(0));
 }

@@ -362,7 +362,7 @@ pub struct Sample {
     pub runs: BTreeMap<&'static str, u64>,
     /// By namespace: schedules that are overdue, and that miss a success.
     pub liveness: BTreeMap<String, (u64, u64)>,
-    /// How far this node's clock is ahead of the median of all; none while there is no other to compare with.
+    /// How far this node's clock is ahead of the median of all; none before the first comparison.
     pub clock_ahead_seconds: Option<f64>,
     /// Durations of the syncs of the log: upper bounds in seconds with their counts, the last one without a bound, and
     /// the sum in seconds.

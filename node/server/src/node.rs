@@ -221,7 +221,8 @@ impl Node {
 
         let peers = peer_server(started.service, peer, peering.clone());
         tasks.spawn(named("peer service", peers));
-        let guard = ClockGuard { replica: replica.clone(), clock: clock.clone(), alone: config.is_alone() };
+        let guard =
+            ClockGuard { replica: replica.clone(), clock: clock.clone(), alone: config.members().len() == 1 };
         // To the end: who stops hands leadership over by a clock that is good.
         tasks.spawn(named("clock guard", guard.run(peering.clone())));
         tasks.spawn(named("leader", lead(leader.clone(), clock.clone(), serving.clone())));

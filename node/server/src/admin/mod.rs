@@ -99,7 +99,7 @@ fn sample(parts: &AdminParts) -> Sample {
         schedules: schedules as u64,
         runs,
         liveness: board.namespaces(),
-        clock_ahead_seconds: clock.comparison().map(|clocks| clocks.own_ahead_ms as f64 / 1e3),
+        clock_ahead_seconds: clock.ahead_ms().map(|ahead| ahead as f64 / 1e3),
         log_syncs: seconds(&raft.log_sync_latency.read()),
     }
 }

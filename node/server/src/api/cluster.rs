@@ -143,7 +143,8 @@ impl Api {
                 })
                 .collect(),
             executors,
-            now: Some(timestamp(self.0.clock.now())),
+            // As it is, held back or not (CLOCK-1): how far it is out is said beside it.
+            now: Some(timestamp(guarded.raw())),
             // A follower hears from a leader only while that one holds a quorum.
             writable: leader.is_some(),
             clock_offset_max_ms: u64::try_from(guarded.bound().as_millis()).unwrap_or(u64::MAX),

@@ -58,6 +58,15 @@ impl GuardedClock {
         }
     }
 
+    /// How far this clock is ahead of the reference, in milliseconds: a clock alone is its own. None before the first comparison.
+    pub fn ahead_ms(&self) -> Option<i64> {
+        match &*self.standing.borrow() {
+            Standing::Compared(comparison) => Some(comparison.own_ahead_ms),
+            Standing::Alone => Some(0),
+            Standing::NotCompared => None,
+        }
+    }
+
     /// Waits until the clock has been compared with others, or there are none.
     pub async fn compared(&self) {
         let mut standing = self.standing.subscribe();
