@@ -269,7 +269,8 @@ impl Pump {
         if runs.is_empty() {
             return;
         }
-        let mut told = HashMap::<Arc<str>, Vec<pb::Cancel>>::new();
+        // In order: whose connection is written to first is the same in every process.
+        let mut told = BTreeMap::<Arc<str>, Vec<pb::Cancel>>::new();
         for slice in runs.chunks(SLICE) {
             self.shared.replica.read(|state| {
                 for (executor, cancel) in slice.iter().filter_map(|id| cancel(state, *id)) {
