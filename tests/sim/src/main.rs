@@ -23,6 +23,9 @@ use belfry_sim::run::{self, Options, Verdict};
 use belfry_sim::seeds::FIXED;
 use clap::Parser;
 
+/// The profile of this build: `openraft` checks more of itself where debug assertions are on.
+const PROFILE: &str = if cfg!(debug_assertions) { "dev" } else { "release" };
+
 /// Simulates clusters from seeds.
 #[derive(Parser, Clone, Debug)]
 struct Args {
@@ -192,7 +195,7 @@ fn many(args: &Args) -> anyhow::Result<ExitCode> {
     println!("\n{} seeds in {:.0} s: {}", tally.simulated, begun.elapsed().as_secs_f64(), counts.join(", "));
     for seed in &tally.failed {
         println!(
-            "replay: cargo run --release -p belfry-sim --bin sim -- --seed {seed} --seconds {} --trace seed-{seed}.txt",
+            "replay: cargo run --profile {PROFILE} -p belfry-sim --bin sim -- --seed {seed} --seconds {} --trace seed-{seed}.txt",
             args.seconds
         );
     }
