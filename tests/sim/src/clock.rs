@@ -14,6 +14,8 @@ pub const EPOCH_SECONDS: u64 = 1_813_017_600;
 pub struct SimClock {
     /// How wrong it is.
     skew_ms: Arc<AtomicI64>,
+    /// How far it was ahead at most since somebody asked.
+    most_ms: Arc<AtomicI64>,
     /// By how much all clocks, and the world, have jumped: time that nobody was there to see.
     skipped_ms: Arc<AtomicI64>,
 }
@@ -22,12 +24,19 @@ impl SimClock {
     /// A clock that shares the time of the world with others.
     #[must_use]
     pub fn beside(other: &Self) -> Self {
-        Self { skew_ms: Arc::default(), skipped_ms: other.skipped_ms.clone() }
+        Self { skew_ms: Arc::default(), most_ms: Arc::default(), skipped_ms: other.skipped_ms.clone() }
     }
 
     /// Makes it wrong by this much.
     pub fn set_skew(&self, skew_ms: i64) {
         self.skew_ms.store(skew_ms, Ordering::Relaxed);
+        self.most_ms.fetch_max(skew_ms, Ordering::Relaxed);
+    }
+
+    /// How far it was ahead at most since this was asked last.
+    #[must_use]
+    pub fn take_most_ms(&self) -> i64 {
+        self.most_ms.swap(self.skew_ms(), Ordering::Relaxed)
     }
 
     /// How wrong it is.

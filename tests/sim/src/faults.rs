@@ -190,6 +190,7 @@ impl Faults {
                 self.say(sim, &format!("FAULT slow link {} {end}: {slow:?} for {long:?}", host(node)));
                 sim.set_link_max_message_latency(host(node), end.clone(), slow);
                 self.mends.push((now + long, Mend::FastLink(host(node), end)));
+                self.world.record.lock().slow_links += 1;
                 self.count("slow_link");
             }
             13 => {
@@ -330,6 +331,7 @@ impl Faults {
             Mend::ConnectOneWay(a, b) => sim.repair_oneway(a, b),
             Mend::Release(a, b) => sim.release(a, b),
             Mend::FastLink(a, b) => {
+                self.world.record.lock().slow_links -= 1;
                 sim.set_link_max_message_latency(a, b, Duration::from_millis(self.link_ms_max));
             }
             Mend::FastDisk(node) => {

@@ -73,6 +73,8 @@ pub struct Inner {
     pub exited: BTreeMap<String, String>,
     /// Where the simulation is.
     pub phase: Phase,
+    /// Links that are slow.
+    pub slow_links: usize,
     /// Users that have done what they wanted.
     pub users_done: usize,
 }

@@ -86,7 +86,7 @@ pub fn run(options: Options, record: &Record) -> Verdict {
         .enable_random_order();
     let mut sim = builder.build();
     let world = populate(&mut sim, seed, record);
-    let mut invariants = Invariants::new(world.sites[0].clock.clone());
+    let mut invariants = Invariants::new(world.sites.iter().map(|site| site.clock.clone()).collect());
     let mut faults = Faults::new(seed, world, link_ms_max);
     let mut look_at = LOOK_EVERY;
     let mut phase_until = options.safety_for;

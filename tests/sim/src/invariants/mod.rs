@@ -7,6 +7,7 @@ pub mod api_1;
 pub mod api_2;
 mod apply_1;
 pub mod catch_1;
+mod clock_1;
 mod due_1;
 mod lease;
 mod ledger_1;
@@ -37,6 +38,8 @@ struct Look<'a> {
     state: &'a State,
     /// What executors have started so far.
     starts: &'a [Start],
+    /// What no node may take the time to be later than, where that is known.
+    time_max: Option<UnixMillis>,
     /// Since when nothing is broken any more.
     healed_for: Option<Duration>,
     /// Begins of what was started, by the name of the run.
@@ -75,14 +78,15 @@ trait Invariant {
 /// All of them.
 pub struct Invariants {
     clock: SimClock,
+    clocks: clock_1::Clocks,
     all: Vec<Box<dyn Invariant>>,
     names: Names,
 }
 
 impl Invariants {
-    /// Nothing seen yet.
+    /// Nothing seen yet of nodes with these clocks.
     #[must_use]
-    pub fn new(clock: SimClock) -> Self {
+    pub fn new(clocks: Vec<SimClock>) -> Self {
         let all: Vec<Box<dyn Invariant>> = vec![
             Box::new(apply_1::Digests::default()),
             Box::new(run_1::Rows::default()),
@@ -92,13 +96,16 @@ impl Invariants {
             Box::new(ledger_1::Instants::default()),
             Box::new(ledger_2::Begun),
             Box::new(catch_1::Budget::default()),
+            Box::new(clock_1::Rows::default()),
             Box::new(lease::Quiet),
         ];
-        Self { clock, all, names: Names::default() }
+        let clock = clocks.first().cloned().unwrap_or_default();
+        Self { clock, clocks: clock_1::Clocks::new(clocks), all, names: Names::default() }
     }
 
     /// Looks at every replica.
     pub fn look(&mut self, record: &Record, now: Duration) {
+        let time_max = self.clocks.time_max(now, record.lock().slow_links > 0);
         let (replicas, starts, healed_for) = {
             let record = record.lock();
             let healed_for = record.healed_at.map(|at| now - at);
@@ -115,7 +122,8 @@ impl Invariants {
                 }
                 for invariant in &mut self.all {
                     let names = &mut self.names;
-                    let mut look = Look { node, index: at.index, state, starts: &starts, healed_for, names };
+                    let starts = starts.as_slice();
+                    let mut look = Look { node, index: at.index, state, starts, time_max, healed_for, names };
                     invariant.look(&mut look, &mut say);
                 }
             });
