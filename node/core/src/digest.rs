@@ -9,7 +9,7 @@ use std::fmt;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Digest of a set of records.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Digest(pub u128);
 
 impl Digest {
@@ -47,13 +47,15 @@ impl fmt::Debug for Digest {
 ///
 /// The layout must never change for what exists: two builds compare digests during a rolling deploy. A new field is
 /// written only when it differs from its default, after all others, with a tag of its own.
-#[derive(Default)]
 pub struct Canonical(Vec<u8>);
 
 impl Canonical {
     /// Starts a record of this kind.
     pub fn new(kind: u8) -> Self {
-        Self(vec![kind])
+        // Most records fit.
+        let mut bytes = Vec::with_capacity(512);
+        bytes.push(kind);
+        Self(bytes)
     }
 
     /// Adds a number.

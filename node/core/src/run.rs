@@ -10,7 +10,7 @@
 //!     └─ SKIPPED
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -85,6 +85,12 @@ impl Run {
     pub fn series(&self) -> Series {
         self.trigger.series()
     }
+}
+
+/// Who triggered what the timing made: nobody. One text for all runs.
+pub fn nobody() -> Arc<str> {
+    static NOBODY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
+    NOBODY.clone()
 }
 
 /// What somebody decided about a run.
@@ -279,6 +285,43 @@ impl Ending {
     }
 }
 
+/// Number of runs by the name of their state.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Census([u64; 10]);
+
+impl Census {
+    const NAMES: [&'static str; 10] = [
+        "DUE",
+        "RUNNING",
+        "SUCCEEDED",
+        "FAILED",
+        "TIMED_OUT",
+        "UNKNOWN",
+        "SKIPPED",
+        "MERGED",
+        "EXPIRED",
+        "CANCELLED",
+    ];
+
+    /// Runs in the state of this name.
+    pub fn get(&self, name: &str) -> u64 {
+        self.iter().find(|(state, _)| *state == name).map_or(0, |(_, count)| count)
+    }
+
+    /// Every state by its name, in the order of a run's life.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Self::NAMES.into_iter().zip(self.0)
+    }
+
+    pub(crate) fn add(&mut self, state: &RunState) {
+        self.0[state.ordinal()] += 1;
+    }
+
+    pub(crate) fn take_away(&mut self, state: &RunState) {
+        self.0[state.ordinal()] -= 1;
+    }
+}
+
 /// What an executor reports of an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AttemptResult {
@@ -437,6 +480,24 @@ impl RunState {
             RunState::Due { .. } => "DUE",
             RunState::Running(_) => "RUNNING",
             RunState::Ended { ending, .. } => ending.name(),
+        }
+    }
+
+    /// Where it is counted in a [`Census`].
+    fn ordinal(&self) -> usize {
+        match self {
+            RunState::Due { .. } => 0,
+            RunState::Running(_) => 1,
+            RunState::Ended { ending, .. } => match ending {
+                Ending::Succeeded => 2,
+                Ending::Failed(_) => 3,
+                Ending::TimedOut => 4,
+                Ending::Unknown(_) => 5,
+                Ending::Skipped(_) => 6,
+                Ending::Merged { .. } => 7,
+                Ending::Expired => 8,
+                Ending::Cancelled(_) => 9,
+            },
         }
     }
 

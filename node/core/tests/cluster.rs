@@ -483,7 +483,7 @@ impl World {
         };
         let (prune, cursor) = select(self.view(view), &keep, UnixMillis(self.now), self.cursor);
         let active = |state: &State| {
-            let of = |name| state.census().get(name).copied().unwrap_or(0);
+            let of = |name| state.census().get(name);
             of("DUE") + of("RUNNING")
         };
         let before = active(&self.state);

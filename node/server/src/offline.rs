@@ -83,7 +83,7 @@ pub struct Summary {
 impl Summary {
     fn of(backup: &Backup) -> Self {
         let state = &backup.state;
-        let count = |name: &str| state.census().get(name).copied().unwrap_or(0);
+        let count = |name: &str| state.census().get(name);
         let schedules = state.schedule_ids_from(Default::default()).filter_map(|id| state.schedule(id));
         Self {
             info: backup.info.clone(),

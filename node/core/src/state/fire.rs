@@ -8,7 +8,7 @@ use crate::command::{
 };
 use crate::definition::{MisfirePolicy, OverlapPolicy};
 use crate::ids::{AttemptNo, RunId, ScheduleId, ScheduleKey, UnixMillis};
-use crate::run::{Ending, Reason, Run, RunEvent, RunState, Trigger};
+use crate::run::{Ending, Reason, Run, RunEvent, RunState, Trigger, nobody};
 use crate::state::lanes::Slot;
 use crate::state::{BlockId, LATE_AFTER_MS, MANUAL_WAITING_MAX, State};
 
@@ -72,7 +72,7 @@ impl State {
             nominal_at,
             scheduled_at,
             trigger,
-            actor: "".into(),
+            actor: nobody(),
             created_at: now,
             window_start_at,
             merged_count: 0,

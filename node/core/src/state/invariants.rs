@@ -26,9 +26,9 @@ impl State {
 
         let mut leases = 0;
         let mut tokens = BTreeMap::<u64, RunId>::new();
-        for (id, run) in &self.runs {
+        for (id, run) in self.runs.iter() {
             if let Some(lease) = run.state.lease() {
-                if let Some(other) = tokens.insert(lease.token.0, *id) {
+                if let Some(other) = tokens.insert(lease.token.0, id) {
                     say("RUN-3", format!("runs {other} and {id} share token {}", lease.token));
                 }
                 if lease.token.0 > self.totals.next_token {
@@ -39,13 +39,13 @@ impl State {
             let policies = &slot.schedule.definition_of(run.generation).policies;
             let (due, running, watched) = match &run.state {
                 RunState::Due { .. } => (true, false, true),
-                RunState::Running(lease) => (false, true, self.leases.contains(*id, lease, policies)),
+                RunState::Running(lease) => (false, true, self.leases.contains(id, lease, policies)),
                 RunState::Ended { .. } => (false, false, true),
             };
             leases += usize::from(running);
             let begun = run.attempt.0 > 0;
-            let waits = slot.not_begun().filter(|waiting| waiting == id).count();
-            let opens = usize::from(slot.open.contains(id));
+            let waits = slot.not_begun().filter(|waiting| *waiting == id).count();
+            let opens = usize::from(slot.open.contains(&id));
             let expected = match (due || running, begun) {
                 (false, _) => (0, 0),
                 (true, false) => (1, 0),
@@ -57,10 +57,10 @@ impl State {
             if !watched {
                 say("RUN-4", format!("run {id} is {} but the leases say otherwise", run.state.name()));
             }
-            if self.cancelling.contains(id) != (running && run.cancel.is_some()) {
+            if self.cancelling.contains(&id) != (running && run.cancel.is_some()) {
                 say("RUN-4", format!("run {id} is {} and its cancellation is lost", run.state.name()));
             }
-            if self.ready.contains(id) != slot.ready.contains(id) || (slot.ready.contains(id) && !due) {
+            if self.ready.contains(&id) != slot.ready.contains(&id) || (slot.ready.contains(&id) && !due) {
                 say("DUE-1", format!("run {id} is {} but is offered wrongly", run.state.name()));
             }
         }
@@ -68,8 +68,8 @@ impl State {
             say("RUN-4", format!("{leases} runs are RUNNING and {} leases are watched", self.leases.len()));
         }
         self.check_counts(&mut say);
-        for (id, slot) in &self.slots {
-            self.check_schedule(*id, slot, &mut say);
+        for (id, slot) in self.slots.iter() {
+            self.check_schedule(id, slot, &mut say);
         }
         found
     }
@@ -122,10 +122,10 @@ impl State {
         if !counted(&self.running_by_pool, &pools) || !counted(&self.running_by_namespace, &namespaces) {
             say("RUN-2", "what runs in pools and namespaces is not what is counted".to_owned());
         }
-        for (id, slot) in &self.slots {
-            let stale = slot.schedule.deleted_at.is_none()
-                && self.calendars_revision(*id) != slot.schedule.timed_with;
-            if stale != self.stale.contains(id) {
+        for (id, slot) in self.slots.iter() {
+            let stale =
+                slot.schedule.deleted_at.is_none() && self.calendars_revision(id) != slot.schedule.timed_with;
+            if stale != self.stale.contains(&id) {
                 say("LEDGER-2", format!("schedule {id} is not known to wait for its calendars"));
             }
         }

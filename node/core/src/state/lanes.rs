@@ -12,11 +12,14 @@
 
 use std::collections::BTreeSet;
 
+use smallvec::SmallVec;
+
 use crate::command::Effect;
 use crate::definition::MisfirePolicy;
 use crate::ids::{RunId, ScheduleId, UnixMillis};
 use crate::run::{Reason, Run, RunEvent, RunState, Series, Trigger};
 use crate::schedule::Schedule;
+use crate::state::run_set::RunSet;
 use crate::state::{BlockId, State};
 
 /// A schedule with what is derived from its runs.
@@ -24,21 +27,24 @@ use crate::state::{BlockId, State};
 pub(super) struct Slot {
     pub(super) schedule: Schedule,
     /// Rows of the timing that wait to begin, oldest first.
-    pub(super) waiting: BTreeSet<RunId>,
+    pub(super) waiting: RunSet,
     /// Missed instants that FIRE_ALL makes up for, oldest first.
-    pub(super) backlog: BTreeSet<RunId>,
+    pub(super) backlog: RunSet,
     /// The row that a backfill waits for.
     pub(super) backfill: Option<RunId>,
     /// Triggered rows that wait to begin, in order.
-    pub(super) manual: BTreeSet<RunId>,
+    pub(super) manual: RunSet,
     /// Begun and not over.
-    pub(super) open: BTreeSet<RunId>,
+    pub(super) open: RunSet,
     /// The one of them that came from the backlog or a backfill.
     pub(super) recovering: Option<RunId>,
     /// May begin now.
-    pub(super) ready: Vec<RunId>,
+    pub(super) ready: Ready,
     pub(super) rows: u64,
 }
+
+/// Runs of one schedule that may begin now: few, in the order in which they were made ready.
+pub(super) type Ready = SmallVec<[RunId; 2]>;
 
 /// Where a run waits before its first begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,13 +69,13 @@ impl Slot {
     pub(super) fn new(schedule: Schedule) -> Self {
         Self {
             schedule,
-            waiting: BTreeSet::new(),
-            backlog: BTreeSet::new(),
+            waiting: RunSet::default(),
+            backlog: RunSet::default(),
             backfill: None,
-            manual: BTreeSet::new(),
-            open: BTreeSet::new(),
+            manual: RunSet::default(),
+            open: RunSet::default(),
             recovering: None,
-            ready: Vec::new(),
+            ready: Ready::new(),
             rows: 0,
         }
     }
@@ -121,16 +127,10 @@ impl State {
             return;
         }
         match lane {
-            Lane::Waiting => {
-                slot.waiting.insert(id);
-            }
-            Lane::Backlog => {
-                slot.backlog.insert(id);
-            }
+            Lane::Waiting => slot.waiting.insert(id),
+            Lane::Backlog => slot.backlog.insert(id),
             Lane::Backfill => slot.backfill = Some(id),
-            Lane::Manual => {
-                slot.manual.insert(id);
-            }
+            Lane::Manual => slot.manual.insert(id),
         }
     }
 
@@ -184,10 +184,10 @@ impl State {
             None
         };
         let begin = if held.is_none() { free.min(slot.waiting.len()) } else { 0 };
-        ready.extend(slot.waiting.iter().take(begin));
+        ready.extend(slot.waiting.iter().take(begin).copied());
         if begin < free && slot.recovering.is_none() {
             let backlog = slot.backlog.first().filter(|_| held.is_none());
-            ready.extend(backlog.or(slot.backfill.as_ref()));
+            ready.extend(backlog.or(slot.backfill.as_ref()).copied());
         }
         // The first and the newest of those that have to wait: each row is one of them when it comes.
         let mut behind = slot.waiting.iter().skip(begin);
@@ -205,7 +205,10 @@ impl State {
     ///
     /// What a pause holds is in nobody's way: a trigger would wait behind it for the resume, and it does not care about a
     /// pause. After the resume the next attempt waits in turn, until there is room again.
-    fn ready_retries(&self, slot: &Slot, running_max: usize) -> (Vec<RunId>, usize) {
+    fn ready_retries(&self, slot: &Slot, running_max: usize) -> (Ready, usize) {
+        if slot.open.is_empty() {
+            return (Ready::new(), 0);
+        }
         let is_running = |id: &&RunId| matches!(self.runs[id].state, RunState::Running(_));
         let held_by_pause =
             |id: &RunId| slot.schedule.pause.is_some() && self.runs[id].series() == Series::Timing;
@@ -216,7 +219,7 @@ impl State {
         }
         let running = slot.open.iter().filter(is_running).filter(|id| !self.runs[id].beside).count();
         let mut room = running_max.saturating_sub(running);
-        let (mut ready, mut held) = (Vec::new(), 0);
+        let (mut ready, mut held) = (Ready::new(), 0);
         for id in retries() {
             if held_by_pause(&id) {
                 held += 1;
@@ -236,7 +239,7 @@ impl State {
         }
     }
 
-    fn announce(&mut self, schedule: ScheduleId, ready: Vec<RunId>, effects: &mut Vec<Effect>) {
+    fn announce(&mut self, schedule: ScheduleId, ready: Ready, effects: &mut Vec<Effect>) {
         let slot = self.slots.get_mut(&schedule).expect("callers name schedules that exist");
         if slot.ready == ready {
             return;

@@ -6,6 +6,7 @@
 
 mod attempts;
 mod backfills;
+mod definitions;
 mod due;
 mod fire;
 mod invariants;
@@ -14,7 +15,9 @@ mod leases;
 mod objects;
 mod records;
 mod restoration;
+mod run_set;
 mod schedules;
+mod table;
 mod verdicts;
 mod zones;
 
@@ -29,10 +32,13 @@ use crate::ids::{
     BackfillId, FencingToken, LogPosition, ObjectId, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
 };
 use crate::object::{Object, ObjectName};
-use crate::run::{IllegalTransition, Report, Run, RunEvent, RunState, Series, Verdict};
+use crate::run::{Census, IllegalTransition, Report, Run, RunEvent, RunState, Series, Verdict};
 use crate::schedule::{Pause, Schedule};
 
+use definitions::Definitions;
 use lanes::Slot;
+use records::DirtyBlocks;
+use table::Table;
 
 pub use backfills::{BackfillRequest, LastInstants};
 pub use due::DueIndex;
@@ -52,8 +58,8 @@ pub const LATE_AFTER_MS: i64 = 1000;
 #[derive(Clone, Default)]
 pub struct State {
     totals: Totals,
-    slots: BTreeMap<ScheduleId, Slot>,
-    runs: BTreeMap<RunId, Run>,
+    slots: Table<ScheduleId, Slot>,
+    runs: Table<RunId, Run>,
     reports: BTreeMap<RunId, Report>,
     answers: BTreeMap<Arc<str>, Answer>,
     objects: BTreeMap<ObjectId, Object>,
@@ -71,6 +77,7 @@ pub struct State {
     running_by_pool: BTreeMap<Arc<str>, u32>,
     running_by_namespace: BTreeMap<Arc<str>, u32>,
     schedules_by_namespace: BTreeMap<Arc<str>, u64>,
+    definitions: Definitions,
     by_key: BTreeMap<ScheduleKey, ScheduleId>,
     by_nominal: BTreeMap<RowKey, RunId>,
     /// Schedules that are deleted and not forgotten, by the name they had.
@@ -91,10 +98,8 @@ pub struct State {
     /// Schedules to be forgotten at the end of that command: they were deleted because they are over.
     leaving: Vec<ScheduleId>,
     reports_weight_bytes: u64,
-    /// Rows by the name of their state.
-    census: BTreeMap<&'static str, u64>,
-    /// Blocks changed since they were last written.
-    dirty: BTreeSet<BlockId>,
+    census: Census,
+    dirty: DirtyBlocks,
     /// What the command that is being applied has changed so far.
     changes: Changes,
 }
@@ -214,7 +219,7 @@ impl State {
         if self.knows_level_2() && !knew {
             self.note_what_was_pruned();
             // Which runs may begin is a matter of the level: what was decided before must not outlive a restart (APPLY-1).
-            for id in self.slots.keys().copied().collect::<Vec<_>>() {
+            for id in self.slots.keys().collect::<Vec<_>>() {
                 self.offer_ready(id, now, effects);
             }
         }
@@ -224,13 +229,13 @@ impl State {
     /// The first release did not note which rows it dropped. Of a schedule that has lost some, nothing up to now is known to be
     /// missing: a backfill must not take for missing what ran. Once in the life of a cluster, and linear.
     fn note_what_was_pruned(&mut self) {
-        for (id, slot) in &mut self.slots {
+        for slot in self.slots.values_mut() {
             let counters = &slot.schedule.counters;
             let ended = counters.succeeded + counters.unsuccessful + counters.not_started;
             let active = (slot.waiting_count() + slot.open.len()) as u64;
             if ended + active > slot.rows {
                 slot.schedule.pruned_until = Some(slot.schedule.watermark);
-                self.dirty.insert(BlockId::of_schedule(*id));
+                self.dirty.insert(BlockId::of_schedule(slot.schedule.id));
             }
         }
     }
@@ -335,7 +340,7 @@ impl State {
             return false;
         }
         let run = self.runs.remove(&id).expect("it was just found");
-        *self.census.entry(run.state.name()).or_default() -= 1;
+        self.census.take_away(&run.state);
         self.touch(BlockId::of_run(id));
         self.drop_report(id);
         let row = RowKey::of(&run);
@@ -380,7 +385,7 @@ impl State {
         let former = self.by_nominal.insert(RowKey::of(&run), id);
         assert!(former.is_none(), "RUN-1: schedule {} has two rows at {:?}", run.schedule, run.nominal_at);
         self.slot_mut(run.schedule).rows += 1;
-        *self.census.entry(run.state.name()).or_default() += 1;
+        self.census.add(&run.state);
         self.runs.insert(id, run);
         id
     }
@@ -388,10 +393,10 @@ impl State {
     /// Moves a run along its life cycle; an illegal move changes nothing.
     fn step(&mut self, id: RunId, event: &RunEvent, now: UnixMillis) -> Result<(), IllegalTransition> {
         let run = self.runs.get_mut(&id).expect("callers step rows that exist");
-        let former = run.state.name();
-        run.state = run.state.after(event, now)?;
-        *self.census.entry(former).or_default() -= 1;
-        *self.census.entry(run.state.name()).or_default() += 1;
+        let state = run.state.after(event, now)?;
+        let former = std::mem::replace(&mut run.state, state);
+        self.census.take_away(&former);
+        self.census.add(&run.state);
         self.touch_run(id);
         Ok(())
     }
@@ -472,7 +477,7 @@ impl State {
 
     /// All schedule handles from `from` on, deleted ones with rows included.
     pub fn schedule_ids_from(&self, from: ScheduleId) -> impl Iterator<Item = ScheduleId> + '_ {
-        self.slots.range(from..).map(|(id, _)| *id)
+        self.slots.range(from..).map(|(id, _)| id)
     }
 
     /// Schedules of a name that were deleted but still have rows or answers: newest first.
@@ -600,7 +605,7 @@ impl State {
     }
 
     /// Number of rows by the name of their state.
-    pub fn census(&self) -> &BTreeMap<&'static str, u64> {
+    pub fn census(&self) -> &Census {
         &self.census
     }
 

@@ -47,6 +47,8 @@ pub enum BlockKind {
 }
 
 impl BlockKind {
+    const COUNT: usize = 6;
+
     /// The kind of a stored number.
     pub fn from_number(number: u8) -> Option<Self> {
         [Self::Totals, Self::Schedules, Self::Runs, Self::Reports, Self::Answers, Self::Objects]
@@ -99,6 +101,28 @@ impl BlockId {
     fn ids(self) -> std::ops::Range<u64> {
         let first = self.number * self.kind.span();
         first..first + self.kind.span()
+    }
+}
+
+/// Blocks that changed since they were last written.
+#[derive(Clone, Default)]
+pub(super) struct DirtyBlocks {
+    blocks: BTreeSet<BlockId>,
+    /// The last one of each kind: a batch changes the same few again and again.
+    last: [Option<BlockId>; BlockKind::COUNT],
+}
+
+impl DirtyBlocks {
+    pub(super) fn insert(&mut self, block: BlockId) {
+        let last = &mut self.last[block.kind as usize - 1];
+        if *last != Some(block) {
+            *last = Some(block);
+            self.blocks.insert(block);
+        }
+    }
+
+    fn take(&mut self) -> BTreeSet<BlockId> {
+        std::mem::take(self).blocks
     }
 }
 
@@ -203,24 +227,24 @@ pub enum RestoreError {
 impl State {
     /// The blocks that changed since this was last asked.
     pub fn take_dirty(&mut self) -> BTreeSet<BlockId> {
-        std::mem::take(&mut self.dirty)
+        self.dirty.take()
     }
 
     /// Marks blocks as changed again: writing them failed.
     pub fn put_back_dirty(&mut self, blocks: BTreeSet<BlockId>) {
-        self.dirty.extend(blocks);
+        self.dirty.blocks.extend(blocks);
     }
 
     /// How many blocks changed since they were last taken.
     pub fn dirty_count(&self) -> usize {
-        self.dirty.len()
+        self.dirty.blocks.len()
     }
 
     /// All blocks that hold records.
     pub fn blocks(&self) -> BTreeSet<BlockId> {
         let mut blocks = BTreeSet::from([BlockId::TOTALS]);
-        blocks.extend(self.slots.keys().map(|id| BlockId::of_schedule(*id)));
-        blocks.extend(self.runs.keys().map(|id| BlockId::of_run(*id)));
+        blocks.extend(self.slots.keys().map(BlockId::of_schedule));
+        blocks.extend(self.runs.keys().map(BlockId::of_run));
         blocks.extend(self.reports.keys().map(|id| BlockId::of_report(*id)));
         blocks.extend(self.answers_by_sequence.keys().map(|sequence| BlockId::of_answer(*sequence)));
         blocks.extend(self.objects.keys().map(|id| BlockId::of_object(*id)));
@@ -300,7 +324,7 @@ impl State {
         if let Some((_, id)) = state.backfills.iter().find(alone) {
             return Err(RestoreError::Dangling { what: "backfill", id: id.0 });
         }
-        for id in state.slots.keys().copied().collect::<Vec<_>>() {
+        for id in state.slots.keys().collect::<Vec<_>>() {
             if state.slots[&id].schedule.deleted_at.is_none() {
                 state.watch_calendars(id);
             }
@@ -309,16 +333,18 @@ impl State {
             state.ask_for_more(id);
         }
         let mut effects = Vec::new();
-        for id in state.slots.keys().copied().collect::<Vec<_>>() {
+        for id in state.slots.keys().collect::<Vec<_>>() {
             state.offer_ready(id, UnixMillis::default(), &mut effects);
         }
-        state.dirty.clear();
+        state.dirty = DirtyBlocks::default();
         state.changes = Default::default();
         Ok(state)
     }
 
-    fn restore_schedule(&mut self, schedule: Schedule) -> Result<(), RestoreError> {
+    fn restore_schedule(&mut self, mut schedule: Schedule) -> Result<(), RestoreError> {
         let id = schedule.id;
+        schedule.key = self.sharing_namespace(schedule.key);
+        schedule.definition = self.definitions.share(schedule.definition);
         if schedule.deleted_at.is_some() {
             self.deleted.insert((schedule.key.clone(), id));
         } else {
@@ -535,6 +561,11 @@ fn write_backfill(out: Canonical, backfill: &Backfill) -> Canonical {
         .number(counts.succeeded)
         .number(counts.unsuccessful)
         .number(counts.not_started)
+}
+
+/// The digest of a definition by itself: which ones say the same.
+pub(super) fn definition_digest(definition: &Definition) -> Digest {
+    write_definition(Canonical::new(0), definition).digest()
 }
 
 fn write_definition(out: Canonical, definition: &Definition) -> Canonical {

@@ -83,17 +83,17 @@ impl State {
 
     /// RESTORE-1.
     fn end_what_waits(&mut self, now: UnixMillis) -> u64 {
-        let waits = |(id, run): (&RunId, &crate::Run)| match &run.state {
-            RunState::Due { retry: None, .. } => Some((*id, RunEvent::Skip(Reason::Restored))),
+        let waits = |(id, run): (RunId, &crate::Run)| match &run.state {
+            RunState::Due { retry: None, .. } => Some((id, RunEvent::Skip(Reason::Restored))),
             // It has begun before, so it is not skipped: another attempt is what was taken back.
-            RunState::Due { retry: Some(_), .. } => Some((*id, RunEvent::Cancel(Reason::Restored))),
+            RunState::Due { retry: Some(_), .. } => Some((id, RunEvent::Cancel(Reason::Restored))),
             RunState::Running(_) | RunState::Ended { .. } => None,
         };
         let waiting: Vec<_> = self.runs.iter().filter_map(waits).collect();
         for (id, event) in &waiting {
             self.end_waiting(*id, event, now);
         }
-        for schedule in self.slots.keys().copied().collect::<Vec<_>>() {
+        for schedule in self.slots.keys().collect::<Vec<_>>() {
             self.settle(schedule, now, &mut Vec::new());
         }
         for id in std::mem::take(&mut self.leaving) {

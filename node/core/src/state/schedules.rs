@@ -32,6 +32,7 @@ impl State {
         }
         self.check_calendars(&key, &definition)?;
         after_now(next_fire_at, now)?;
+        let (key, definition) = (self.sharing_namespace(key), self.definitions.share(definition));
         let id = ScheduleId(self.totals.next_schedule);
         self.totals_mut().next_schedule += 1;
         let schedule = Schedule {
@@ -68,6 +69,14 @@ impl State {
         Ok(self.schedule_outcome(id))
     }
 
+    /// The same name, with the text of its namespace that other names share.
+    pub(super) fn sharing_namespace(&self, key: ScheduleKey) -> ScheduleKey {
+        match self.schedules_by_namespace.get_key_value(&key.namespace) {
+            Some((namespace, _)) => ScheduleKey { namespace: namespace.clone(), ..key },
+            None => key,
+        }
+    }
+
     #[allow(clippy::too_many_arguments, reason = "the command's fields, unpacked")]
     pub(super) fn update_schedule(
         &mut self,
@@ -97,6 +106,7 @@ impl State {
             self.retime(id, now, next.filter(|_| !exhausted && !counting));
         }
         let in_use = self.slots[&id].is_active();
+        let definition = self.definitions.share(definition);
         let schedule = self.schedule_mut(id, now);
         if !schedule.definition.runs_like(&definition) {
             // What is already due keeps the definition that it was made from.

@@ -86,7 +86,7 @@ async fn liveness(State(admin): State<Arc<AdminParts>>) -> Response {
 fn sample(parts: &AdminParts) -> Sample {
     let AdminParts { replica, board, clock, .. } = parts;
     let raft = replica.status();
-    let (schedules, runs) = replica.read(|state| (state.schedule_count(), state.census().clone()));
+    let (schedules, runs) = replica.read(|state| (state.schedule_count(), state.census().iter().collect()));
     Sample {
         term: raft.term,
         is_leader: raft.role == Role::Leader,

@@ -154,7 +154,7 @@ impl Api {
         replica.read_at(|at, state| {
             let records = state.run_count() + state.schedule_count();
             let wanted = whole_digest || records <= DIGEST_RECORDS_MAX;
-            let count = |name: &str| state.census().get(name).copied().unwrap_or(0);
+            let count = |name: &str| state.census().get(name);
             pb::ClusterStatus {
                 feature_level: state.feature_level(),
                 schedule_count: state.schedule_count() as u64,

@@ -369,7 +369,7 @@ impl Pump {
         let (running, waiting) = self.shared.replica.read(|state| {
             let executors = self.dispatch.executors();
             let running = executors.map(|(_, executor)| state.leases().count_of(&executor.executor_id));
-            let waiting = state.census().get("DUE").copied().unwrap_or(0);
+            let waiting = state.census().get("DUE");
             (running.collect::<Vec<_>>(), usize::try_from(waiting).unwrap_or(usize::MAX))
         });
         let status: Vec<_> = self

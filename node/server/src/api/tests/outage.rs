@@ -72,7 +72,7 @@ fn ending(run: &Run) -> Ending {
 /// Rows in these states.
 fn count(alone: &Alone, states: &[&str]) -> usize {
     let census = alone.node.replica().read(|state| state.census().clone());
-    states.iter().map(|name| census.get(name).copied().unwrap_or(0) as usize).sum()
+    states.iter().map(|name| census.get(name) as usize).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,69 @@
+//! Definitions, each kept once: the schedules of a team are often declared alike, and what all of them read at the same instant
+//! then lies in one place.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use crate::definition::Definition;
+use crate::digest::Digest;
+use crate::state::records::definition_digest;
+
+/// Entries that may be dead before any are looked for.
+const DEAD_MIN: usize = 1024;
+
+/// Definitions in use, by their digest. Derived: nothing depends on what is shared.
+#[derive(Clone, Default)]
+pub(super) struct Definitions {
+    by_digest: BTreeMap<Digest, Weak<Definition>>,
+    /// Entries there were when the dead ones were last dropped.
+    kept: usize,
+}
+
+impl Definitions {
+    /// The definition that is in use already, if one says the same.
+    pub(super) fn share(&mut self, definition: Arc<Definition>) -> Arc<Definition> {
+        let digest = definition_digest(&definition);
+        if let Some(shared) = self.by_digest.get(&digest).and_then(Weak::upgrade)
+            && shared == definition
+        {
+            return shared;
+        }
+        self.by_digest.insert(digest, Arc::downgrade(&definition));
+        if self.by_digest.len() > self.kept * 2 + DEAD_MIN {
+            self.by_digest.retain(|_, weak| weak.strong_count() > 0);
+            self.kept = self.by_digest.len();
+        }
+        definition
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::definition::{Rule, Target, Timing};
+
+    fn definition(number: u64) -> Arc<Definition> {
+        let rule = Rule::Interval { every: Duration::from_secs(number), phase: Duration::ZERO };
+        let target = Target { handler: "h".into(), payload: Default::default() };
+        Arc::new(Definition::new(Timing::of(vec![rule], "UTC"), target))
+    }
+
+    #[test]
+    fn what_is_alike_is_shared() {
+        let mut definitions = Definitions::default();
+        let one = definitions.share(definition(1));
+        assert!(Arc::ptr_eq(&definitions.share(definition(1)), &one));
+        assert!(!Arc::ptr_eq(&definitions.share(definition(2)), &one));
+    }
+
+    #[test]
+    fn what_nobody_uses_is_forgotten() {
+        let mut definitions = Definitions::default();
+        let used = definitions.share(definition(1));
+        (2..5000).for_each(|number| drop(definitions.share(definition(number))));
+        assert!(definitions.by_digest.len() <= DEAD_MIN + 4, "{} are kept", definitions.by_digest.len());
+        assert!(Arc::ptr_eq(&definitions.share(definition(1)), &used));
+    }
+}
