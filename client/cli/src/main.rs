@@ -22,6 +22,10 @@ use clap::error::ErrorKind;
 
 use crate::exit::{Exit, Failure};
 
+/// The system's allocator took a sixth of a storm's CPU, and musl's, which a static binary has, is slower by far.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let parsed = args::command().try_get_matches().and_then(|matches| args::Cli::from_arg_matches(&matches));
     let cli = match parsed {

@@ -199,22 +199,17 @@ impl Checkpoints {
                 if let Some(head) = this.head().filter(|head| head.applied == shared.applied()) {
                     return Ok(head);
                 }
-                this.commit(shared.cut(), &mut ledger)
+                this.commit(shared.cut(written), &mut ledger)
             })
             .await
     }
 
-    fn commit(&self, cut: Cut, ledger: &mut Ledger) -> io::Result<Head> {
+    fn commit(&self, cut: Cut<Option<Written>>, ledger: &mut Ledger) -> io::Result<Head> {
         let mut changed = Vec::with_capacity(cut.blocks.len());
-        for (id, records) in cut.blocks {
+        for (id, written) in cut.blocks {
             let key = key_of(id);
-            if records.is_empty() {
-                ledger.set(key, None);
-                changed.push((key, None));
-            } else {
-                ledger.set(key, Some(digest_of(&records)));
-                changed.push((key, Some(codec::encode_block(&records))));
-            }
+            ledger.set(key, written.as_ref().map(|written| written.digest));
+            changed.push((key, written.map(|written| written.value)));
         }
         let head = Head { applied: cut.applied, membership: cut.membership, digest: ledger.total };
         self.port.commit(head.encode(), changed).map_err(failed("write the checkpoint"))?;
@@ -306,6 +301,18 @@ impl Checkpoints {
             })
             .await
     }
+}
+
+/// A block as it is stored.
+struct Written {
+    digest: Digest,
+    value: Bytes,
+}
+
+/// None: it is gone.
+fn written(records: Vec<Record>) -> Option<Written> {
+    let is_gone = records.is_empty();
+    (!is_gone).then(|| Written { digest: digest_of(&records), value: codec::encode_block(&records) })
 }
 
 pub(super) fn key_of(id: BlockId) -> BlockKey {

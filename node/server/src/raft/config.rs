@@ -87,7 +87,7 @@ impl RaftConfig {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout_min: Duration::from_millis(300),
             election_timeout_max: Duration::from_millis(600),
-            checkpoint_every: Duration::from_secs(5),
+            checkpoint_every: Duration::from_secs(30),
             // Blocks of runs hold 256 records of about 150 bytes: some 40 MB per checkpoint in a storm.
             checkpoint_dirty_blocks_max: 1024,
             log_keep_bytes: 32 << 20,
