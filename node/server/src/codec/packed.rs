@@ -25,6 +25,9 @@ use super::CodecError;
 
 const VERSION: u64 = 1;
 
+/// Items that memory is set aside for before they are read: a batch of the largest size; a false count costs no more.
+const MANY_RESERVED_MAX: usize = 4096;
+
 const HAS_EXIT_CODE: u64 = 8;
 const HAS_MESSAGE: u64 = 16;
 const HAS_OUTPUT: u64 = 32;
@@ -298,7 +301,11 @@ impl Reader {
         if count > self.rest.len() {
             return Err(self.malformed());
         }
-        (0..count).map(|_| item(self)).collect()
+        let mut items = Vec::with_capacity(count.min(MANY_RESERVED_MAX));
+        for _ in 0..count {
+            items.push(item(self)?);
+        }
+        Ok(items)
     }
 
     fn end<T>(self, value: T) -> Result<T, CodecError> {
