@@ -198,6 +198,7 @@ mod tests {
             checkpoint_index: 0,
             purged_index: 0,
             log_retained_bytes: 0,
+            log_appended_bytes: 0,
             members: others.iter().map(member).collect(),
             log_sync_latency: Arc::default(),
         };

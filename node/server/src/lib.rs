@@ -17,6 +17,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod node;
 pub mod offline;
+pub mod process;
 pub mod raft;
 pub mod random;
 pub mod selector;

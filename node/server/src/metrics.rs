@@ -12,12 +12,14 @@ use std::time::Duration;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use crate::process::ProcessUsage;
 
 /// One label whose values are known beforehand.
 pub type Label = [(&'static str, &'static str); 1];
@@ -132,9 +134,14 @@ impl Metrics {
         let mut text = String::new();
         let mut sampled = Registry::with_prefix("belfry");
         sampled.register_collector(Box::new(sample.clone()));
+        let mut process = Registry::default();
+        if let Some(usage) = sample.process {
+            process.register_collector(Box::new(OfProcess(usage)));
+        }
         // Writing to a string cannot fail; if an encoder does, half a text is better than no node.
         let written = prometheus_client::encoding::text::encode_registry(&mut text, &self.registry)
             .and_then(|()| prometheus_client::encoding::text::encode_registry(&mut text, &sampled))
+            .and_then(|()| prometheus_client::encoding::text::encode_registry(&mut text, &process))
             .and_then(|()| prometheus_client::encoding::text::encode_eof(&mut text));
         if let Err(error) = written {
             tracing::error!(%error, "metrics cannot be encoded");
@@ -356,6 +363,8 @@ pub struct Sample {
     pub checkpoint_index: u64,
     /// Up to here the log is gone.
     pub purged_index: u64,
+    /// Bytes of the entries appended to its log since its start.
+    pub log_appended_bytes: u64,
     /// Schedules that are not deleted.
     pub schedules: u64,
     /// Rows of the ledger by state.
@@ -367,6 +376,34 @@ pub struct Sample {
     /// Durations of the syncs of the log: upper bounds in seconds with their counts, the last one without a bound, and
     /// the sum in seconds.
     pub log_syncs: (Vec<(f64, u64)>, f64),
+    /// What the process takes; none where the system does not say.
+    pub process: Option<ProcessUsage>,
+}
+
+/// What a process takes of the machine, under the names that all programs use for it: without our prefix.
+#[derive(Clone, Copy, Debug)]
+struct OfProcess(ProcessUsage);
+
+impl Collector for OfProcess {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let ProcessUsage { cpu, resident_bytes } = self.0;
+        let help = "User and system CPU time since the start of the process.";
+        let metric = ConstCounter::new(cpu.as_secs_f64());
+        metric.encode(encoder.encode_descriptor(
+            "process_cpu_seconds",
+            help,
+            None,
+            MetricType::Counter,
+        )?)?;
+        let help = "Resident memory of the process.";
+        let metric = ConstGauge::new(gauge(resident_bytes));
+        metric.encode(encoder.encode_descriptor(
+            "process_resident_memory_bytes",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)
+    }
 }
 
 impl Collector for Sample {
@@ -388,13 +425,13 @@ impl Collector for Sample {
             ("schedules", "Schedules that are not deleted.", self.schedules),
         ];
         for (name, help, value) in gauges {
-            let metric = prometheus_client::metrics::gauge::ConstGauge::new(gauge(value));
+            let metric = ConstGauge::new(gauge(value));
             metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
         if let Some(ahead) = self.clock_ahead_seconds {
             let help =
                 "How far this node's clock is ahead of the median of all nodes' clocks; behind is negative.";
-            let metric = prometheus_client::metrics::gauge::ConstGauge::new(ahead);
+            let metric = ConstGauge::new(ahead);
             metric.encode(encoder.encode_descriptor(
                 "clock_ahead_seconds",
                 help,
@@ -402,10 +439,13 @@ impl Collector for Sample {
                 MetricType::Gauge,
             )?)?;
         }
+        let help = "Bytes of the entries appended to this node's log.";
+        let metric = ConstCounter::new(self.log_appended_bytes);
+        metric.encode(encoder.encode_descriptor("raft_log_bytes", help, None, MetricType::Counter)?)?;
         let mut runs =
             encoder.encode_descriptor("runs", "Rows of the ledger by state.", None, MetricType::Gauge)?;
         for (state, count) in &self.runs {
-            let metric = prometheus_client::metrics::gauge::ConstGauge::new(gauge(*count));
+            let metric = ConstGauge::new(gauge(*count));
             metric.encode(runs.encode_family(&[("state", *state)])?)?;
         }
         type Count = fn(&(u64, u64)) -> u64;
@@ -416,7 +456,7 @@ impl Collector for Sample {
         for (name, help, count) in unwell {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (namespace, counts) in &self.liveness {
-                let metric = prometheus_client::metrics::gauge::ConstGauge::new(gauge(count(counts)));
+                let metric = ConstGauge::new(gauge(count(counts)));
                 metric.encode(family.encode_family(&[("namespace", namespace.as_str())])?)?;
             }
         }
@@ -451,6 +491,8 @@ mod tests {
             applied_index: 10,
             checkpoint_index: 9,
             purged_index: 8,
+            log_appended_bytes: 4096,
+            process: Some(ProcessUsage { cpu: Duration::from_millis(1500), resident_bytes: 8192 }),
             runs: BTreeMap::from([("DUE", 4)]),
             clock_ahead_seconds: Some(-0.25),
             log_syncs: (vec![(0.001, 5), (f64::INFINITY, 1)], 0.25),
@@ -471,6 +513,9 @@ mod tests {
             "belfry_raft_apply_lag 2",
             "belfry_raft_checkpoint_index 9",
             "belfry_raft_purged_index 8",
+            "belfry_raft_log_bytes_total 4096",
+            "process_cpu_seconds_total 1.5",
+            "process_resident_memory_bytes 8192",
             "belfry_runs{state=\"DUE\"} 4",
             "belfry_clock_ahead_seconds -0.25",
             "belfry_log_sync_seconds_bucket{le=\"0.001\"} 5",
@@ -486,12 +531,14 @@ mod tests {
 
     #[test]
     fn every_metric_has_help_and_a_conventional_name() {
-        let text = Metrics::new().encode(&Sample::default());
+        let process = Some(ProcessUsage { cpu: Duration::ZERO, resident_bytes: 0 });
+        let text = Metrics::new().encode(&Sample { process, ..Sample::default() });
         let described: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
         assert!(described.len() > 15, "{described:?}");
         for line in described {
             let (name, help) = line.split_once(' ').unwrap();
-            assert!(name.starts_with("belfry_") && !name.ends_with("_total"), "{name}");
+            let is_ours = name.starts_with("belfry_") || name.starts_with("process_");
+            assert!(is_ours && !name.ends_with("_total"), "{name}");
             assert!(help.ends_with('.') && !help.ends_with(".."), "{name}: {help}");
         }
     }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::GuardedClock;
 use crate::liveness::Board;
 use crate::metrics::{self, Metrics, Sample};
+use crate::process::ProcessUsage;
 use crate::raft::{LATENCY_BOUNDS_US, LatencyCounts, Replica, Role};
 
 const INDEX: &str = "\
@@ -96,6 +97,8 @@ fn sample(parts: &AdminParts) -> Sample {
         purged_index: raft.purged_index,
         committed_index: raft.committed_index,
         applied_index: raft.applied_index,
+        log_appended_bytes: raft.log_appended_bytes,
+        process: ProcessUsage::read(),
         schedules: schedules as u64,
         runs,
         liveness: board.namespaces(),

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -30,6 +31,7 @@ const REPLICATE_BYTES_MAX: usize = 2 << 20;
 pub(super) struct RaftLog {
     port: Arc<dyn LogPort>,
     sync_latency: Arc<LatencyHistogram>,
+    appended_bytes: Arc<AtomicU64>,
     sizes: Arc<Mutex<Sizes>>,
     faults: Faults,
 }
@@ -38,7 +40,13 @@ impl RaftLog {
     pub(super) fn new(port: Arc<dyn LogPort>, faults: Faults) -> Self {
         let state = port.state();
         let sizes = Sizes::of_existing(state.last.map(|id| id.index), state.retained_bytes);
-        Self { port, sync_latency: Arc::default(), sizes: Arc::new(Mutex::new(sizes)), faults }
+        Self {
+            port,
+            sync_latency: Arc::default(),
+            appended_bytes: Arc::default(),
+            sizes: Arc::new(Mutex::new(sizes)),
+            faults,
+        }
     }
 
     pub(super) fn port(&self) -> &Arc<dyn LogPort> {
@@ -48,6 +56,11 @@ impl RaftLog {
     /// Time from asking for an append until it was durable.
     pub(super) fn sync_latency(&self) -> &Arc<LatencyHistogram> {
         &self.sync_latency
+    }
+
+    /// Bytes of all entries that were asked to be appended since the start.
+    pub(super) fn appended_bytes(&self) -> u64 {
+        self.appended_bytes.load(Ordering::Relaxed)
     }
 
     /// The greatest index whose purge leaves at least the last `keep_bytes` of entries.
@@ -147,6 +160,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
         let entries: Vec<_> = entries.into_iter().map(convert::entry_to_store).collect();
         if let Some(last) = entries.last() {
             let bytes = entries.iter().map(|entry| entry.payload.len() as u64).sum();
+            self.appended_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.sizes().append(last.id.index, bytes);
         }
         let (latency, faults) = (self.sync_latency.clone(), self.faults.clone());

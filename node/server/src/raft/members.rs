@@ -549,6 +549,7 @@ mod tests {
             checkpoint_index: 0,
             purged_index: 0,
             log_retained_bytes: 0,
+            log_appended_bytes: 0,
             members: voters.chain(learners.iter().map(|id| member(id, false))).collect(),
             log_sync_latency: Arc::<LatencyHistogram>::default(),
         }

@@ -234,6 +234,7 @@ impl Replica {
         RaftStatus {
             cluster_id: inner.identity.cluster(),
             log_retained_bytes: inner.log.port().state().retained_bytes,
+            log_appended_bytes: inner.log.appended_bytes(),
             // openraft's own numbers follow a moment later.
             applied_index: inner.shared.applied().map_or(0, |id| id.index),
             checkpoint_index: inner.checkpoints.index(),

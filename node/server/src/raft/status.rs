@@ -65,6 +65,8 @@ pub struct RaftStatus {
     pub purged_index: u64,
     /// Bytes of the log that are retained, all of them in memory.
     pub log_retained_bytes: u64,
+    /// Bytes of all entries that were appended to the log since the start of the process, without what frames them.
+    pub log_appended_bytes: u64,
     /// All members, in order of id.
     pub members: Vec<MemberStatus>,
     /// How long appends took to become durable.
@@ -129,6 +131,7 @@ pub(super) fn read(raft: &Raft, config: &RaftConfig, log_sync_latency: Arc<Laten
         checkpoint_index: index(metrics.snapshot.as_ref()),
         purged_index: index(metrics.purged.as_ref()),
         log_retained_bytes: 0,
+        log_appended_bytes: 0,
         members: members.collect(),
         log_sync_latency,
     }
