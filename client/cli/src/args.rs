@@ -9,8 +9,8 @@ use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    apply, backfill, calendar, cluster, completion, dev, executor, import, namespace, node, pool, report,
-    run, schedule, simulate, why,
+    apply, backfill, bench, calendar, cluster, completion, dev, executor, import, namespace, node, pool,
+    report, run, schedule, simulate, why,
 };
 use crate::exit::{EXIT_CODES, Failure};
 use crate::output::Format;
@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Node(node::NodeArgs),
     /// Try Belfry: a cluster in this process, with an executor and a schedule.
     Dev(dev::DevArgs),
+    /// Measure how fast a cluster is, with load of its own.
+    Bench(bench::BenchArgs),
     /// Write the completion script of a shell to stdout.
     Completion(completion::CompletionArgs),
 }

@@ -170,6 +170,63 @@ fn what_is_announced_is_ready_for_all_that_this_release_can_do() {
 }
 
 #[test]
+fn a_benchmark_finds_what_began_and_takes_its_schedules_away_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(folder.path());
+    let metrics = dev.line_with("metrics");
+    let admin = metrics.split_whitespace().nth(1).expect("it says where").trim_end_matches("/metrics");
+
+    let storm = dev.json(&["bench", "storm", "--due", "30", "--executors", "2", "--admin", admin]);
+    for (figure, expected) in [("begun", 30), ("missed", 0), ("doubled", 0)] {
+        assert_eq!(storm[figure], expected, "{storm}");
+    }
+    assert_eq!(storm["ledger"]["SUCCEEDED"], 30, "{storm}");
+    let is_positive =
+        |pointer| storm.pointer(pointer).and_then(Value::as_f64).is_some_and(|value| value > 0.0);
+    for figure in ["/lag/max_ms", "/cost/nodes_cpu_s", "/cost/log_bytes_per_item", "/runs_per_second"] {
+        assert!(is_positive(figure), "{figure} in {storm}");
+    }
+    let crud = dev.json(&["bench", "crud", "--count", "3", "--concurrency", "2"]);
+    let operations = crud["operations"].as_array().expect("a list");
+    let names: Vec<_> = operations.iter().filter_map(|operation| operation["operation"].as_str()).collect();
+    assert_eq!(names, ["create", "get", "update", "list", "delete"]);
+
+    check_interrupted(&dev);
+    assert_eq!(dev.json(&["schedule", "list", "-N", "-"])["schedules"], Value::Array(Vec::new()));
+
+    create_greet(&dev);
+    let line = "error: this cluster has 1 schedules";
+    dev.check_refused(2, line, &["bench", "remove", "--schedules", "1"]);
+    let removed = dev.json(&["bench", "remove", "--schedules", "3", "--yes"]);
+    assert_eq!(removed["schedules"], 3, "{removed}");
+    dev.json(&["schedule", "get", "greet"]);
+    assert_eq!(dev.interrupt().0.code(), Some(0));
+}
+
+/// A benchmark that is interrupted while it waits for an instant that is far away.
+fn check_interrupted(dev: &Dev) {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_belfry"))
+        .env_clear()
+        .args(["bench", "storm", "--due", "5", "--at", "2100-01-01T00:00:00Z", "--endpoint", &dev.endpoint])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command can be started");
+    let mut stderr = BufReader::new(bench.stderr.take().expect("stderr is piped"));
+    let mut line = String::new();
+    while !line.contains("created 5 schedules") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).expect("its output is UTF-8"), 0, "it ended by itself");
+    }
+    let schedules = dev.json(&["schedule", "list", "-N", "-"]);
+    assert_eq!(schedules["schedules"].as_array().map(Vec::len), Some(5), "{schedules}");
+    let pid = Pid::from_raw(i32::try_from(bench.id()).expect("process ids are small"));
+    kill(pid, Signal::SIGINT).expect("it still runs");
+    assert_eq!(bench.wait().expect("it can be waited for").code(), Some(130));
+}
+
+#[test]
 fn a_drained_executor_ends_and_the_cluster_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut dev = Dev::start(folder.path());

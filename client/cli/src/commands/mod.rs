@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod backfill;
+pub(crate) mod bench;
 pub(crate) mod calendar;
 pub(crate) mod cluster;
 pub(crate) mod completion;
@@ -80,6 +81,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Report(args) => report::run(&context, &args),
         Command::Why(args) => why::run(&context, &args),
         Command::Cluster(command) => cluster::run(&context, command),
+        Command::Bench(args) => bench::run(&context, &args),
         Command::Import(command) => import::run(&context, command),
         Command::Executor(args) => executor::run(&context, args),
         Command::Node(args) => node::run(&context, args),
