@@ -1,0 +1,361 @@
+//! Measures everything on this machine and writes `docs/performance.md`.
+//!
+//! ```text
+//! cargo build --release && cargo run --release -p belfry-bench --bin report -- --quick --page /tmp/performance.md
+//! ```
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::ensure;
+use belfry_bench::machine::{Machine, said_by};
+use belfry_bench::page::{Asked, Report, Row, page};
+use belfry_bench::postgres::{Server, Storm};
+use belfry_bench::scenarios::{Bench, Figures, Sizes, cold_start, kill_the_leader};
+use belfry_tests::binary;
+use belfry_tests::cluster::Cluster;
+use clap::Parser;
+
+/// Nodes of a cluster: as many as most have.
+const NODES: u64 = 3;
+/// When the leader is killed, in milliseconds after the instant.
+const KILLS_MS: [i64; 4] = [-300, 0, 20, 100];
+/// Connections of the baseline: more do not make it faster on two cores.
+const BATCH_WORKERS: u32 = 4;
+const SINGLE_WORKERS: u32 = 32;
+/// What those who claim in batches claim at once.
+const BATCH: u32 = 1000;
+
+/// Measures everything on this machine and writes docs/performance.md.
+#[derive(Parser)]
+struct Options {
+    /// Small sizes: some minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Where the page is written.
+    #[arg(long, value_name = "FILE", default_value = "docs/performance.md")]
+    page: PathBuf,
+    /// Only these groups; separate several by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Group>,
+}
+
+/// What is measured on one cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Group {
+    Storm,
+    Beside,
+    Steady,
+    Crud,
+    Failover,
+    Remove,
+    Growth,
+    Idle,
+    ColdStart,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let sizes = if options.quick { Sizes::quick() } else { Sizes::full() };
+    // Before anything is started: the load that others make.
+    let machine = Machine::here(&binary::belfry()?, &std::env::temp_dir());
+    let mut report = Report {
+        machine,
+        date: said_by(Command::new("date").args(["--utc", "+%Y-%m-%d %H:%M"])),
+        sizes: if options.quick { "quick".into() } else { "full".into() },
+        ..Report::default()
+    };
+    use Group::{Beside, ColdStart, Crud, Failover, Growth, Idle, Remove, Steady, Storm};
+    for group in [Storm, Beside, Steady, Crud, Failover, Remove, Growth, Idle, ColdStart] {
+        if !options.only.is_empty() && !options.only.contains(&group) {
+            continue;
+        }
+        eprintln!("== {group:?}");
+        let mut cluster = Cluster::start(NODES, "").await?;
+        let rows = &mut report.rows;
+        match group {
+            Storm => storms(&cluster, &sizes, rows).await?,
+            Beside => report.baseline = beside(&cluster, &sizes, rows).await?,
+            Steady => steady(&cluster, &sizes, rows).await?,
+            Crud => crud(&cluster, &sizes, rows).await?,
+            Failover => failover(&mut cluster, &sizes, rows).await?,
+            Remove => remove(&cluster, &sizes, rows).await?,
+            Growth => growth(&cluster, &sizes, rows).await?,
+            Idle => idle(&cluster, &sizes, rows).await?,
+            ColdStart => cold(&mut cluster, &sizes, rows).await?,
+        }
+        // After each group: what was measured is not lost when a later one fails.
+        std::fs::write(&options.page, page(&report))?;
+    }
+    eprintln!("written to {}", options.page.display());
+    let failed = report.rows.iter().filter(|row| row.problem.is_some()).count();
+    ensure!(failed == 0, "{failed} figures are of scenarios that failed: see the page");
+    Ok(())
+}
+
+/// A figure of a benchmark.
+fn row(
+    scenario: &str,
+    figure: &'static str,
+    (unit, asked): (&'static str, Asked),
+    (figures, path): (&Figures, &str),
+) -> Row {
+    let seen = figures.number(path);
+    Row { scenario: scenario.to_owned(), figure, unit, asked, seen, problem: figures.problem.clone() }
+}
+
+/// A figure that was computed.
+fn computed(
+    scenario: &str,
+    figure: &'static str,
+    (unit, asked): (&'static str, Asked),
+    seen: Option<f64>,
+) -> Row {
+    Row { scenario: scenario.to_owned(), figure, unit, asked, seen, problem: None }
+}
+
+async fn storms(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let bench = Bench::of(cluster, NODES)?;
+    for due in &sizes.storms {
+        let figures = bench.run(&["storm", "--due", &due.to_string()]).await?;
+        let name = format!("storm of {due}");
+        let p99 = match due {
+            ..=1_000 => Asked::AtMost(50.0),
+            ..=10_000 => Asked::AtMost(200.0),
+            _ => Asked::Nothing,
+        };
+        let is_large = *due >= 100_000;
+        let of_large = |asked| if is_large { asked } else { Asked::Nothing };
+        rows.extend([
+            row(&name, "lag p50", ("ms", Asked::Nothing), (&figures, "/lag/p50_ms")),
+            row(&name, "lag p99", ("ms", p99), (&figures, "/lag/p99_ms")),
+            row(&name, "last begin", ("ms", of_large(Asked::AtMost(1200.0))), (&figures, "/last_begin_ms")),
+            row(&name, "last completion", ("ms", Asked::Nothing), (&figures, "/last_completion_ms")),
+            row(&name, "runs", ("/s", of_large(Asked::AtLeast(80_000.0))), (&figures, "/runs_per_second")),
+            row(
+                &name,
+                "CPU of all",
+                ("us per run", of_large(Asked::AtMost(20.0))),
+                (&figures, "/cost/cpu_us_per_item"),
+            ),
+            row(&name, "log", ("B per run", Asked::AtMost(150.0)), (&figures, "/cost/log_bytes_per_item")),
+        ]);
+    }
+    let figures = bench.run(&["storm", "--due", "1000", "--handler", "command"]).await?;
+    let name = "storm of 1000 processes";
+    rows.push(row(name, "last completion", ("ms", Asked::Nothing), (&figures, "/last_completion_ms")));
+    Ok(())
+}
+
+/// In turn with PostgreSQL; says what it was held against.
+async fn beside(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<String> {
+    let Some(server) = Server::start().await? else {
+        return Ok("none: PostgreSQL is not installed here (apt-get install postgresql)".to_owned());
+    };
+    let bench = Bench::of(cluster, NODES)?;
+    let due = u32::try_from(sizes.beside)?;
+    let one_by_one = u32::try_from(sizes.one_by_one)?;
+    let batched = Storm { due, asleep: due, workers: BATCH_WORKERS, batch: BATCH };
+    let single = Storm { due: one_by_one, asleep: due, workers: SINGLE_WORKERS, batch: 1 };
+    let (mut ours, mut theirs, mut theirs_single, mut cpu) = (vec![], vec![], vec![], vec![]);
+    let mut problem = None;
+    for round in 1..=sizes.rounds {
+        let figures = bench.run(&["storm", "--due", &due.to_string()]).await?;
+        ours.extend(figures.number("/runs_per_second"));
+        problem = problem.or(figures.problem);
+        let measured = batched.measure(&server).await?;
+        let measured_single = single.measure(&server).await?;
+        eprintln!("   round {round}: {measured:?}, {measured_single:?}");
+        theirs.push(measured.per_second());
+        cpu.push(measured.cpu_us_per_run);
+        theirs_single.push(measured_single.per_second());
+    }
+    let version = server.version().to_owned();
+    server.stop().await?;
+    let name = format!("storm of {due}, median of {} rounds", sizes.rounds);
+    let ratio = |of: &[f64], to: &[f64]| Some(median(of)? / median(to)?);
+    let mut beside = vec![
+        computed(&name, "Belfry, 3 nodes", ("runs/s", Asked::Nothing), median(&ours)),
+        computed(&name, "PostgreSQL in batches", ("runs/s", Asked::Nothing), median(&theirs)),
+        computed(
+            &name,
+            "PostgreSQL in batches, CPU of the server",
+            ("us per run", Asked::Nothing),
+            median(&cpu),
+        ),
+        computed(&name, "PostgreSQL one by one", ("runs/s", Asked::Nothing), median(&theirs_single)),
+        computed(&name, "Belfry by PostgreSQL in batches", ("x", Asked::AtLeast(1.5)), ratio(&ours, &theirs)),
+        computed(
+            &name,
+            "Belfry by PostgreSQL one by one",
+            ("x", Asked::AtLeast(10.0)),
+            ratio(&ours, &theirs_single),
+        ),
+    ];
+    beside.iter_mut().for_each(|row| row.problem.clone_from(&problem));
+    rows.extend(beside);
+    Ok(format!(
+        "{version}; batches of {BATCH} on {BATCH_WORKERS} connections, one by one on {SINGLE_WORKERS}"
+    ))
+}
+
+/// None of nothing.
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied()
+}
+
+async fn steady(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let (rate, seconds) = sizes.steady;
+    let bench = Bench::of(cluster, NODES)?;
+    let figures =
+        bench.run(&["steady", "--rate", &rate.to_string(), "--for", &format!("{seconds}s")]).await?;
+    let name = format!("{rate} runs/s for {seconds} s");
+    let per_interval = |number: usize| figures.number(&format!("/intervals/{number}/lag/p99_ms"));
+    let last = (0..).take_while(|number| per_interval(*number).is_some()).last();
+    let cores = figures.number("/cost/cpu_us_per_item").map(|us| us * rate as f64 / 1e6);
+    rows.extend([
+        row(&name, "lag p50", ("ms", Asked::Nothing), (&figures, "/lag/p50_ms")),
+        row(&name, "lag p99", ("ms", Asked::AtMost(100.0)), (&figures, "/lag/p99_ms")),
+        row(
+            &name,
+            "lag p99 of the first tenth",
+            ("ms", Asked::Nothing),
+            (&figures, "/intervals/0/lag/p99_ms"),
+        ),
+        computed(
+            &name,
+            "lag p99 of the last tenth",
+            ("ms", Asked::AtMost(100.0)),
+            last.and_then(per_interval),
+        ),
+        row(&name, "CPU of all", ("us per run", Asked::AtMost(20.0)), (&figures, "/cost/cpu_us_per_item")),
+        computed(&name, "CPU of all", ("cores", Asked::Nothing), cores),
+    ]);
+    Ok(())
+}
+
+async fn crud(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let figures = Bench::of(cluster, NODES)?.run(&["crud", "--count", &sizes.crud.to_string()]).await?;
+    for (in_flight, create) in [(1, 500.0), (64, 8_000.0)] {
+        let name = format!("{} schedules, {in_flight} calls at once", sizes.crud);
+        for (operation, asked) in [
+            ("create", Asked::AtLeast(create)),
+            ("get", Asked::Nothing),
+            ("update", Asked::Nothing),
+            ("list", Asked::Nothing),
+            ("delete", Asked::Nothing),
+        ] {
+            let seen = figures.operation(operation, in_flight);
+            rows.push(computed(&name, operation, ("calls/s", asked), seen));
+        }
+    }
+    Ok(())
+}
+
+async fn failover(cluster: &mut Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let (due, repeats) = sizes.failover;
+    let bench = Bench::of(cluster, NODES)?;
+    let figures = bench.run(&["failover", "--due", &due.to_string(), "--offset-ms", "20"]).await?;
+    let created = figures.number("/created_per_second").unwrap_or_default();
+    let name = format!("{due} due, leadership handed over 20 ms after");
+    rows.extend([
+        row(&name, "first begin", ("ms", Asked::Nothing), (&figures, "/first_begin_ms")),
+        row(&name, "last begin", ("ms", Asked::Nothing), (&figures, "/last_begin_ms")),
+    ]);
+    for offset_ms in KILLS_MS {
+        let name = format!("{due} due, leader killed at T{offset_ms:+} ms, {repeats} times");
+        let (mut first, mut last, mut problem) = (Vec::new(), Vec::new(), None);
+        for repeat in 1..=repeats {
+            eprintln!("   SIGKILL at {offset_ms} ms, {repeat} of {repeats}");
+            let figures = kill_the_leader(cluster, NODES, due, offset_ms, created).await?;
+            first.extend(figures.number("/first_begin_ms"));
+            last.extend(figures.number("/last_begin_ms"));
+            problem = problem.or(figures.problem);
+        }
+        let worst = |values: Vec<f64>| values.into_iter().max_by(f64::total_cmp);
+        let mut killed = [
+            computed(&name, "first begin, worst", ("ms", Asked::AtMost(1500.0)), worst(first)),
+            computed(&name, "last begin, worst", ("ms", Asked::AtMost(2500.0)), worst(last)),
+        ];
+        killed.iter_mut().for_each(|row| row.problem.clone_from(&problem));
+        rows.extend(killed);
+    }
+    Ok(())
+}
+
+async fn remove(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let bench = Bench::of(cluster, NODES)?;
+    let mut costs = Vec::new();
+    for schedules in sizes.remove {
+        let figures = bench.run(&["remove", "--schedules", &schedules.to_string()]).await?;
+        let name = format!("remove {schedules} of {schedules}");
+        rows.extend([
+            row(&name, "removed", ("/s", Asked::Nothing), (&figures, "/removed_per_second")),
+            row(&name, "CPU of all", ("us each", Asked::Nothing), (&figures, "/cost/cpu_us_per_item")),
+        ]);
+        costs.extend(figures.number("/cost/cpu_us_per_item"));
+    }
+    let [few, many] = sizes.remove;
+    rows.push(grown(&format!("remove {many} by {few}"), &costs));
+    Ok(())
+}
+
+/// How much more each costs where there are many.
+fn grown(name: &str, costs: &[f64]) -> Row {
+    let ratio = match costs {
+        [few, many] => Some(many / few),
+        _ => None,
+    };
+    computed(name, "CPU of each", ("x", Asked::AtMost(1.5)), ratio)
+}
+
+async fn growth(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let bench = Bench::of(cluster, NODES)?;
+    let due = sizes.growth_storm;
+    let mut costs = Vec::new();
+    for asleep in sizes.growth {
+        let asleep_text = asleep.to_string();
+        let figures = bench.run(&["storm", "--due", &due.to_string(), "--asleep", &asleep_text]).await?;
+        let name = format!("storm of {due} beside {asleep} that sleep");
+        let cost = "/cost/cpu_us_per_item";
+        rows.push(row(&name, "CPU of all", ("us per run", Asked::Nothing), (&figures, cost)));
+        costs.extend(figures.number(cost));
+    }
+    let [few, many] = sizes.growth;
+    rows.push(grown(&format!("storm of {due} beside {many} by {few}"), &costs));
+    Ok(())
+}
+
+async fn idle(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let schedules = sizes.asleep.to_string();
+    let figures =
+        Bench::of(cluster, NODES)?.run(&["idle", "--schedules", &schedules, "--for", "20s"]).await?;
+    let name = format!("{schedules} schedules that sleep");
+    let more = figures.number("/cpu_percent").zip(figures.number("/empty_cpu_percent"));
+    rows.extend([
+        row(&name, "CPU of a node", ("% of a core", Asked::Nothing), (&figures, "/cpu_percent")),
+        computed(
+            &name,
+            "CPU of a node above the empty cluster",
+            ("% of a core", Asked::AtMost(1.0)),
+            more.map(|(with, without)| with - without),
+        ),
+        row(
+            &name,
+            "memory of a node",
+            ("B each", Asked::AtMost(600.0)),
+            (&figures, "/memory_bytes_per_schedule"),
+        ),
+    ]);
+    Ok(())
+}
+
+async fn cold(cluster: &mut Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let taken = cold_start(cluster, NODES, sizes.asleep).await?;
+    let name = format!("cold start with {} schedules", sizes.asleep);
+    rows.push(computed(&name, "all nodes ready", ("s", Asked::AtMost(5.0)), Some(taken.as_secs_f64())));
+    Ok(())
+}

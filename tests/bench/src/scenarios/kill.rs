@@ -1,0 +1,42 @@
+//! A storm, and a leader that is killed around its instant.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use belfry_tests::cluster::Cluster;
+
+use super::{Bench, Figures};
+
+/// Kills the leader with SIGKILL so many milliseconds after the instant at which `due` runs are due (negative: before it),
+/// and starts it again once all is over. `created_per_second` says when that instant can be.
+pub async fn kill_the_leader(
+    cluster: &mut Cluster,
+    nodes: u64,
+    due: u64,
+    offset_ms: i64,
+    created_per_second: f64,
+) -> anyhow::Result<Figures> {
+    let bench = Bench::of(cluster, nodes)?.without_usage();
+    // Twice the time that creating them took before, and some to start.
+    let lead_s = 5 + (2.0 * due as f64 / created_per_second.max(50.0)) as i64;
+    let due_ms = (now_ms() / 1000 + lead_s) * 1000;
+    let at = rfc_3339(due_ms);
+    let storm = bench.start(&["storm", "--due", &due.to_string(), "--at", &at])?;
+    let leader = cluster.wait_for_leader().await?;
+    let wait_ms = (due_ms + offset_ms - now_ms()).max(0);
+    tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())).await;
+    cluster.kill_node(leader).await?;
+    let figures = Bench::finish(storm).await?;
+    cluster.start_node(leader)?;
+    cluster.wait_until_ready(leader).await?;
+    Ok(figures)
+}
+
+/// RFC 3339.
+fn rfc_3339(ms: i64) -> String {
+    prost_types::Timestamp { seconds: ms / 1000, nanos: 0 }.to_string()
+}
+
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,73 @@
+//! The scenarios: most are `belfry bench …` against a cluster of real processes; those that need the processes themselves
+//! (a node that is killed, a cluster that starts cold) do with them what they need.
+
+mod bench;
+mod cold_start;
+mod kill;
+
+pub use bench::{Bench, Figures};
+pub use cold_start::cold_start;
+pub use kill::kill_the_leader;
+
+/// How much of everything.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    /// Schedules that are due at once.
+    pub storms: Vec<u64>,
+    /// The storm that stands beside PostgreSQL.
+    pub beside: u64,
+    /// Of it, what PostgreSQL does one by one.
+    pub one_by_one: u64,
+    /// How often these two are measured in turn.
+    pub rounds: u32,
+    /// Runs per second, and for so many seconds.
+    pub steady: (u64, u64),
+    /// Calls of each kind.
+    pub crud: u64,
+    /// Schedules that are due when leadership moves, and how often each case is repeated.
+    pub failover: (u64, u32),
+    /// Schedules that sleep: what they cost, and a start with them.
+    pub asleep: u64,
+    /// Schedules that are deleted, few and many.
+    pub remove: [u64; 2],
+    /// Schedules that sleep beside a storm of ten thousand, few and many.
+    pub growth: [u64; 2],
+    /// That storm.
+    pub growth_storm: u64,
+}
+
+impl Sizes {
+    /// Those that figures are asked for, as far as schedules can be created one by one in minutes.
+    pub fn full() -> Self {
+        Self {
+            storms: vec![1_000, 10_000, 100_000],
+            beside: 100_000,
+            one_by_one: 10_000,
+            rounds: 5,
+            steady: (10_000, 300),
+            crud: 10_000,
+            failover: (10_000, 5),
+            asleep: 100_000,
+            remove: [10_000, 100_000],
+            growth: [10_000, 100_000],
+            growth_storm: 10_000,
+        }
+    }
+
+    /// Some minutes: whether all of it works, and orders of magnitude.
+    pub fn quick() -> Self {
+        Self {
+            storms: vec![1_000, 10_000],
+            beside: 10_000,
+            one_by_one: 2_000,
+            rounds: 2,
+            steady: (500, 10),
+            crud: 1_000,
+            failover: (1_000, 1),
+            asleep: 5_000,
+            remove: [1_000, 5_000],
+            growth: [0, 5_000],
+            growth_storm: 1_000,
+        }
+    }
+}
