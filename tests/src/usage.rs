@@ -29,6 +29,16 @@ pub fn of_process(pid: u32) -> anyhow::Result<Usage> {
     })
 }
 
+/// User and system time of a process so far: fields 14 and 15 of /proc/PID/stat, in clock ticks of 10 ms
+/// (proc_pid_stat(5)).
+pub fn cpu_ms(pid: u32) -> anyhow::Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<_> = after_name.split_whitespace().collect();
+    let ticks = |field: usize| -> anyhow::Result<u64> { Ok(fields.get(field - 3).unwrap_or(&"").parse()?) };
+    Ok((ticks(14)? + ticks(15)?) * 10)
+}
+
 /// Bytes that the files of a folder take on the disk.
 pub fn of_folder(folder: &Path) -> anyhow::Result<u64> {
     use std::os::unix::fs::MetadataExt as _;

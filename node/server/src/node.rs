@@ -119,7 +119,7 @@ pub struct Ground {
     pub callers: Threads,
 }
 
-/// On which threads calls of clients and streams of executors are worked on.
+/// On which threads calls of clients are worked on. Streams of executors are worked on by those that schedule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Threads {
     /// Their own, so that no flood of calls comes between consensus, the ticker and the processor: the system shares it
@@ -183,7 +183,7 @@ impl Node {
             clock,
             stores: open(config)?,
             dialer: Dialer::default(),
-            api: Incoming::tcp(listeners.api),
+            api: Incoming::callers(listeners.api, config.limits.connections_max, turns()),
             peer: Incoming::tcp(listeners.peer),
             admin: Some(listeners.admin),
             callers: Threads::Own,
@@ -244,8 +244,13 @@ impl Node {
             Threads::Own => Some(OwnRuntime::start()?),
             Threads::Shared => None,
         };
-        let runtime = callers.as_ref().map_or_else(Handle::current, OwnRuntime::handle);
-        tasks.spawn_on(named("client API", api_server(parts, api, serving.clone())), &runtime);
+        let threads = api::Threads {
+            callers: callers.as_ref().map_or_else(Handle::current, OwnRuntime::handle),
+            executors: Handle::current(),
+        };
+        let runtime = threads.callers.clone();
+        let served = api::server(parts, WINDOW_BYTES).run(api, threads, serving.clone());
+        tasks.spawn_on(named("client API", served), &runtime);
         if let Some(listener) = admin {
             let parts = admin::AdminParts {
                 ready: ready.clone(),
@@ -306,6 +311,12 @@ impl Node {
             Err(error) => tracing::warn!(%error, "leadership was not handed over: the others will elect"),
         }
     }
+}
+
+/// Connections of callers that are read from at the same time: enough for the threads of the API, so that none of them waits
+/// for a turn to be handed on.
+fn turns() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 fn open(config: &Config) -> Result<Stores, NodeError> {
@@ -384,14 +395,5 @@ async fn peer_server(service: raft::PeerService, incoming: Incoming, stop: Cance
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the peer service ended");
-    }
-}
-
-async fn api_server(parts: api::ApiParts, incoming: Incoming, stop: CancellationToken) {
-    let served = api::router(server(), parts)
-        .serve_with_incoming_shutdown(incoming.into_stream(), stop.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the client API ended");
     }
 }

@@ -23,10 +23,11 @@ use super::errors::ApiError;
 use super::forward::{Forward, is_stale};
 use super::methods::{self, Kind, Method, Place};
 use crate::metrics::Metrics;
+use crate::transport;
 
 /// Wraps the services in the edge.
 #[derive(Clone)]
-pub struct Edge(Arc<Shared>);
+pub(crate) struct Edge(Arc<Shared>);
 
 impl std::fmt::Debug for Edge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,7 +70,7 @@ impl<S> Layer<S> for Edge {
 
 /// Services with the edge around them.
 #[derive(Clone)]
-pub struct EdgeService<S> {
+pub(crate) struct EdgeService<S> {
     inner: S,
     shared: Arc<Shared>,
 }
@@ -104,7 +105,10 @@ where
         let span = tracing::debug_span!("rpc", method = method.name);
         // From here on, not from the first poll: tonic's own clock starts after this call and answers CANCELLED.
         let call = Call { method, started_at: Instant::now(), shared: self.shared.clone() };
-        Box::pin(call.answer(inner, request).instrument(span))
+        // Not later, either: what comes next on this connection depends on it.
+        let connection = request.extensions().get::<transport::ConnectInfo>();
+        let on_connection = connection.and_then(|it| it.begin(method.kind == Kind::Executor));
+        Box::pin(call.answer(inner, request, on_connection).instrument(span))
     }
 }
 
@@ -119,13 +123,18 @@ struct InProgress {
     call: Call,
     ended_with: Code,
     _permit: Option<OwnedSemaphorePermit>,
+    _on_connection: Option<transport::Request>,
 }
 
 impl InProgress {
-    fn new(call: Call, permit: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(
+        call: Call,
+        permit: Option<OwnedSemaphorePermit>,
+        on_connection: Option<transport::Request>,
+    ) -> Self {
         call.shared.metrics.rpcs_in_progress.inc();
         // Unless it comes to another end, its caller went away.
-        Self { call, ended_with: Code::Cancelled, _permit: permit }
+        Self { call, ended_with: Code::Cancelled, _permit: permit, _on_connection: on_connection }
     }
 
     fn end(mut self, code: Code) {
@@ -141,12 +150,17 @@ impl Drop for InProgress {
 }
 
 impl Call {
-    async fn answer<S>(self, inner: S, request: Request<Body>) -> Result<Response<Body>, S::Error>
+    async fn answer<S>(
+        self,
+        inner: S,
+        request: Request<Body>,
+        on_connection: Option<transport::Request>,
+    ) -> Result<Response<Body>, S::Error>
     where
         S: Service<Request<Body>, Response = Response<Body>>,
     {
         let permit = match self.method.kind {
-            Kind::Probe | Kind::Stream => None,
+            Kind::Probe | Kind::Stream | Kind::Executor => None,
             Kind::Call => match self.shared.calls.clone().try_acquire_owned() {
                 Ok(permit) => Some(permit),
                 Err(_) => {
@@ -156,10 +170,10 @@ impl Call {
                 }
             },
         };
-        let in_progress = InProgress::new(self, permit);
+        let in_progress = InProgress::new(self, permit, on_connection);
         let call = &in_progress.call;
         let response = match call.method.kind {
-            Kind::Stream => call.route(inner, request).await?,
+            Kind::Stream | Kind::Executor => call.route(inner, request).await?,
             Kind::Call | Kind::Probe => {
                 let deadline = call.started_at + call.limit(request.headers());
                 match timeout_at(deadline, call.route(inner, request)).await {
@@ -209,7 +223,7 @@ impl Call {
 
     fn observe(&self, code: Code) {
         // The duration of a stream says nothing about latency.
-        if self.method.kind != Kind::Stream {
+        if matches!(self.method.kind, Kind::Call | Kind::Probe) {
             let code = super::errors::code_name(code);
             self.shared.metrics.observe_rpc(self.method.name, code, self.started_at.elapsed());
         }

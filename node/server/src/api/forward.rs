@@ -4,6 +4,7 @@
 //! - FWD-2: a passed-on stream of an executor ends when leadership leaves the node that it was passed to, or when this
 //!   node stops, so that the executor dials again.
 //! - FWD-3: NOT_LEADER is said only while nothing was sent; afterwards the failure is FORWARDING_FAILED.
+//! - FWD-4: streams of executors have a connection of their own, so that the leader reads them without reading calls.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -40,8 +41,15 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The default of 64 KiB would slow the batches of a storm down.
 const WINDOW_BYTES: u32 = 2 * 1024 * 1024;
-/// Connections kept: a cluster has no more nodes than this.
-const CHANNELS_MAX: usize = 16;
+/// Connections kept: two for each node of a large cluster.
+const CHANNELS_MAX: usize = 32;
+
+/// What a connection is for (FWD-4).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Lane {
+    Calls,
+    Executors,
+}
 
 /// Who leads.
 pub(super) type Leader = (NodeId, Member);
@@ -52,7 +60,7 @@ pub(super) struct Forward {
     leadership: watch::Receiver<Leadership>,
     stop: CancellationToken,
     dialer: Dialer,
-    channels: Mutex<HashMap<String, Channel>>,
+    channels: Mutex<HashMap<(Lane, String), Channel>>,
 }
 
 impl Forward {
@@ -100,7 +108,11 @@ impl Forward {
         mut request: Request<Body>,
         kind: Kind,
     ) -> Response<Body> {
-        let Some(mut channel) = self.channel(&leader.1.api_address) else {
+        let lane = match kind {
+            Kind::Executor => Lane::Executors,
+            Kind::Call | Kind::Probe | Kind::Stream => Lane::Calls,
+        };
+        let Some(mut channel) = self.channel(lane, &leader.1.api_address) else {
             return ApiError::NotLeader { leader }.status().into_http();
         };
         let own = HeaderValue::from(self.own.0);
@@ -112,7 +124,7 @@ impl Forward {
         };
         match answered.await {
             Ok(response) => match kind {
-                Kind::Stream => {
+                Kind::Stream | Kind::Executor => {
                     response.map(|body| body::cut_off(body, self.moved_from(leader.0), dial_again()))
                 }
                 Kind::Call | Kind::Probe => response,
@@ -138,9 +150,9 @@ impl Forward {
     }
 
     /// The connection to an address, which need not stand yet; none if the address cannot be read.
-    fn channel(&self, address: &str) -> Option<Channel> {
+    fn channel(&self, lane: Lane, address: &str) -> Option<Channel> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(address) {
+        if let Some(channel) = channels.get(&(lane, address.to_owned())) {
             return Some(channel.clone());
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
@@ -155,7 +167,7 @@ impl Forward {
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }
-        channels.insert(address.to_owned(), channel.clone());
+        channels.insert((lane, address.to_owned()), channel.clone());
         Some(channel)
     }
 }

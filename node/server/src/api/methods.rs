@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Probe,
     /// Lasts for as long as both sides want.
     Stream,
+    /// Likewise; and what it carries goes before what callers ask for, because it makes schedules fire.
+    Executor,
 }
 
 /// A method.
@@ -118,7 +120,7 @@ const METHODS: [Method; 42] = [
     Method::new("/belfry.v1.RunService/ReportRuns", "ReportRuns", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/ExplainRun", "ExplainRun", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/WatchRuns", "WatchRuns", Place::Here, Kind::Stream),
-    Method::new("/belfry.v1.ExecutorService/Session", "Session", Place::Leader, Kind::Stream),
+    Method::new("/belfry.v1.ExecutorService/Session", "Session", Place::Leader, Kind::Executor),
     Method::new("/belfry.v1.ClusterService/GetClusterStatus", "GetClusterStatus", Place::Here, Kind::Probe),
     Method::new(
         "/belfry.v1.ClusterService/TransferLeadership",
@@ -154,7 +156,7 @@ mod tests {
                     let found = find(&path);
                     assert_eq!(found.name, method.name(), "{path} is not in the table");
                     let streams = method.client_streaming() || method.server_streaming();
-                    assert_eq!(found.kind == Kind::Stream, streams, "{path}");
+                    assert_eq!(matches!(found.kind, Kind::Stream | Kind::Executor), streams, "{path}");
                     let verbs = ["Get", "List", "Report", "Explain", "Watch"];
                     let reads = verbs.iter().any(|verb| method.name().starts_with(verb));
                     assert_eq!(found.place == Place::Leader, !reads, "{path}");

@@ -29,6 +29,7 @@ mod report;
 mod resources;
 mod runs;
 mod schedules;
+mod serve;
 mod timing;
 mod updates;
 mod violations;
@@ -52,13 +53,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::Router;
 use tonic_health::pb::health_server::HealthServer;
-use tower::layer::util::{Identity, Stack};
+use tower::Layer as _;
 
 use self::definition::Rules;
-use self::edge::EdgeLimits;
+use self::edge::{Edge, EdgeLimits};
 use self::errors::ApiError;
 use self::forward::Forward;
 use self::health::NodeHealth;
@@ -70,8 +69,12 @@ use crate::raft::Replica;
 use crate::timings::Timings;
 use crate::transport::Dialer;
 
-pub use self::edge::{Edge, EdgeService};
+/// Commands of callers on their way into the log at the same time. What the leader itself proposes, fires and begins, waits
+/// behind these at most; with a few hundred under way the log is written as fast as it can be.
+const PROPOSALS_MAX: usize = 256;
+
 pub(crate) use self::encode::reason_name;
+pub(crate) use self::serve::{Server, Threads};
 pub use self::violations::{Violation, Violations};
 
 /// What the API is made of.
@@ -98,8 +101,8 @@ pub struct ApiParts<E = ExecutorSessions> {
     pub dialer: Dialer,
 }
 
-/// The API of a node, ready to be served. `server` says how connections behave.
-pub fn router<E: ExecutorService>(server: Server, parts: ApiParts<E>) -> Router<Stack<Edge, Identity>> {
+/// The API of a node, ready to be served over connections with windows of this size.
+pub(crate) fn server<E: ExecutorService>(parts: ApiParts<E>, window_bytes: u32) -> Server {
     let leadership = parts.replica.leadership();
     let forward = Forward::new(parts.replica.node_id(), leadership, parts.stop.clone(), parts.dialer.clone());
     let limits = EdgeLimits {
@@ -110,10 +113,8 @@ pub fn router<E: ExecutorService>(server: Server, parts: ApiParts<E>) -> Router<
     // Every stream of an executor and every call may come through one connection: that of a node that passes them on.
     // The default of 200 would keep the others waiting in silence.
     let streams_max = parts.limits.executors_max.saturating_add(parts.limits.request_concurrency_max);
-    server
-        .max_concurrent_streams(u32::try_from(streams_max).unwrap_or(u32::MAX))
-        .layer(edge)
-        .add_routes(routes(parts))
+    let streams_max = u32::try_from(streams_max).unwrap_or(u32::MAX);
+    Server { service: edge.layer(routes(parts)), streams_max, window_bytes }
 }
 
 fn routes<E: ExecutorService>(parts: ApiParts<E>) -> Routes {
@@ -122,8 +123,10 @@ fn routes<E: ExecutorService>(parts: ApiParts<E>) -> Routes {
     let ApiParts { replica, clock, guarded, timings, metrics, leader, executors, limits, stop, dialer: _ } =
         parts;
     let watchers = Arc::new(Semaphore::new(limits.watchers_max));
-    let api =
-        Api(Arc::new(Shared { replica, clock, guarded, timings, metrics, leader, limits, watchers, stop }));
+    let proposals = Semaphore::new(PROPOSALS_MAX);
+    let shared =
+        Shared { replica, clock, guarded, timings, metrics, leader, limits, proposals, watchers, stop };
+    let api = Api(Arc::new(shared));
     let schedules = ScheduleServiceServer::new(api.clone());
     let runs = RunServiceServer::new(api.clone());
     let calendars = CalendarServiceServer::new(api.clone());
@@ -166,6 +169,8 @@ struct Shared {
     metrics: Metrics,
     leader: Arc<Leader>,
     limits: Limits,
+    /// Places for commands on their way into the log.
+    proposals: Semaphore,
     /// Places for those who watch.
     watchers: Arc<Semaphore>,
     /// Ends what they are told.

@@ -89,6 +89,7 @@ impl Api {
         request: Option<RequestKey>,
         action: Action,
     ) -> Result<Outcome, ApiError> {
+        let _turn = self.0.proposals.acquire().await.expect("the semaphore is never closed");
         let (_, applied) = self.0.replica.propose(&Command { now, request, action }).await?;
         Ok(applied.outcome?)
     }

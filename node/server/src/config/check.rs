@@ -122,6 +122,7 @@ fn check_limits(config: &Config, check: &mut Check<'_>) {
     check.within("limits.executors_max", limits.executors_max, 1..=1_000_000);
     check.within("limits.slots_max", limits.slots_max, 1..=1_000_000);
     check.within("limits.request_concurrency_max", limits.request_concurrency_max, 1..=1_000_000);
+    check.within("limits.connections_max", limits.connections_max, 16..=1_000_000);
     check.within("limits.watchers_max", limits.watchers_max, 0..=100_000);
     check.millis("limits.lease_min", limits.lease_min, 20, 3_600_000);
     check.period("limits.request_timeout_max", limits.request_timeout_max, 1, 3600);

@@ -21,9 +21,10 @@ use tower::{Layer as _, ServiceExt as _};
 use super::*;
 use crate::api::edge::{Edge, EdgeLimits};
 use crate::api::forward::Forward;
+use crate::api::{Server as ApiServer, Threads};
 use crate::metrics::{Metrics, Sample};
 use crate::raft::{Member, NodeId};
-use crate::transport::Dialer;
+use crate::transport::{Dialer, Incoming};
 
 /// Answers with its own name, and with who passed the call on.
 #[derive(Clone, Default)]
@@ -315,4 +316,47 @@ async fn a_call_whose_caller_goes_away_is_counted_as_cancelled() {
     while !site.metrics.encode(&Sample::default()).contains(cancelled) {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn serve_1_executors_are_heard_while_the_threads_of_callers_are_busy() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (_leadership, watched) = watch::channel(Leadership::Leader { term: 1 });
+    let stop = CancellationToken::new();
+    let forward = Forward::new(NodeId(1), watched, stop.clone(), Dialer::default());
+    let limits = EdgeLimits { calls_max: CALLS_MAX, timeout_max: Duration::from_secs(30) };
+    let stand_in = StandIn { name: "one", ..StandIn::default() };
+    let routes = tonic::service::Routes::new(RunServiceServer::new(stand_in.clone()));
+    let routes = routes.add_service(ExecutorServiceServer::new(stand_in));
+    let service = Edge::new(forward, Metrics::new(), limits).layer(routes.prepare());
+    let callers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let threads = Threads { callers: callers.handle().clone(), executors: tokio::runtime::Handle::current() };
+    let server = ApiServer { service, streams_max: 100, window_bytes: 1 << 20 };
+    callers.spawn(server.run(Incoming::callers(listener, 16, 1), threads, stop.clone()));
+
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+    let (messages, sent) = tokio::sync::mpsc::channel(4);
+    messages.send(pb::ExecutorMessage::default()).await.unwrap();
+    let mut executor = ExecutorServiceClient::new(channel);
+    let replies = executor.session(tokio_stream::wrappers::ReceiverStream::new(sent)).await.unwrap();
+    let mut replies = replies.into_inner();
+    replies.message().await.unwrap().unwrap();
+
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (busy, is_busy) = tokio::sync::oneshot::channel();
+    callers.spawn(async move {
+        busy.send(()).unwrap();
+        released.recv().ok();
+    });
+    is_busy.await.unwrap();
+    for _ in 0..3 {
+        messages.send(pb::ExecutorMessage::default()).await.unwrap();
+        let reply = tokio::time::timeout(Duration::from_secs(30), replies.message());
+        reply.await.expect("it waits for no caller").unwrap().unwrap();
+    }
+    drop(release);
+    // SERVE-2: told to go away, and ended with what serves.
+    stop.cancel();
+    callers.shutdown_background();
 }

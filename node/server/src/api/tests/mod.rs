@@ -4,6 +4,7 @@ mod clocks;
 mod edge;
 mod executors;
 mod explain;
+mod flood;
 mod hand;
 mod levels;
 mod liveness;
@@ -38,6 +39,7 @@ use crate::raft::Leadership;
 struct Alone {
     node: Node,
     clock: Arc<ShiftedClock>,
+    api: SocketAddr,
     admin: SocketAddr,
     channel: Channel,
     config: Config,
@@ -78,7 +80,7 @@ impl Alone {
         let mut leadership = node.replica().leadership();
         leadership.wait_for(|now| matches!(now, Leadership::Leader { .. })).await.unwrap();
         let channel = Endpoint::from_shared(format!("http://{api}")).unwrap().connect_lazy();
-        Self { node, clock, admin, channel, config, data }
+        Self { node, clock, api, admin, channel, config, data }
     }
 
     /// Nobody leads for so long, by the clock.

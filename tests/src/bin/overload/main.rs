@@ -1,0 +1,65 @@
+//! More than a cluster takes: schedules of every second go on firing, and what is too much is refused in words that say when
+//! to try again. Fails if a second has no row, if a run began twice, or if a refusal says nothing of another try.
+//!
+//! ```text
+//! cargo build --release && cargo run --release -p belfry-tests --bin overload -- flood
+//! ```
+
+mod begins;
+mod callers;
+mod flood;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use belfry_sdk::pb;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Calls without end, beside schedules that fire every second.
+    Flood(flood::FloodOptions),
+    /// An executor of this program's runs; it starts them itself.
+    Executor(begins::ExecutorOptions),
+    /// The callers of a flood; likewise.
+    Callers(callers::CallersOptions),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Options::parse().command {
+        Command::Flood(options) => Box::pin(flood::run(options)).await,
+        Command::Executor(options) => begins::run(options).await,
+        Command::Callers(options) => callers::run(options).await,
+    }
+}
+
+/// A schedule with a handler that does nothing.
+fn creation(namespace: &str, id: &str, cron: &str) -> pb::CreateScheduleRequest {
+    let cron = pb::Cron { expression: cron.into(), ..Default::default() };
+    let handler = pb::HandlerTarget { handler: "nothing".into(), payload: Default::default() };
+    let schedule = pb::Schedule {
+        timing: Some(pb::Timing {
+            include: vec![pb::Rule { rule: Some(pb::rule::Rule::Cron(cron)) }],
+            ..Default::default()
+        }),
+        target: Some(pb::Target { target: Some(pb::target::Target::Handler(handler)) }),
+        ..Default::default()
+    };
+    pb::CreateScheduleRequest {
+        parent: format!("namespaces/{namespace}"),
+        schedule_id: id.into(),
+        schedule: Some(schedule),
+        ..Default::default()
+    }
+}
+
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
