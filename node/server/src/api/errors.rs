@@ -4,15 +4,17 @@
 //! - ERROR-2: UNAVAILABLE and RESOURCE_EXHAUSTED carry a RetryInfo.
 //! - ERROR-3: NOT_LEADER and NO_LEADER mean that nothing was done; whatever may have been done has another reason.
 //! - ERROR-4: every status fits into 8 KiB of headers, beyond which clients see a broken stream instead of the error.
+//! - ERROR-5: equal errors are equal bytes: connections send the second one as a reference to the first, and a simulation repeats itself.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use belfry_core::Rejection;
 use belfry_core::object::ObjectName;
+use prost::Message as _;
 use thiserror::Error;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::{ErrorDetails, StatusExt as _, pb};
 
 use super::names;
 use super::violations::{INVALID_FIELD, Violations};
@@ -189,20 +191,45 @@ impl Row {
     }
 }
 
+/// `google.rpc.ErrorInfo`, with its metadata in order (ERROR-5).
+#[derive(Clone, PartialEq, prost::Message)]
+struct OrderedInfo {
+    #[prost(string, tag = "1")]
+    reason: String,
+    #[prost(string, tag = "2")]
+    domain: String,
+    #[prost(btree_map = "string, string", tag = "3")]
+    metadata: BTreeMap<String, String>,
+}
+
+impl OrderedInfo {
+    fn packed(&self) -> prost_types::Any {
+        let type_url = "type.googleapis.com/google.rpc.ErrorInfo".to_owned();
+        prost_types::Any { type_url, value: self.encode_to_vec() }
+    }
+}
+
 impl ApiError {
     /// The status of this error.
     pub fn status(&self) -> Status {
         let row = self.row();
-        let metadata: HashMap<_, _> =
-            row.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let mut details = ErrorDetails::with_error_info(row.reason, DOMAIN, metadata);
+        let info = OrderedInfo {
+            reason: row.reason.to_owned(),
+            domain: DOMAIN.to_owned(),
+            metadata: row.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        };
+        let mut details = ErrorDetails::new();
         if row.retry_after.is_some() {
             details.set_retry_info(row.retry_after);
         }
         if let ApiError::Invalid(violations) = self {
             add_violations(&mut details, violations);
         }
-        Status::with_error_details(row.code, self.to_string(), details)
+        let message = self.to_string();
+        let status = Status::with_error_details(row.code, message.as_str(), details);
+        let mut whole = pb::Status::decode(status.details()).expect("it was just encoded");
+        whole.details.insert(0, info.packed());
+        Status::with_details(row.code, message, whole.encode_to_vec().into())
     }
 
     fn row(&self) -> Row {
@@ -559,6 +586,14 @@ mod tests {
             let wants_retry = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
             assert_eq!(details.retry_info().is_some(), wants_retry, "ERROR-2: {error}");
             assert!(!status.message().is_empty() && !status.message().ends_with('.'), "{error}");
+        }
+    }
+
+    #[test]
+    fn error_5_equal_errors_are_equal_bytes() {
+        for error in errors() {
+            let first = error.status();
+            assert!((0..8).all(|_| error.status().details() == first.details()), "ERROR-5: {error}");
         }
     }
 
