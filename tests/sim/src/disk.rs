@@ -36,6 +36,8 @@ struct Pace {
     sync_ms_max: AtomicU64,
     /// A call to the checkpoint fails.
     full: AtomicBool,
+    /// It was full since a process opened it.
+    was_full: AtomicBool,
 }
 
 /// The longest sync of a disk that is well.
@@ -68,6 +70,7 @@ impl SimDisk {
                 chance,
                 sync_ms_max: AtomicU64::new(SYNC_MS_MAX),
                 full: AtomicBool::new(false),
+                was_full: AtomicBool::new(false),
             }),
             folder: tempfile::tempdir()?,
         })
@@ -86,16 +89,18 @@ impl SimDisk {
         self.pace.sync_ms_max.store(millis, Ordering::Relaxed);
     }
 
-    /// Whether there is no room.
+    /// Whether there was no room at some time in the life of the process that has opened it: a store that has failed stays so, and the
+    /// process may find out when there is room again.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.pace.full.load(Ordering::Relaxed)
+    pub fn was_full(&self) -> bool {
+        self.pace.was_full.load(Ordering::Relaxed)
     }
 
     /// From now on there is no room, or there is again.
     pub fn set_full(&self, full: bool) {
         self.pace.full.store(full, Ordering::Relaxed);
         if full {
+            self.pace.was_full.store(true, Ordering::Relaxed);
             self.checkpoint.fail_writes();
             lock(&self.log).fail(io::ErrorKind::StorageFull.into());
         } else {
@@ -125,6 +130,7 @@ impl SimDisk {
 
     /// What a process that starts on this host finds. Called on the host.
     pub fn open(&self) -> Stores {
+        self.pace.was_full.store(self.pace.full.load(Ordering::Relaxed), Ordering::Relaxed);
         let log = {
             let mut log = lock(&self.log);
             // A process that ended by itself has closed it.

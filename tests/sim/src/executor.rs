@@ -10,12 +10,16 @@ use belfry_sdk::executor::{Executor, Outcome, RunContext};
 use tokio::sync::Notify;
 
 use crate::chance::Chance;
+use crate::invariants::api_1;
 use crate::net;
 use crate::node::api;
 use crate::record::{End, Phase, Record, Start};
 
 /// The handler that all schedules of a simulation have.
 pub const HANDLER: &str = "work";
+
+/// What is so much later than its instant is probably recovery work.
+const LATE_MS: i64 = 20_000;
 
 /// Where an executor lives.
 pub struct Place {
@@ -70,11 +74,15 @@ impl Place {
             let index = self.record.lock().newest_index;
             let start = Start { run: name.clone(), attempt: run.attempt, token, executor, at, index };
             self.record.trace(format!("{} starts {name} attempt {} token {token}", self.host, run.attempt));
+            api_1::starts(&self.record, &name, run.attempt, at);
             self.record.lock().starts.push(start);
         }
         let mut chance = Chance::new(self.seed, &format!("{name} {}", run.attempt));
         let healed = self.record.lock().phase > Phase::Safety;
+        let is_late = self.record.lock().true_now.0 - run.nominal_time.0 > LATE_MS;
         let takes = match chance.within(0..10) {
+            // What is made up for is much, and quick: only the budget keeps it from being done at once.
+            _ if is_late => chance.millis(1..20),
             // Longer than it takes to judge a lease, shorter than any timeout.
             0 | 1 if healed => Duration::from_millis(2_200),
             _ if healed => chance.millis(1..50),

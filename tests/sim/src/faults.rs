@@ -12,11 +12,14 @@ use crate::node::{Site, host};
 use crate::record::Record;
 
 /// Every kind of fault. A set of seeds must have seen all of them.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 18] = [
     "away",
     "crash",
     "crash_lost_writes",
     "crash_all",
+    "handover",
+    "leader_cut_off",
+    "power_cut",
     "restart",
     "partition",
     "partition_one_way",
@@ -67,6 +70,8 @@ pub struct Faults {
     rolling: Vec<u64>,
     /// A node that crashes as soon as it has something to lose, and until when that is waited for.
     doomed: Option<(u64, Duration)>,
+    /// When the power fails. Until then all disks are slow, so that there is much to lose.
+    power_cut_at: Option<Duration>,
     link_ms_max: u64,
 }
 
@@ -82,6 +87,7 @@ impl Faults {
             down: BTreeMap::new(),
             rolling: Vec::new(),
             doomed: None,
+            power_cut_at: None,
             link_ms_max,
         }
     }
@@ -94,6 +100,7 @@ impl Faults {
         due.into_iter().for_each(|mend| self.mend(sim, mend));
         self.roll(sim, now);
         self.doom(sim, now);
+        self.cut_power(sim, now);
         if now >= self.next_at {
             self.next_at = now + self.chance.millis(200..3_000);
             self.break_something(sim, now);
@@ -106,6 +113,11 @@ impl Faults {
         self.bury(sim, now);
         self.rolling.clear();
         self.doomed = None;
+        if self.power_cut_at.take().is_some() {
+            for node in 1..=self.world.sites.len() as u64 {
+                self.mend(sim, Mend::FastDisk(node));
+            }
+        }
         std::mem::take(&mut self.mends).into_iter().for_each(|(_, mend)| self.mend(sim, mend));
         self.say(sim, "healed");
     }
@@ -143,7 +155,7 @@ impl Faults {
         let node = self.chance.within(1..nodes + 1);
         let index = usize::try_from(node - 1).expect("few nodes");
         let long = self.chance.millis(300..6_000);
-        match self.chance.within(0..21) {
+        match self.chance.within(0..25) {
             0 => self.crash(sim, node, long),
             1 | 2 => self.doomed = Some((node, now + Duration::from_millis(500))),
             3 => {
@@ -156,9 +168,11 @@ impl Faults {
             }
             4 | 5 if self.rolling.is_empty() => self.rolling = (1..=nodes).collect(),
             6..=8 => {
-                let ends = self.hosts_but(&host(node));
-                let all = self.chance.one_in(2);
-                for end in ends.into_iter().filter(|_| all || self.chance.clone().one_in(2)) {
+                let mut ends = self.hosts_but(&host(node));
+                if self.chance.one_in(2) {
+                    ends.retain(|_| self.chance.one_in(2));
+                }
+                for end in ends {
                     self.say(sim, &format!("FAULT partition {} {end} for {long:?}", host(node)));
                     sim.partition(host(node), end.clone());
                     self.mends.push((now + long, Mend::Connect(host(node), end)));
@@ -251,6 +265,15 @@ impl Faults {
                 self.world.sites[0].clock.skip(missed);
                 self.count("away");
             }
+            20 | 21 => self.cut_off_leader(sim, now, long),
+            22 | 23 if self.power_cut_at.is_none() => {
+                let slow = self.chance.millis(200..1_500);
+                self.say(sim, &format!("FAULT slow disks of all nodes: {slow:?}, until the power fails"));
+                for site in &self.world.sites {
+                    site.disk.set_sync_max(Some(slow));
+                }
+                self.power_cut_at = Some(now + self.chance.millis(300..2_000));
+            }
             // Sometimes an executor is told to end.
             _ => {
                 let executor =
@@ -262,6 +285,36 @@ impl Faults {
                 }
             }
         }
+    }
+
+    /// Whoever leads does not reach the other nodes any more, and executors and users still reach it.
+    fn cut_off_leader(&mut self, sim: &Sim<'_>, now: Duration, long: Duration) {
+        let leader = self.world.record.lock().leaders().map(|(node, _)| node).max();
+        let Some(leader) = leader else { return };
+        self.say(
+            sim,
+            &format!("FAULT {} leads and is cut off from the other nodes for {long:?}", host(leader)),
+        );
+        for other in self.world.sites.iter().map(|site| site.id).filter(|other| *other != leader) {
+            sim.partition(host(leader), host(other));
+            self.mends.push((now + long, Mend::Connect(host(leader), host(other))));
+        }
+        self.count("leader_cut_off");
+    }
+
+    /// The power fails, for all nodes at once.
+    fn cut_power(&mut self, sim: &mut Sim<'_>, now: Duration) {
+        if self.power_cut_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.power_cut_at = None;
+        self.say(sim, "FAULT the power fails");
+        for node in 1..=self.world.sites.len() as u64 {
+            let away = self.chance.millis(50..1_500);
+            self.crash(sim, node, away);
+            self.mend(sim, Mend::FastDisk(node));
+        }
+        self.count("power_cut");
     }
 
     fn hosts_but(&self, but: &str) -> Vec<String> {

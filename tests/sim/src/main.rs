@@ -3,6 +3,7 @@
 //! ```text
 //! sim --seeds 100              100 fresh seeds, a process for each
 //! sim --seeds 100 --from 1     those from 1 on
+//! sim --seeds 99999 --minutes 60 --jobs 1   as many as there is time for, one after the other
 //! sim --fixed --fresh 3        what the gate runs
 //! sim --seed 7 --trace t.txt   one, in this process: what a failure says to run
 //! sim --seed 7 --twice         one, twice: both must leave the same trace
@@ -56,6 +57,9 @@ struct Args {
     /// Simulations at once; all processors by default.
     #[arg(long)]
     jobs: Option<usize>,
+    /// Begin no simulation after so many minutes; those under way are finished.
+    #[arg(long)]
+    minutes: Option<u64>,
     /// Seconds on the wall after which a simulation hangs.
     #[arg(long, default_value_t = 600)]
     watchdog_seconds: u64,
@@ -170,6 +174,7 @@ fn many(args: &Args) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!seeds.is_empty(), "nothing to simulate: give --seeds, --fixed or --seed");
     let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let begun = Instant::now();
+    let is_over = || args.minutes.is_some_and(|minutes| begun.elapsed().as_secs() >= minutes * 60);
     seeds.reverse();
     let (waiting, tally) = (Mutex::new(seeds), Mutex::new(Tally::default()));
     let lock = |tally| Mutex::lock(tally).unwrap_or_else(PoisonError::into_inner);
@@ -177,6 +182,9 @@ fn many(args: &Args) -> anyhow::Result<ExitCode> {
         for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
+                    if is_over() {
+                        return;
+                    }
                     let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
                     let Some(seed) = next else { return };
                     if args.until_caught && !lock(&tally).failed.is_empty() {
@@ -192,7 +200,13 @@ fn many(args: &Args) -> anyhow::Result<ExitCode> {
     });
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     let counts: Vec<_> = tally.counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
-    println!("\n{} seeds in {:.0} s: {}", tally.simulated, begun.elapsed().as_secs_f64(), counts.join(", "));
+    println!(
+        "\n{} seeds in {:.0} s, {} failed: {}",
+        tally.simulated,
+        begun.elapsed().as_secs_f64(),
+        tally.failed.len(),
+        counts.join(", ")
+    );
     for seed in &tally.failed {
         println!(
             "replay: cargo run --profile {PROFILE} -p belfry-sim --bin sim -- --seed {seed} --seconds {} --trace seed-{seed}.txt",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use belfry_server::config::{Config, Member, Period};
 use belfry_server::node::{Ground, Handover, Node, Threads};
+use belfry_server::raft::Leadership;
 use tokio::sync::Notify;
 
 use crate::clock::SimClock;
@@ -78,12 +79,21 @@ impl Site {
             Ok(node) => node,
             Err(error) => return self.fail(&format!("does not start: {error}")).await,
         };
-        self.record.lock().replicas.insert(self.id, node.replica().clone());
+        {
+            let mut record = self.record.lock();
+            *record.lives.entry(host(self.id)).or_default() += 1;
+            record.replicas.insert(self.id, node.replica().clone());
+        }
         let mut leadership = node.replica().leadership();
         let watch = async {
             while leadership.changed().await.is_ok() {
-                let now = format!("{:?}", *leadership.borrow_and_update());
-                self.record.trace(format!("{} {now}", host(self.id)));
+                let leads = leadership.borrow_and_update().clone();
+                self.record.trace(format!("{} {leads:?}", host(self.id)));
+                if matches!(leads, Leadership::Leader { .. }) {
+                    let mut record = self.record.lock();
+                    let now = record.now;
+                    record.reigns.push(now);
+                }
             }
             std::future::pending::<()>().await;
         };
@@ -101,7 +111,7 @@ impl Site {
 
     /// The process ends because it cannot go on: a full disk is the only good reason of a simulation.
     async fn fail(&self, why: &str) -> turmoil::Result {
-        if !self.disk.is_full() {
+        if !self.disk.was_full() {
             self.record.violation("FAULT-1", format!("{} cannot go on: {why}", host(self.id)));
         }
         self.exit(why).await

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use belfry_server::raft::Replica;
+use belfry_core::UnixMillis;
+use belfry_server::raft::{Leadership, Replica};
 
 /// Violations that are kept: one may repeat itself with every look.
 const VIOLATIONS_MAX: usize = 50;
@@ -53,13 +54,17 @@ pub struct Inner {
     kept: Option<String>,
     /// Since the beginning, set by the loop.
     pub now: Duration,
+    /// The true time, likewise.
+    pub true_now: UnixMillis,
     /// As far as any replica has ever applied the log.
     pub newest_index: u64,
     /// Every start of user code, in order.
     pub starts: Vec<Start>,
+    /// Runs that were ended before they began, or between two attempts, and when somebody was told so.
+    pub cancelled: BTreeMap<String, Duration>,
     /// Ends of user code, by the token of its lease.
     pub ends: BTreeMap<u64, End>,
-    /// Which life each executor's host is in, from 1 on; while nobody lives there it is the last one.
+    /// Which life each host of a node or an executor is in, from 1 on; while nobody lives there it is the last one.
     pub lives: BTreeMap<String, u64>,
     /// Since when nothing is broken any more.
     pub healed_at: Option<Duration>,
@@ -69,6 +74,8 @@ pub struct Inner {
     pub violations: Vec<String>,
     /// The replicas of the nodes that run.
     pub replicas: BTreeMap<u64, Replica>,
+    /// When a node began to lead.
+    pub reigns: Vec<Duration>,
     /// Nodes whose process has ended by itself, and why.
     pub exited: BTreeMap<String, String>,
     /// Where the simulation is.
@@ -158,6 +165,14 @@ impl Inner {
             self.trace_at(Some(now), &format!("VIOLATION {said}"));
             self.violations.push(said);
         }
+    }
+
+    /// The nodes that say that they lead, and in which term.
+    pub fn leaders(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.replicas.iter().filter_map(|(node, replica)| match &*replica.leadership().borrow() {
+            Leadership::Leader { term } => Some((*node, *term)),
+            Leadership::Follower { .. } => None,
+        })
     }
 
     /// The hash of the trace, and its length.

@@ -1,5 +1,7 @@
 //! API-1: schedule operations are linearizable, and an acknowledged write survives.
 
+use std::time::Duration;
+
 use belfry_sdk::ClientError;
 
 use crate::record::Record;
@@ -9,6 +11,15 @@ use crate::users::book::Value;
 pub fn may_read(record: &Record, name: &str, allowed: &[Option<Value>], read: Option<&Value>) {
     if !allowed.iter().any(|allowed| allowed.as_ref() == read) {
         record.violation("API-1", format!("{name} was read as {read:?}, which must be one of {allowed:?}"));
+    }
+}
+
+/// A run that was acknowledged to be cancelled, and not told to end, does not start any more.
+pub fn starts(record: &Record, run: &str, attempt: u32, at: Duration) {
+    let cancelled = record.lock().cancelled.get(run).copied();
+    if let Some(since) = cancelled.filter(|since| *since < at) {
+        let what = format!("attempt {attempt} of {run} started at {at:?}, and was cancelled at {since:?}");
+        record.violation("API-1", what);
     }
 }
 

@@ -1,5 +1,7 @@
-//! CATCH-1: starts that make up for the past stay within the budget.
+//! CATCH-1: starts that make up for the past stay within the budget: in any stretch of time no more than it allows for as long, used up
+//! once at its beginning. A start may come later than its grant, which is what the budget pays for; and a leader begins with a full one.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use belfry_core::Run;
@@ -13,14 +15,18 @@ pub const BUDGET: u32 = 4;
 /// A row that was made so long after its instant is recovery work.
 const RECOVERY_AFTER_MS: i64 = 60_000;
 
-/// In any second the budget may be used up, and come back once; a change of the leader gives it anew.
-const STARTS_MAX: usize = 3 * BUDGET as usize;
+/// From a grant to the start: messages are held for up to 6 s, and an executor starts nothing whose lease would be over, which is so
+/// after 5 s at most.
+const GRANTED_WITHIN: Duration = Duration::from_secs(7);
+
+/// Stretches that are looked at, back from each start.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Starts that were looked at.
 #[derive(Default)]
 pub(super) struct Budget {
     seen: usize,
-    recovering: Vec<Duration>,
+    recovering: VecDeque<Duration>,
 }
 
 impl Invariant for Budget {
@@ -28,12 +34,23 @@ impl Invariant for Budget {
         while let Some(start) = look.starts.get(self.seen) {
             let Some(run) = look.names.find(look.state, &start.run) else { return };
             self.seen += 1;
-            if is_recovery(run) && start.attempt == 1 {
-                self.recovering.push(start.at);
-                let second = Duration::from_secs(1);
-                let lately = self.recovering.iter().rev().take_while(|at| **at + second > start.at).count();
-                if lately > STARTS_MAX {
-                    say("CATCH-1", format!("{lately} recovery runs started within a second, {BUDGET} may"));
+            if !is_recovery(run) || start.attempt > 1 {
+                continue;
+            }
+            self.recovering.push_back(start.at);
+            while self.recovering.front().is_some_and(|at| *at + LONGEST < start.at) {
+                self.recovering.pop_front();
+            }
+            for (before, since) in self.recovering.iter().enumerate() {
+                let count = self.recovering.len() - before;
+                let paid_from = since.saturating_sub(GRANTED_WITHIN);
+                let reigns = look.reigns.iter().filter(|at| (paid_from..=start.at).contains(at)).count();
+                let seconds = (start.at - paid_from).as_secs() as usize + 1;
+                let allowed = BUDGET as usize * (seconds + 1 + reigns);
+                if count > allowed {
+                    let took = start.at - *since;
+                    say("CATCH-1", format!("{count} recovery runs started within {took:?}, {allowed} may"));
+                    return;
                 }
             }
         }

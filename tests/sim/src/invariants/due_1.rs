@@ -5,7 +5,7 @@ use belfry_core::run::RunState;
 use belfry_core::{RunId, ScheduleId, State, UnixMillis};
 use belfry_server::api::names;
 
-use super::since_epoch;
+use super::{backfill_1, since_epoch};
 
 /// How long a row may wait, or its instant for it, when nothing is in the way.
 const WAITS_MS_MAX: i64 = 5_000;
@@ -15,7 +15,7 @@ const RUNS_MS_MAX: i64 = 25_000;
 
 /// What is not as it should be, now that it could.
 pub(super) fn open(state: &State, now: UnixMillis) -> Vec<String> {
-    let mut open = Vec::new();
+    let mut open = backfill_1::open(state, now, WAITS_MS_MAX);
     for id in state.schedule_ids_from(ScheduleId::default()) {
         let Some(schedule) = state.schedule(id).filter(|schedule| schedule.deleted_at.is_none()) else {
             continue;

@@ -12,13 +12,13 @@ use super::{Invariant, Look, Say, since_epoch};
 
 /// Every so many milliseconds, so many after a multiple.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Beat {
+pub(super) struct Beat {
     every: i64,
     phase: i64,
 }
 
 impl Beat {
-    fn of(timing: &Timing) -> Option<Self> {
+    pub(super) fn of(timing: &Timing) -> Option<Self> {
         let millis = |duration: &Duration| i64::try_from(duration.as_millis()).ok();
         match timing.include.as_slice() {
             [Rule::Interval { every, phase }] => Some(Self { every: millis(every)?, phase: millis(phase)? }),
@@ -34,6 +34,12 @@ impl Beat {
     /// The first instant after `at`.
     fn after(self, at: i64) -> i64 {
         at - (at - self.phase).rem_euclid(self.every) + self.every
+    }
+
+    /// The instants from `from` on and before `until`.
+    pub(super) fn between(self, from: i64, until: i64) -> impl Iterator<Item = i64> {
+        let first = self.after(from - 1);
+        std::iter::successors(Some(first), move |at| Some(at + self.every)).take_while(move |at| *at < until)
     }
 
     /// The last instant before `at`.

@@ -1,7 +1,7 @@
 //! LEDGER-2: pausing, editing, a change of the leader, a restore or a jump of the clock create no start: every start has its row, and the
 //! row says that it was begun.
 
-use belfry_core::run::{Ending, RunState};
+use belfry_core::run::{Ending, Reason, RunState};
 
 use super::{Invariant, Look, Say};
 
@@ -26,7 +26,13 @@ impl Invariant for Begun {
                     ..
                 }
             );
-            if never || run.attempt.0 < start.attempt {
+            // Handed back with this token, or refused by policy before any began.
+            let gave_back = matches!(
+                &run.state,
+                RunState::Ended { ending: Ending::Skipped(reason), lease: Some(lease), .. }
+                    if *reason != Reason::Resolved && lease.token.0 == start.token
+            );
+            if never || gave_back || run.attempt.0 < start.attempt {
                 let state = run.state.name();
                 say(
                     "LEDGER-2",

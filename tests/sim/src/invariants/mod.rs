@@ -6,12 +6,16 @@
 pub mod api_1;
 pub mod api_2;
 mod apply_1;
+mod backfill_1;
 pub mod catch_1;
 mod clock_1;
 mod due_1;
+mod freeze_1;
+mod lead_2;
 mod lease;
 mod ledger_1;
 mod ledger_2;
+mod pool_1;
 mod run_1;
 mod run_2;
 mod run_3;
@@ -26,18 +30,19 @@ use belfry_server::api::names;
 use belfry_server::raft::Replica;
 
 use crate::clock::SimClock;
+use crate::node::host;
 use crate::record::{Phase, Record, Start};
 
 /// One replica at one moment.
 struct Look<'a> {
-    /// Whose.
-    node: u64,
     /// How far it has applied the log.
     index: u64,
     /// What it has.
     state: &'a State,
     /// What executors have started so far.
     starts: &'a [Start],
+    /// When leaders began to lead.
+    reigns: &'a [Duration],
     /// What no node may take the time to be later than, where that is known.
     time_max: Option<UnixMillis>,
     /// Since when nothing is broken any more.
@@ -79,8 +84,23 @@ trait Invariant {
 pub struct Invariants {
     clock: SimClock,
     clocks: clock_1::Clocks,
+    digests: apply_1::Digests,
+    leaders: lead_2::Overlap,
     all: Vec<Box<dyn Invariant>>,
     names: Names,
+    /// What of each replica was looked at last: it is the same until it has applied more, or is that of a new process.
+    looked: BTreeMap<u64, Seen>,
+}
+
+/// What of a replica can be told apart without looking into it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    /// Which of its node's processes it is of.
+    life: u64,
+    /// How far it has applied the log.
+    index: u64,
+    /// How many starts there were.
+    starts: usize,
 }
 
 impl Invariants {
@@ -88,7 +108,6 @@ impl Invariants {
     #[must_use]
     pub fn new(clocks: Vec<SimClock>) -> Self {
         let all: Vec<Box<dyn Invariant>> = vec![
-            Box::new(apply_1::Digests::default()),
             Box::new(run_1::Rows::default()),
             Box::new(run_2::Starts::default()),
             Box::new(run_3::Tokens::default()),
@@ -98,36 +117,59 @@ impl Invariants {
             Box::new(catch_1::Budget::default()),
             Box::new(clock_1::Rows::default()),
             Box::new(lease::Quiet),
+            Box::new(pool_1::Slots::default()),
+            Box::new(freeze_1::Frozen::default()),
         ];
         let clock = clocks.first().cloned().unwrap_or_default();
-        Self { clock, clocks: clock_1::Clocks::new(clocks), all, names: Names::default() }
+        let (clocks, digests) = (clock_1::Clocks::new(clocks), apply_1::Digests::default());
+        let leaders = lead_2::Overlap::default();
+        Self { clock, clocks, digests, leaders, all, names: Names::default(), looked: BTreeMap::new() }
     }
 
-    /// Looks at every replica.
+    /// Looks at every replica that has changed. States with one digest are the same: the first of them is looked at for all.
     pub fn look(&mut self, record: &Record, now: Duration) {
-        let time_max = self.clocks.time_max(now, record.lock().slow_links > 0);
-        let (replicas, starts, healed_for) = {
-            let record = record.lock();
-            let healed_for = record.healed_at.map(|at| now - at);
-            (record.replicas.clone(), record.starts.clone(), healed_for)
-        };
+        self.look_at(record, now, false);
+    }
+
+    /// Likewise; the last look is at all of them, because time alone lets more be judged.
+    fn look_at(&mut self, record: &Record, now: Duration, last: bool) {
+        // Nobody writes the record between two steps, and no invariant does.
+        let held = record.lock();
+        let time_max = self.clocks.time_max(now, held.slow_links > 0);
+        let healed_for = held.healed_at.map(|at| now - at);
+        let (starts, reigns) = (held.starts.as_slice(), held.reigns.as_slice());
         let mut found = Vec::new();
-        for (node, replica) in replicas {
+        found.extend(self.leaders.look(&held, now).map(|what| ("LEAD-2", what)));
+        for (&node, replica) in &held.replicas {
+            let life = held.lives.get(&host(node)).copied().unwrap_or_default();
             replica.read_at(|at, state| {
+                let seen = Seen { life, index: at.index, starts: starts.len() };
+                let before = self.looked.insert(node, seen);
+                if before == Some(seen) && !last {
+                    return;
+                }
                 let mut say = |invariant: &'static str, what: String| {
                     found.push((invariant, format!("on n{node} at {}: {what}", at.index)));
                 };
-                for violation in state.violations() {
-                    say(violation.invariant, violation.what);
+                let is_new = self.digests.look(node, seen, state, &mut say);
+                if before.is_none_or(|before| (before.life, before.index) != (life, at.index)) {
+                    // These are about what is not part of the digest, too.
+                    for violation in state.violations() {
+                        say(violation.invariant, violation.what);
+                    }
+                }
+                if !is_new && !last {
+                    return;
                 }
                 for invariant in &mut self.all {
                     let names = &mut self.names;
-                    let starts = starts.as_slice();
-                    let mut look = Look { node, index: at.index, state, starts, time_max, healed_for, names };
+                    let mut look =
+                        Look { index: at.index, state, starts, reigns, time_max, healed_for, names };
                     invariant.look(&mut look, &mut say);
                 }
             });
         }
+        drop(held);
         for (invariant, what) in found {
             record.violation(invariant, what);
         }
@@ -140,13 +182,13 @@ impl Invariants {
     }
 
     /// SDK-4: at the end of everything.
-    fn look_for_lost_ends(record: &Record) {
+    fn look_for_lost_ends(record: &Record, now: Duration) {
         let Some(replica) = newest(record) else { return };
         let (ends, lives) = {
             let record = record.lock();
             (record.ends.clone(), record.lives.clone())
         };
-        for what in replica.read(|state| sdk_4::lost(state, &ends, &lives)) {
+        for what in replica.read(|state| sdk_4::lost(state, &ends, &lives, now)) {
             record.violation("SDK-4", what);
         }
     }
@@ -164,9 +206,14 @@ impl Invariants {
 
     /// The last look.
     pub fn at_end(&mut self, record: &Record, now: Duration) {
-        self.look(record, now);
+        self.look_at(record, now, true);
+        if let Some(newest) = newest(record) {
+            for what in newest.read(backfill_1::wrong) {
+                record.violation("BACKFILL-1", what);
+            }
+        }
         if record.lock().phase == Phase::Progress {
-            Self::look_for_lost_ends(record);
+            Self::look_for_lost_ends(record, now);
         }
         let (starts, rows) = {
             let rows = newest(record).map_or(0, |replica| replica.read(State::run_count));

@@ -1,6 +1,7 @@
 //! RUN-1: one row for each instant of a schedule, and it stays the same one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use belfry_core::run::Series;
 use belfry_core::{RunId, UnixMillis};
@@ -9,14 +10,14 @@ use super::{Invariant, Look, Say, since_epoch};
 
 /// Rows by what they stand for.
 #[derive(Default)]
-pub(super) struct Rows(BTreeMap<(String, UnixMillis, Series), RunId>);
+pub(super) struct Rows(BTreeMap<(Arc<str>, UnixMillis, Series), RunId>);
 
 impl Invariant for Rows {
     fn look(&mut self, look: &mut Look<'_>, say: &mut Say<'_>) {
         let mut here = BTreeMap::new();
         for run in look.state.runs_from(RunId::default()) {
             let Some(schedule) = look.state.schedule(run.schedule) else { continue };
-            let key = (schedule.uid.to_string(), run.nominal_at, run.series());
+            let key = (schedule.uid.clone(), run.nominal_at, run.series());
             if let Some(other) = here.insert(key.clone(), run.id) {
                 say(
                     "RUN-1",

@@ -54,6 +54,8 @@ fn may_become(before: &Run, after: &Run) -> bool {
                     | Ending::Failed(_)
                     | Ending::TimedOut
                     | Ending::Cancelled(_)
+                    // Handed back late, which proves that nothing ran; or somebody says so.
+                    | Ending::Skipped(_)
             );
             settled
                 && lease.as_ref().map(|lease| lease.token) == before.state.lease().map(|lease| lease.token)

@@ -36,6 +36,7 @@ struct Page {
 pub struct Book {
     pages: Mutex<BTreeMap<String, Page>>,
     triggered: Mutex<Vec<String>>,
+    changed_last: Mutex<Option<String>>,
 }
 
 impl Book {
@@ -60,7 +61,13 @@ impl Book {
             && let Some(after) = page.pending.take()
         {
             page.states.push(after);
+            *self.changed_last.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_owned());
         }
+    }
+
+    /// What was changed last.
+    pub fn changed_last(&self) -> Option<String> {
+        self.changed_last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// It was refused.

@@ -5,7 +5,9 @@
 //! the user asks again with the same request id until it knows (API-2 makes that safe), as the documentation tells it to.
 
 pub mod book;
+mod reader;
 pub mod request;
+mod runs;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use futures_util::future::join_all;
 
 use self::book::{Book, Value};
 use self::request::{Answer, Request};
+use self::runs::Told;
 use crate::chance::Chance;
 use crate::invariants::{api_1, api_2};
 use crate::net;
@@ -56,10 +59,12 @@ pub async fn all(seed: u64, nodes: u64, record: Record) -> turmoil::Result {
             record: record.clone(),
             asked: 0,
             known: Vec::new(),
+            told: Vec::new(),
         };
         user.act()
     });
-    join_all(users).await;
+    let reader = reader::read(Chance::new(seed, "reader"), nodes, book.clone(), record.clone());
+    tokio::join!(join_all(users), reader);
     std::future::pending().await
 }
 
@@ -73,10 +78,14 @@ struct User {
     asked: u64,
     /// Requests that were answered, to be asked once more.
     known: Vec<(Request, Answer)>,
+    /// What was acknowledged of runs.
+    told: Vec<(String, Told)>,
 }
 
 impl User {
     async fn act(mut self) {
+        // There must be a calendar before a schedule uses it; whoever is first makes it, and it is the same from all.
+        self.ask_for(Request::put_calendar("first".to_owned())).await;
         while self.record.lock().phase == Phase::Safety {
             tokio::time::sleep(self.chance.millis(20..900)).await;
             Box::pin(self.do_something()).await;
@@ -92,7 +101,7 @@ impl User {
             return self.create().await;
         }
         let name = self.chance.pick(&mine).clone();
-        match self.chance.within(0..14) {
+        match self.chance.within(0..20) {
             0 | 1 => {
                 let request = Request::describe(&name, format!("text {}", self.asked));
                 let after =
@@ -119,6 +128,17 @@ impl User {
             7 if mine.len() > 1 => self.change(&name, Request::delete(&name), None).await,
             8 | 9 => self.trigger(&name).await,
             10 => self.ask_again().await,
+            11 => self.hand_over().await,
+            12 if self.number == 0 => {
+                let slots = u32::try_from(self.chance.within(0..5)).expect("small");
+                self.ask_for(Request::put_pool(slots)).await;
+                // POOL-1 must see each limit.
+                tokio::time::sleep(Duration::from_millis(600)).await;
+            }
+            12 => self.ask_for(Request::put_calendar(format!("text {}", self.asked))).await,
+            13 | 14 => self.cancel(&name).await,
+            15 => self.resolve(&name).await,
+            16 => self.backfill(&name).await,
             _ => self.read().await,
         }
     }
@@ -143,6 +163,16 @@ impl User {
                 self.book.not_done(name);
                 api_1::refused(&self.record, name, request.what(), &error);
             }
+        }
+    }
+
+    /// Carries out what is not a change of a schedule.
+    async fn ask_for(&mut self, request: Request) {
+        let (name, what) = (request.name().to_owned(), request.what());
+        let (request, answered) = self.ask(request).await;
+        match answered {
+            Ok(answer) => self.remember(request, answer),
+            Err(error) => api_1::refused(&self.record, &name, what, &error),
         }
     }
 
@@ -206,6 +236,20 @@ impl User {
         unreachable!("it is asked until it is known")
     }
 
+    /// Another node is to lead, while runs begin.
+    async fn hand_over(&mut self) {
+        let now = self.record.lock().true_now.0;
+        let until = u64::try_from(1_000 - now.rem_euclid(1_000)).expect("within a second");
+        tokio::time::sleep(Duration::from_millis(until) + self.chance.millis(0..120)).await;
+        match self.clients[0].transfer_leadership(pb::TransferLeadershipRequest::default()).await {
+            Ok(now) => {
+                self.record.trace(format!("leadership was handed over to n{}", now.leader_id));
+                self.record.count("handover");
+            }
+            Err(error) => self.record.trace(format!("leadership was not handed over: {error}")),
+        }
+    }
+
     /// API-2: the same request id, any time later, at any node.
     async fn ask_again(&mut self) {
         if self.known.is_empty() {
@@ -240,6 +284,11 @@ impl User {
 
     /// When all is mended: everything that was acknowledged is there, and nothing that was not.
     async fn look_back(&mut self) {
+        if self.number == 0 {
+            // A limit is as good as a fault to what waits.
+            self.ask_for(Request::put_pool(0)).await;
+        }
+        self.look_back_at_runs().await;
         for name in self.book.all_of(self.number) {
             let read = loop {
                 match self.clients[0].get_schedule(pb::GetScheduleRequest { name: name.clone() }).await {

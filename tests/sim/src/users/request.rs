@@ -7,6 +7,22 @@ use prost_types::{Duration, FieldMask};
 use crate::chance::Chance;
 use crate::executor::HANDLER;
 
+/// The pool that all schedules are in.
+pub const POOL: &str = "pools/default";
+
+/// A calendar that some schedules use: for the first seconds of every so many nothing of them begins.
+const CALENDAR: &str = "frozen";
+const FREEZE_EVERY_MS: i64 = 20_000;
+const FREEZE_MS: i64 = 3_000;
+
+/// Freezes of the calendar: for longer than a simulation lasts, with all the time that nobody sees.
+const FREEZES: i64 = 300;
+
+/// Whether an instant is in a freeze: so long after the beginning of simulated time.
+pub fn is_frozen(since_epoch_ms: i64) -> bool {
+    since_epoch_ms < FREEZES * FREEZE_EVERY_MS && since_epoch_ms.rem_euclid(FREEZE_EVERY_MS) < FREEZE_MS
+}
+
 /// A change that somebody asks for.
 #[derive(Clone, Debug)]
 pub enum Request {
@@ -22,6 +38,16 @@ pub enum Request {
     Resume(pb::ResumeScheduleRequest),
     /// A run.
     Trigger(pb::TriggerScheduleRequest),
+    /// The limits of the pool that all schedules are in.
+    PutPool(pb::PutPoolRequest),
+    /// The calendar that freezes some of them.
+    PutCalendar(pb::PutCalendarRequest),
+    /// Instants of the past.
+    Backfill(Box<pb::CreateBackfillRequest>),
+    /// The end of a run.
+    Cancel(pb::CancelRunRequest),
+    /// What became of an UNKNOWN run.
+    Resolve(pb::ResolveRunRequest),
 }
 
 /// What must be the same whenever the same is asked.
@@ -31,6 +57,10 @@ pub enum Answer {
     Schedule(String),
     /// The run with this name.
     Run(String),
+    /// The pool, calendar or backfill with this name.
+    Object(String),
+    /// The run with this name, and whether it is over.
+    Cancelled(String, bool),
     /// Done.
     Deleted,
 }
@@ -120,6 +150,77 @@ impl Request {
         })
     }
 
+    /// At most so many runs at once, in the pool that all schedules are in; 0: as many as there is room for.
+    pub fn put_pool(slots: u32) -> Self {
+        let pool = pb::Pool { name: POOL.to_owned(), slots, ..pb::Pool::default() };
+        Self::PutPool(pb::PutPoolRequest { pool: Some(pool), ..pb::PutPoolRequest::default() })
+    }
+
+    /// The freezes of [`is_frozen`], and a description: every change has the schedules that use it timed anew, and moves nothing.
+    pub fn put_calendar(description: String) -> Self {
+        let at = |millis: i64| {
+            let seconds = millis / 1000;
+            let (days, second) = (seconds / 86_400 + 15, seconds % 86_400);
+            format!("2027-06-{days:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+        };
+        let period = |number: i64| {
+            let (start, end) = (number * FREEZE_EVERY_MS, number * FREEZE_EVERY_MS + FREEZE_MS);
+            pb::calendar::Period { start: at(start), end: at(end) }
+        };
+        let calendar = pb::Calendar {
+            name: format!("namespaces/default/calendars/{CALENDAR}"),
+            description,
+            periods: (0..FREEZES).map(period).collect(),
+            ..pb::Calendar::default()
+        };
+        Self::PutCalendar(pb::PutCalendarRequest {
+            calendar: Some(calendar),
+            ..pb::PutCalendarRequest::default()
+        })
+    }
+
+    /// All instants between two moments once more, or those that are missing.
+    pub fn backfill(schedule: &str, from_ms: i64, until_ms: i64, mode: pb::backfill::Mode) -> Self {
+        let time = |millis: i64| {
+            let nanos = i32::try_from(millis.rem_euclid(1000) * 1_000_000).expect("less than a second");
+            Some(prost_types::Timestamp { seconds: millis.div_euclid(1000), nanos })
+        };
+        let backfill = pb::Backfill {
+            start_time: time(from_ms),
+            end_time: time(until_ms),
+            mode: mode.into(),
+            reason: "simulated".to_owned(),
+            actor: "user".to_owned(),
+            ..pb::Backfill::default()
+        };
+        Self::Backfill(Box::new(pb::CreateBackfillRequest {
+            parent: schedule.to_owned(),
+            backfill: Some(backfill),
+            ..pb::CreateBackfillRequest::default()
+        }))
+    }
+
+    /// The end of a run.
+    pub fn cancel(run: &str) -> Self {
+        Self::Cancel(pb::CancelRunRequest {
+            name: run.to_owned(),
+            reason: "simulated".to_owned(),
+            actor: "user".to_owned(),
+            ..pb::CancelRunRequest::default()
+        })
+    }
+
+    /// An UNKNOWN run did its work.
+    pub fn resolve(run: &str) -> Self {
+        Self::Resolve(pb::ResolveRunRequest {
+            name: run.to_owned(),
+            outcome: pb::resolve_run_request::Outcome::Succeeded.into(),
+            reason: "simulated".to_owned(),
+            actor: "user".to_owned(),
+            ..pb::ResolveRunRequest::default()
+        })
+    }
+
     /// The same with a request id.
     pub fn with_id(mut self, id: &str) -> Self {
         *match &mut self {
@@ -129,6 +230,11 @@ impl Request {
             Self::Pause(request) => &mut request.request_id,
             Self::Resume(request) => &mut request.request_id,
             Self::Trigger(request) => &mut request.request_id,
+            Self::PutPool(request) => &mut request.request_id,
+            Self::PutCalendar(request) => &mut request.request_id,
+            Self::Backfill(request) => &mut request.request_id,
+            Self::Cancel(request) => &mut request.request_id,
+            Self::Resolve(request) => &mut request.request_id,
         } = id.to_owned();
         self
     }
@@ -142,6 +248,11 @@ impl Request {
             Self::Pause(request) => request.request_id.clone(),
             Self::Resume(request) => request.request_id.clone(),
             Self::Trigger(request) => request.request_id.clone(),
+            Self::PutPool(request) => request.request_id.clone(),
+            Self::PutCalendar(request) => request.request_id.clone(),
+            Self::Backfill(request) => request.request_id.clone(),
+            Self::Cancel(request) => request.request_id.clone(),
+            Self::Resolve(request) => request.request_id.clone(),
         }
     }
 
@@ -154,6 +265,11 @@ impl Request {
             Self::Pause(request) => &request.name,
             Self::Resume(request) => &request.name,
             Self::Trigger(request) => &request.name,
+            Self::PutPool(_) => POOL,
+            Self::PutCalendar(_) => CALENDAR,
+            Self::Backfill(request) => &request.parent,
+            Self::Cancel(request) => &request.name,
+            Self::Resolve(request) => &request.name,
         }
     }
 
@@ -166,6 +282,11 @@ impl Request {
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::Trigger(_) => "trigger",
+            Self::PutPool(_) => "put_pool",
+            Self::PutCalendar(_) => "put_calendar",
+            Self::Backfill(_) => "backfill",
+            Self::Cancel(_) => "cancel",
+            Self::Resolve(_) => "resolve",
         }
     }
 
@@ -183,6 +304,20 @@ impl Request {
                 Self::Trigger(request) => {
                     client.trigger_schedule(request).await.map(|run| Answer::Run(run.name))
                 }
+                Self::PutPool(request) => {
+                    client.put_pool(request).await.map(|pool| Answer::Object(pool.name))
+                }
+                Self::PutCalendar(request) => {
+                    client.put_calendar(request).await.map(|calendar| Answer::Object(calendar.name))
+                }
+                Self::Backfill(request) => {
+                    client.create_backfill(*request).await.map(|backfill| Answer::Object(backfill.name))
+                }
+                Self::Cancel(request) => client.cancel_run(request).await.map(|run| {
+                    let is_over = run.state() == pb::run::State::Cancelled;
+                    Answer::Cancelled(run.name, is_over)
+                }),
+                Self::Resolve(request) => client.resolve_run(request).await.map(|run| Answer::Run(run.name)),
             }
         })
     }
@@ -197,7 +332,7 @@ fn timing(chance: &mut Chance) -> pb::Timing {
     let every = chance.within(1..6);
     let rule = if chance.one_in(3) {
         // A divisor of 60, so that it is an interval, too.
-        let step = chance.pick(&[1, 2, 3, 4, 5, 6]);
+        let step = if every == 5 { 6 } else { every };
         pb::rule::Rule::Cron(pb::Cron { expression: format!("*/{step} * * * * *"), ..pb::Cron::default() })
     } else {
         pb::rule::Rule::Interval(pb::Interval {
@@ -205,8 +340,13 @@ fn timing(chance: &mut Chance) -> pb::Timing {
             phase: seconds(chance.within(0..every)),
         })
     };
-    let spread = if chance.one_in(5) { seconds(2) } else { None };
-    pb::Timing { include: vec![pb::Rule { rule: Some(rule) }], spread, ..pb::Timing::default() }
+    // Only where much of the time between two instants is left: what waits for its spread is in the way of what makes up for the past,
+    // which goes last.
+    let spread = if chance.one_in(5) && every >= 4 { seconds(2) } else { None };
+    let freeze =
+        pb::CalendarUse { calendar: CALENDAR.to_owned(), mode: pb::calendar_use::Mode::Freeze.into() };
+    let calendars = if chance.one_in(4) { vec![freeze] } else { Vec::new() };
+    pb::Timing { include: vec![pb::Rule { rule: Some(rule) }], spread, calendars, ..pb::Timing::default() }
 }
 
 fn policies(chance: &mut Chance) -> pb::Policies {
@@ -220,7 +360,7 @@ fn policies(chance: &mut Chance) -> pb::Policies {
         overlap_policy: overlap,
         overlap_limit: if limited { u32::try_from(chance.within(1..5)).expect("small") } else { 0 },
         misfire_policy: misfire,
-        misfire_limit: if misfire == 3 { 10 } else { 0 },
+        misfire_limit: if misfire == 3 { 40 } else { 0 },
         unknown_outcome_policy: unknown,
         start_deadline: if chance.one_in(4) { seconds(chance.within(1..6)) } else { None },
         attempt_timeout: seconds(chance.within(3..12)),
