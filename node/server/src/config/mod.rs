@@ -202,7 +202,7 @@ section! {
         slots_max: u32 = 10_000,
         /// Calls that this node works on at once, streams of executors not counted. More are refused and may be tried again.
         request_concurrency_max: usize = 4096,
-        /// Connections of clients and executors to this node. Beyond it, whoever comes takes the place of the one that has been idle for longest. Each takes a file handle: keep it below the limit of open files.
+        /// Connections of clients and executors to this node. Beyond it, whoever comes takes the place of the one that has been idle for longest. Never more than half of the files that the process may open.
         connections_max: usize = 16_384,
         /// Streams of changes (WatchRuns, WatchSchedules) that this node serves at once.
         watchers_max: usize = 256,

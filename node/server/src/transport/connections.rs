@@ -1,6 +1,7 @@
 //! How many connections of callers and executors a node has, and which of them goes when another one comes.
 //!
-//! - CONN-1: there are never more than the limit, so that a flood of connections leaves the node its files and its memory.
+//! - CONN-1: there are never more than the limit, nor than half of the files that the process may open, so that a flood of
+//!   connections leaves the node its files and its memory.
 //! - CONN-2: who comes takes the place of the connection that has been idle for longest. Nobody is kept out by those who only
 //!   hold on to theirs; clients dial again when they have something to say.
 //! - CONN-3: a connection with a call or a stream under way is not closed for another one. If all of them are busy, who comes waits.
@@ -19,6 +20,14 @@ use tokio::time::{Instant, timeout};
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How often it is said that there are too many.
 const SAY_PERIOD: Duration = Duration::from_secs(60);
+
+/// As many connections as `max` and half of the open files allow. `limits` is what Linux says in `/proc/self/limits`
+/// (proc_pid_limits(5)).
+pub(super) fn within_open_files(max: usize, limits: &str) -> usize {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    soft.map_or(max, |files| max.min((files / 2).max(1)))
+}
 
 /// All connections of one listener.
 #[derive(Debug)]

@@ -78,8 +78,20 @@ impl Incoming {
         Self(accepted.boxed())
     }
 
-    /// Those of clients and executors: `max` at most, of which `turns` are read from at the same time.
+    /// Those of clients and executors: `max` at most, fewer if the system allows fewer files, of which `turns` are read from at
+    /// the same time.
     pub fn callers(listener: TcpListener, max: usize, turns: usize) -> Self {
+        // Elsewhere than on Linux there is no such file, and `max` stands.
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let allowed = connections::within_open_files(max, &limits);
+        if allowed < max {
+            tracing::warn!(
+                connections = allowed,
+                "fewer connections than limits.connections_max: half of the files that this process may open; raise that limit \
+                 (LimitNOFILE, ulimit -n)"
+            );
+        }
+        let max = allowed;
         let (turns, connections) = (Turns::new(turns), Connections::new(max));
         let accepted = stream::unfold((listener, connections), move |(listener, mut connections)| {
             let turns = turns.clone();

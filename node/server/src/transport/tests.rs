@@ -130,3 +130,15 @@ async fn conn_2_who_comes_takes_the_place_of_who_has_been_idle_for_longest() {
     fourth.unwrap().unwrap();
     drop(three);
 }
+
+#[test]
+fn conn_1_half_of_the_files_are_not_for_connections() {
+    let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                  Max processes             unlimited            unlimited            processes \n\
+                  Max open files            1024                 524288               files     \n";
+    assert_eq!(connections::within_open_files(16_384, limits), 512);
+    assert_eq!(connections::within_open_files(100, limits), 100);
+    let unlimited = limits.replace("1024  ", "unlimited");
+    assert_eq!(connections::within_open_files(16_384, &unlimited), 16_384);
+    assert_eq!(connections::within_open_files(16_384, ""), 16_384);
+}

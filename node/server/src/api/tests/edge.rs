@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use belfry_proto::v1::executor_service_client::ExecutorServiceClient;
@@ -113,6 +114,8 @@ struct Site {
     leadership: watch::Sender<Leadership>,
     metrics: Metrics,
     stop: CancellationToken,
+    /// Accepted so far.
+    connections: Arc<AtomicUsize>,
 }
 
 const CALLS_MAX: usize = 2;
@@ -126,13 +129,18 @@ impl Site {
         let forward = Forward::new(NodeId(id), watched, stop.clone(), Dialer::default());
         let limits = EdgeLimits { calls_max: CALLS_MAX, timeout_max: Duration::from_secs(30) };
         let stand_in = StandIn { name, ..StandIn::default() };
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = connections.clone();
+        let incoming = TcpListenerStream::new(listener).inspect(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
         let served = Server::builder()
             .layer(Edge::new(forward, metrics.clone(), limits))
             .add_service(RunServiceServer::new(stand_in.clone()))
             .add_service(ExecutorServiceServer::new(stand_in.clone()))
-            .serve_with_incoming(TcpListenerStream::new(listener));
+            .serve_with_incoming(incoming);
         tokio::spawn(served);
-        Self { id, address, stand_in, leadership, metrics, stop }
+        Self { id, address, stand_in, leadership, metrics, stop, connections }
     }
 
     fn as_leader(&self) -> Leadership {
@@ -242,6 +250,19 @@ async fn fwd_2_a_stream_ends_when_leadership_moves_or_the_node_stops() {
         let ended = replies.message().await.unwrap_err();
         assert_eq!(told(&ended), (Code::Unavailable, "LEADERSHIP_MOVED".into()));
     }
+}
+
+#[tokio::test]
+async fn fwd_4_executors_are_passed_on_by_a_connection_of_their_own() {
+    let (follower, leader) = pair().await;
+    follower.get(named("x")).await.unwrap();
+    let (sender, messages) = tokio::sync::mpsc::channel(1);
+    sender.send(pb::ExecutorMessage::default()).await.unwrap();
+    let mut client = ExecutorServiceClient::new(follower.channel());
+    let session = client.session(tokio_stream::wrappers::ReceiverStream::new(messages)).await.unwrap();
+    follower.get(named("x")).await.unwrap();
+    assert_eq!(leader.connections.load(Ordering::SeqCst), 2, "one for calls, one for executors");
+    drop(session);
 }
 
 #[tokio::test]
