@@ -3,7 +3,7 @@
 //! ```text
 //!  try ──► answer ─────────────────────────────────────► Ok
 //!   ▲ └──► refusal (NOT_FOUND, ABORTED, ..) ───────────► Err, or unknown: a lost try before it may have been done
-//!   │ └──► not done (connect failed, NOT_LEADER, ..) ─┐
+//!   │ └──► not done (connect failed, NOT_LEADER, ..) ─┐   after a lost try also: too much for now
 //!   │ └──► lost (connection or time ran out) ─────────┤ may have been done
 //!   └── hint, next node, or back-off ◄────────────────┘
 //! ```
@@ -102,6 +102,10 @@ impl Client {
                 Err(cause) => Fault::NotConnected(cause),
             };
             let fault = match fault {
+                // To ask again, when the node says, is the way to find out what became of the lost try.
+                Fault::Refused(status) if progress.may_be_done && is_for_later(&status) => {
+                    Fault::NotDone(Box::new(Refusal::of(&status)))
+                }
                 Fault::Refused(status) if progress.may_be_done && !answers_for_all_tries(status.code()) => {
                     progress.record(Fault::Refused(status));
                     return Err(self.give_up(progress, repeat));
@@ -257,6 +261,11 @@ impl Fault {
             Self::Silent => "no answer in time".to_owned(),
         }
     }
+}
+
+/// Whether a node refuses for now, and says when to ask again.
+fn is_for_later(status: &Status) -> bool {
+    status.code() == Code::ResourceExhausted && Refusal::of(status).retry_after.is_some()
 }
 
 /// Whether a refusal holds for the earlier tries of the call too: the ledger gives it, and knows the request by its id. The

@@ -126,6 +126,16 @@ async fn a_refusal_at_the_door_does_not_say_what_became_of_a_lost_try() {
 }
 
 #[tokio::test]
+async fn after_a_lost_try_one_that_is_too_much_for_now_is_tried_again() {
+    let lost = Play::Refuse(Status::unavailable("going away"));
+    let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(1)));
+    let full = Play::Refuse(Status::with_error_details(Code::ResourceExhausted, "too many calls", details));
+    let node = FakeNode::start([lost, full, Play::Answer]).await;
+    pause(&client(&[&node.endpoint])).await.unwrap();
+    assert_eq!(node.calls(), ["pause R1", "pause R1", "pause R1"]);
+}
+
+#[tokio::test]
 async fn a_call_that_a_node_cancelled_is_tried_again() {
     let node = FakeNode::start([Play::Refuse(Status::cancelled("Timeout expired")), Play::Answer]).await;
     pause(&client(&[&node.endpoint])).await.unwrap();
