@@ -9,6 +9,9 @@ use belfry_tests::ledger;
 
 const SCHEDULES: usize = 5;
 
+/// What tells a supervisor not to start a node again.
+const NO_MEMBER: i32 = 9;
+
 /// Refused for a reason of the members, with exit code 1.
 fn refused(ended: &Ended, why: &str) {
     assert_eq!(ended.code, Some(1), "{ended:?}");
@@ -67,14 +70,14 @@ async fn nodes_are_added_removed_and_replaced_while_schedules_fire() {
     let dry = cluster.cli(&left, &["cluster", "remove", &id, "--dry-run"]).await.unwrap();
     assert!(dry.stderr.contains("would be removed"), "{dry:?}");
     cluster.cli(&[gone], &["cluster", "remove", &id]).await.unwrap().ok().unwrap();
-    assert_eq!(cluster.wait_for_exit(gone).await.unwrap().code(), Some(1));
+    assert_eq!(cluster.wait_for_exit(gone).await.unwrap().code(), Some(NO_MEMBER));
     cluster.wait_for_log(gone, "was removed from the cluster").await.unwrap();
     assert_eq!(votes(&cluster, &left).await, left);
     let again = cluster.cli(&left, &["cluster", "remove", &id]).await.unwrap();
     assert!(again.code == Some(0) && again.stderr.contains("is no member"), "{again:?}");
     // Started again, it finds out that it is out.
     cluster.start_node(gone).unwrap();
-    assert_eq!(cluster.wait_for_exit(gone).await.unwrap().code(), Some(1));
+    assert_eq!(cluster.wait_for_exit(gone).await.unwrap().code(), Some(NO_MEMBER));
     cluster.forget_node(gone);
 
     // One dies for good: nobody else may go until it is replaced.
@@ -89,7 +92,7 @@ async fn nodes_are_added_removed_and_replaced_while_schedules_fire() {
     assert_eq!(votes(&cluster, living).await, living);
     // Its disk comes back: the node was removed while it was away, and finds out by asking.
     cluster.start_node(dead).unwrap();
-    assert_eq!(cluster.wait_for_exit(dead).await.unwrap().code(), Some(1));
+    assert_eq!(cluster.wait_for_exit(dead).await.unwrap().code(), Some(NO_MEMBER));
     cluster.wait_for_log(dead, "was removed from the cluster").await.unwrap();
     cluster.forget_node(dead);
     cluster.prepare_node(5, "").unwrap();
@@ -102,7 +105,7 @@ async fn nodes_are_added_removed_and_replaced_while_schedules_fire() {
     cluster.kill_node(5).await.unwrap();
     std::fs::remove_dir_all(cluster.data(5)).unwrap();
     cluster.start_node(5).unwrap();
-    assert_eq!(cluster.wait_for_exit(5).await.unwrap().code(), Some(1));
+    assert_eq!(cluster.wait_for_exit(5).await.unwrap().code(), Some(NO_MEMBER));
     cluster.wait_for_log(5, "data folder is new").await.unwrap();
 
     // It went on all the while, and nothing ran twice.

@@ -31,6 +31,8 @@ pub(crate) enum Exit {
     OutcomeUnknown = 7,
     /// What was waited for did not come true.
     ConditionFalse = 8,
+    /// A node that is no member of its cluster any more: starting it again does not help.
+    NoMember = 9,
     /// Interrupted by a signal.
     Interrupted = 130,
 }
@@ -46,6 +48,7 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:
   6    no leader, or no node reachable
   7    outcome unknown: repeat with the request id that is printed
   8    what was waited for did not come true
+  9    this node is no member any more: do not start it again
   130  interrupted
 
 Every flag can also be given as an environment variable: --page-size as BELFRY_PAGE_SIZE.";

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use belfry_server::clock::SystemClock;
 use belfry_server::config::{Config, ConfigError, LoadOptions, LogFormat as ConfigLogFormat};
 use belfry_server::node::{Handover, Listeners, Node};
+use belfry_server::raft::Fault;
 use clap::Args;
 
 use super::{Context, Signals, cannot_start};
@@ -91,8 +92,13 @@ async fn serve(config: Config) -> Result<(), Failure> {
         () = signals.next() => None,
     };
     if let Some(fault) = fault {
-        // The stores are in an unknown state: no hand-over, no drain. The supervisor starts the process again.
-        return Err(failed(&fault));
+        // The stores are in an unknown state: no hand-over, no drain. The supervisor starts the process again, unless that
+        // cannot help.
+        let exit = match fault {
+            Fault::Storage(_) | Fault::Consensus(_) => Exit::Failed,
+            Fault::Removed { .. } | Fault::Wiped { .. } => Exit::NoMember,
+        };
+        return Err(Failure::new(exit, fault.to_string()));
     }
     tracing::info!("signal: handing over and draining, a second one ends at once");
     tokio::select! {
