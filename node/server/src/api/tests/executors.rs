@@ -32,7 +32,7 @@ async fn a_slot_of_a_pool_goes_on_to_the_next_run_at_once() {
     // Were a free slot seen four times a second only, these would take longer than anybody waits here.
     const SCHEDULES: usize = 4;
     const RUNS: usize = 75;
-    let alone = Alone::raised().await;
+    let alone = Alone::start().await;
     let pool = pb::Pool { name: "pools/default".into(), slots: 1, ..Default::default() };
     let put = pb::PutPoolRequest { pool: Some(pool), ..Default::default() };
     PoolServiceClient::new(alone.channel.clone()).put_pool(put).await.unwrap();
@@ -57,7 +57,7 @@ async fn a_slot_of_a_pool_goes_on_to_the_next_run_at_once() {
 async fn an_executor_that_comes_back_is_told_of_all_its_cancels() {
     const SCHEDULES: usize = 8;
     const RUNS: usize = 100;
-    let alone = Alone::raised().await;
+    let alone = Alone::start().await;
     let mut runs = Vec::new();
     for number in 0..SCHEDULES {
         runs.extend(trigger_beside(&alone, &format!("invoices-{number}"), RUNS).await);
@@ -81,7 +81,7 @@ async fn an_executor_that_comes_back_is_told_of_all_its_cancels() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_stream_of_an_executor_ends_its_former_one() {
-    let alone = Alone::raised().await;
+    let alone = Alone::start().await;
     alone.create("team", "invoices").await;
     alone.trigger(NAME).await;
     let mut former = Hand::dial(&alone, "bill", 1).await;

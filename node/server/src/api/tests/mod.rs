@@ -79,6 +79,7 @@ impl Alone {
         let node = Box::pin(Node::start(&config, listeners, clock.clone())).await.unwrap();
         let mut leadership = node.replica().leadership();
         leadership.wait_for(|now| matches!(now, Leadership::Leader { .. })).await.unwrap();
+        node.upgraded().await;
         let channel = Endpoint::from_shared(format!("http://{api}")).unwrap().connect_lazy();
         Self { node, clock, api, admin, channel, config, data }
     }

@@ -11,13 +11,6 @@ const NAME: &str = "namespaces/team/schedules/invoices";
 const HOUR_MS: i64 = 3_600_000;
 
 impl Alone {
-    /// A node whose cluster has reached this release's feature level.
-    pub(super) async fn raised() -> Self {
-        let alone = Self::start().await;
-        alone.node.upgraded().await;
-        alone
-    }
-
     fn calendars(&self) -> CalendarServiceClient<Channel> {
         CalendarServiceClient::new(self.channel.clone())
     }
@@ -76,7 +69,7 @@ fn put(calendar: pb::Calendar) -> pb::PutCalendarRequest {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_may_assume_calendars_that_nobody_put() {
-    let alone = Alone::raised().await;
+    let alone = Alone::start().await;
     let used = pb::CalendarUse { calendar: "holidays".into(), mode: pb::calendar_use::Mode::Exclude.into() };
     let mut request = creation("team", "invoices");
     request.schedule.as_mut().unwrap().timing = Some(pb::Timing { calendars: vec![used], ..hourly() });
@@ -120,7 +113,7 @@ async fn a_check_may_assume_calendars_that_nobody_put() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_calendar_freezes_and_cannot_go_while_it_is_used() {
-    let alone = Alone::raised().await;
+    let alone = Alone::start().await;
     let used = pb::CalendarUse { calendar: "holidays".into(), mode: pb::calendar_use::Mode::Freeze.into() };
     let mut request = creation("team", "invoices");
     let timing = pb::Timing { calendars: vec![used], ..hourly() };
@@ -165,7 +158,7 @@ async fn a_calendar_freezes_and_cannot_go_while_it_is_used() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pools_and_namespaces_are_declared_listed_and_forgotten() {
-    let alone = Alone::raised().await;
+    let alone = Alone::start().await;
     let pool = pb::Pool {
         name: "pools/gpu".into(),
         slots: 3,
@@ -209,7 +202,7 @@ async fn pools_and_namespaces_are_declared_listed_and_forgotten() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backfill_is_counted_made_and_cancelled() {
-    let alone = Alone::raised().await;
+    let alone = Alone::start().await;
     let created = alone.create_hourly(|_| {}).await;
     alone.clock.step_ms(3 * HOUR_MS);
     alone.rows(3).await;
@@ -278,7 +271,7 @@ async fn a_backfill_is_counted_made_and_cancelled() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instant_that_only_a_backfill_ran_is_explained_by_its_row() {
-    let alone = Alone::raised().await;
+    let alone = Alone::start().await;
     let created = alone.create_hourly(|_| {}).await;
     let end = created.create_time.unwrap();
     let start = prost_types::Timestamp { seconds: end.seconds - 7200, nanos: 0 };
@@ -301,7 +294,7 @@ async fn an_instant_that_only_a_backfill_ran_is_explained_by_its_row() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_asked_for_before_gets_its_answer_again() {
-    let alone = Alone::raised().await;
+    let alone = Alone::start().await;
     let created = alone.create_hourly(|_| {}).await;
     alone.clock.step_ms(3 * HOUR_MS);
     alone.rows(3).await;
@@ -349,7 +342,7 @@ async fn what_was_asked_for_before_gets_its_answer_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_waits_is_cancelled_with_a_reason() {
-    let alone = Alone::raised().await;
+    let alone = Alone::start().await;
     alone.create("team", "invoices").await;
     let run = alone.trigger(NAME).await;
     let request = pb::CancelRunRequest {
@@ -385,7 +378,7 @@ async fn a_run_that_waits_is_cancelled_with_a_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_ends_by_itself_and_a_resume_may_make_up_for_one() {
-    let alone = Alone::raised().await;
+    let alone = Alone::start().await;
     let created = alone.create_hourly(|_| {}).await;
     let at = |seconds: i64| {
         Some(prost_types::Timestamp { seconds: created.create_time.unwrap().seconds + seconds, nanos: 0 })
@@ -426,7 +419,7 @@ async fn a_pause_ends_by_itself_and_a_resume_may_make_up_for_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_field_of_a_schedule_is_kept_and_changed_by_itself() {
-    let alone = Alone::raised().await;
+    let alone = Alone::start().await;
     let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     let created = alone
         .create_hourly(|schedule| {
