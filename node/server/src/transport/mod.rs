@@ -85,7 +85,7 @@ impl Incoming {
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
         let allowed = connections::within_open_files(max, &limits);
         if allowed < max {
-            tracing::warn!(
+            tracing::info!(
                 connections = allowed,
                 "fewer connections than limits.connections_max: half of the files that this process may open; raise that limit \
                  (LimitNOFILE, ulimit -n)"
