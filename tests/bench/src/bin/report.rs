@@ -72,7 +72,7 @@ async fn main() -> anyhow::Result<()> {
             continue;
         }
         eprintln!("== {group:?}");
-        let mut cluster = Cluster::start(NODES, "").await?;
+        let mut cluster = start().await?;
         let rows = &mut report.rows;
         match group {
             Storm => storms(&cluster, &sizes, rows).await?,
@@ -113,6 +113,18 @@ fn computed(
     seen: Option<f64>,
 ) -> Row {
     Row { scenario: scenario.to_owned(), figure, unit, asked, seen, problem: None }
+}
+
+/// A cluster in which all of this release is in force, which is a moment after it has a leader.
+async fn start() -> anyhow::Result<Cluster> {
+    let cluster = Cluster::start(NODES, "").await?;
+    let client = cluster.client()?;
+    let is_over = tokio::time::Instant::now() + belfry_tests::cluster::PATIENCE;
+    while client.get_cluster_status(Default::default()).await?.feature_level < belfry_core::FEATURE_LEVEL {
+        anyhow::ensure!(tokio::time::Instant::now() < is_over, "the feature level does not rise");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    Ok(cluster)
 }
 
 async fn storms(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
