@@ -272,15 +272,19 @@ pub enum Ending {
 impl Ending {
     /// The state's name as users see it.
     pub fn name(&self) -> &'static str {
+        Census::NAMES[self.ordinal()]
+    }
+
+    fn ordinal(&self) -> usize {
         match self {
-            Ending::Succeeded => "SUCCEEDED",
-            Ending::Failed(_) => "FAILED",
-            Ending::TimedOut => "TIMED_OUT",
-            Ending::Unknown(_) => "UNKNOWN",
-            Ending::Skipped(_) => "SKIPPED",
-            Ending::Merged { .. } => "MERGED",
-            Ending::Expired => "EXPIRED",
-            Ending::Cancelled(_) => "CANCELLED",
+            Ending::Succeeded => 2,
+            Ending::Failed(_) => 3,
+            Ending::TimedOut => 4,
+            Ending::Unknown(_) => 5,
+            Ending::Skipped(_) => 6,
+            Ending::Merged { .. } => 7,
+            Ending::Expired => 8,
+            Ending::Cancelled(_) => 9,
         }
     }
 }
@@ -290,6 +294,7 @@ impl Ending {
 pub struct Census([u64; 10]);
 
 impl Census {
+    /// The names of all states.
     const NAMES: [&'static str; 10] = [
         "DUE",
         "RUNNING",
@@ -476,28 +481,15 @@ impl RunState {
 
     /// The state's name as users see it.
     pub fn name(&self) -> &'static str {
-        match self {
-            RunState::Due { .. } => "DUE",
-            RunState::Running(_) => "RUNNING",
-            RunState::Ended { ending, .. } => ending.name(),
-        }
+        Census::NAMES[self.ordinal()]
     }
 
-    /// Where it is counted in a [`Census`].
+    /// Its place in [`Census::NAMES`].
     fn ordinal(&self) -> usize {
         match self {
             RunState::Due { .. } => 0,
             RunState::Running(_) => 1,
-            RunState::Ended { ending, .. } => match ending {
-                Ending::Succeeded => 2,
-                Ending::Failed(_) => 3,
-                Ending::TimedOut => 4,
-                Ending::Unknown(_) => 5,
-                Ending::Skipped(_) => 6,
-                Ending::Merged { .. } => 7,
-                Ending::Expired => 8,
-                Ending::Cancelled(_) => 9,
-            },
+            RunState::Ended { ending, .. } => ending.ordinal(),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::backfill::{Backfill, BackfillCounts, BackfillMode, BackfillState};
 use crate::command::{BackfillVerb, Effect, Outcome, Rejection};
 use crate::ids::{AttemptNo, BackfillId, ObjectId, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis};
 use crate::object::{Object, ObjectKind};
-use crate::run::{Ending, Reason, Run, RunEvent, RunState, Series, Trigger, Verdict};
+use crate::run::{Ending, Reason, Run, RunEvent, RunState, Series, Trigger, Verdict, nobody};
 use crate::state::{BlockId, RowKey, State};
 
 /// Ended backfills of one schedule that are kept.
@@ -191,7 +191,7 @@ impl State {
             nominal_at: at,
             scheduled_at: at,
             trigger: Trigger::Backfill(backfill),
-            actor: actor.unwrap_or_else(|| "".into()),
+            actor: actor.unwrap_or_else(nobody),
             created_at: now,
             window_start_at: UnixMillis(at.0.saturating_sub(1)),
             merged_count: 0,

@@ -230,11 +230,6 @@ impl State {
         self.dirty.take()
     }
 
-    /// Marks blocks as changed again: writing them failed.
-    pub fn put_back_dirty(&mut self, blocks: BTreeSet<BlockId>) {
-        self.dirty.blocks.extend(blocks);
-    }
-
     /// How many blocks changed since they were last taken.
     pub fn dirty_count(&self) -> usize {
         self.dirty.blocks.len()

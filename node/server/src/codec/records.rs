@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use belfry_core::run::{
-    Cancellation, Ending, Lease, Reason, Report, Retrying, Run, RunState, Trigger, Verdict,
+    Cancellation, Ending, Lease, Reason, Report, Retrying, Run, RunState, Trigger, Verdict, nobody,
 };
 use belfry_core::schedule::{Counters, Pause, Schedule};
 use belfry_core::state::{Answer, Record, Subject, Totals, ZoneChange, ZoneData, ZoneMove};
@@ -335,7 +335,7 @@ fn decode_run(run: pb::Run) -> Result<Run, CodecError> {
             5 => Trigger::Resume,
             other => return Err(CodecError::Unknown { field: "trigger", value: other.into() }),
         },
-        actor: run.actor.into(),
+        actor: if run.actor.is_empty() { nobody() } else { run.actor.into() },
         created_at: UnixMillis(run.created_unix_ms),
         window_start_at: UnixMillis(run.window_start_unix_ms),
         merged_count: run.merged_count,
