@@ -6,7 +6,7 @@
 //! - FWD-3: NOT_LEADER is said only while nothing was sent; afterwards the failure is FORWARDING_FAILED.
 //! - FWD-4: streams of executors have a connection of their own, so that the leader reads them without reading calls.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -45,7 +45,7 @@ const WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 const CHANNELS_MAX: usize = 32;
 
 /// What a connection is for (FWD-4).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Lane {
     Calls,
     Executors,
@@ -60,7 +60,8 @@ pub(super) struct Forward {
     leadership: watch::Receiver<Leadership>,
     stop: CancellationToken,
     dialer: Dialer,
-    channels: Mutex<HashMap<(Lane, String), Channel>>,
+    /// In order, as they are let go of: a simulation repeats itself.
+    channels: Mutex<BTreeMap<(Lane, String), Channel>>,
 }
 
 impl Forward {

@@ -65,9 +65,9 @@ pub(super) enum Event {
 struct Pump {
     shared: Arc<Shared>,
     dispatch: Dispatch,
-    outboxes: HashMap<SessionId, Outbox>,
+    outboxes: BTreeMap<SessionId, Outbox>,
     /// The stream of each executor: the latest one.
-    sessions: HashMap<Arc<str>, SessionId>,
+    sessions: BTreeMap<Arc<str>, SessionId>,
     reconcile: Reconcile,
     /// The last change of pools and namespaces that the dispatcher knows, and those that it was told of.
     limits_as_of: Revision,
@@ -86,8 +86,8 @@ pub(super) async fn run(
     let mut pump = Pump {
         shared,
         dispatch: Dispatch::new(catch_up),
-        outboxes: HashMap::new(),
-        sessions: HashMap::new(),
+        outboxes: BTreeMap::new(),
+        sessions: BTreeMap::new(),
         reconcile,
         limits_as_of: Revision::default(),
         limited: BTreeSet::new(),

@@ -5,7 +5,7 @@
 //! - NET-2 every call names both ends (IDENT-1).
 //! - NET-3 a peer that falls silent is noticed by keep-alive, whatever stream is open to it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,7 +51,7 @@ const SNAPSHOT_KEEP_ALIVE: Duration = Duration::from_secs(20);
 const SETUP_TIMEOUT_MIN: Duration = Duration::from_millis(500);
 
 /// What a connection is for. A snapshot or a long batch must not hold up a heartbeat.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Lane {
     Log,
     Heartbeat,
@@ -64,9 +64,10 @@ pub(super) struct Network {
     config: Arc<RaftConfig>,
     identity: Arc<Identity>,
     offload: Offload,
-    channels: Arc<Mutex<HashMap<(Lane, String), Channel>>>,
+    /// In order, as they are let go of: a simulation repeats itself.
+    channels: Arc<Mutex<BTreeMap<(Lane, String), Channel>>>,
     /// What each member last refused a call with: said once, not with every heartbeat.
-    refusals: Arc<Mutex<HashMap<u64, String>>>,
+    refusals: Arc<Mutex<BTreeMap<u64, String>>>,
 }
 
 impl Network {
@@ -157,7 +158,7 @@ pub(super) struct Connection {
     member: Member,
     identity: Arc<Identity>,
     offload: Offload,
-    refusals: Arc<Mutex<HashMap<u64, String>>>,
+    refusals: Arc<Mutex<BTreeMap<u64, String>>>,
     /// `None`: its address is not one.
     client: Option<RaftServiceClient<Channel>>,
 }
@@ -188,7 +189,7 @@ impl Connection {
     }
 }
 
-fn rpc_error(target: u64, refusals: &Mutex<HashMap<u64, String>>, status: &Status) -> RpcError {
+fn rpc_error(target: u64, refusals: &Mutex<BTreeMap<u64, String>>, status: &Status) -> RpcError {
     match status.code() {
         Code::FailedPrecondition => {
             let said = status.message().to_owned();
