@@ -106,12 +106,6 @@ impl Api {
             if start >= end {
                 found.add("backfill.end_time", "is not after start_time");
             }
-            if end > now.next() {
-                found.add(
-                    "backfill.end_time",
-                    "lies in the future: a backfill runs instants that have passed",
-                );
-            }
         }
         let (reason, actor) = (given.reason.as_str(), given.actor.as_str());
         self.check_words("backfill.", reason, actor, &mut found);
@@ -123,9 +117,11 @@ impl Api {
         let (key, (from_at, until_at)) = found.or(key.zip(range))?;
         self.require_level_2("a backfill")?;
         self.barrier(Freshness::Linearizable).await?;
-        let expected = match self.count_for_backfill(&key, mode, from_at, until_at) {
+        let counted =
+            has_passed(until_at, now).and_then(|()| self.count_for_backfill(&key, mode, from_at, until_at));
+        let expected = match counted {
             Ok(expected) => expected,
-            // Asked for again, it may be its own backfill that is in the way.
+            // Asked for again, it may be its own backfill that is in the way, or a leader whose clock is behind.
             Err(refusal) if !request.validate_only => {
                 return encode_object(&key, &object_of(self.answered(&key, request_key, refusal).await?)?);
             }
@@ -305,4 +301,13 @@ fn encode(key: &ScheduleKey, backfill: &Backfill) -> pb::Backfill {
         change_reason: verdict.map_or_else(String::new, |verdict| verdict.reason.to_string()),
         change_time: verdict.map(|verdict| verdict.at).or(completed_at).map(timestamp),
     }
+}
+
+/// A backfill runs instants that have passed.
+fn has_passed(until_at: UnixMillis, now: UnixMillis) -> Result<(), ApiError> {
+    let mut found = Violations::default();
+    if until_at > now.next() {
+        found.add("backfill.end_time", "lies in the future: a backfill runs instants that have passed");
+    }
+    Ok(found.or(Some(()))?)
 }

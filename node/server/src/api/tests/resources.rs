@@ -201,6 +201,34 @@ async fn pools_and_namespaces_are_declared_listed_and_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_2_a_backfill_is_answered_again_by_a_clock_that_is_behind() {
+    let alone = Alone::start().await;
+    let created = alone.create_hourly(|_| {}).await;
+    alone.clock.step_ms(3 * HOUR_MS);
+    alone.rows(3).await;
+    let start = created.create_time.unwrap();
+    let request = |request_id: &str| pb::CreateBackfillRequest {
+        parent: NAME.into(),
+        backfill: Some(pb::Backfill {
+            start_time: Some(start),
+            end_time: Some(prost_types::Timestamp { seconds: start.seconds + 3 * 3600, nanos: 0 }),
+            reason: "lost".into(),
+            actor: "ann".into(),
+            ..Default::default()
+        }),
+        request_id: request_id.into(),
+        ..Default::default()
+    };
+    let made = alone.backfills().create_backfill(request("R1")).await.unwrap().into_inner();
+    alone.clock.step_ms(-2 * HOUR_MS);
+    let again = alone.backfills().create_backfill(request("R1")).await.unwrap().into_inner();
+    assert_eq!(again.name, made.name);
+    let refused = alone.backfills().create_backfill(request("R2")).await.unwrap_err();
+    assert_eq!(fields(&refused), ["backfill.end_time"]);
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backfill_is_counted_made_and_cancelled() {
     let alone = Alone::start().await;
     let created = alone.create_hourly(|_| {}).await;
