@@ -244,12 +244,12 @@ impl Node {
             Threads::Own => Some(OwnRuntime::start()?),
             Threads::Shared => None,
         };
-        let threads = api::Threads {
+        let runtimes = api::Runtimes {
             callers: callers.as_ref().map_or_else(Handle::current, OwnRuntime::handle),
             executors: Handle::current(),
         };
-        let runtime = threads.callers.clone();
-        let served = api::server(parts, WINDOW_BYTES).run(api, threads, serving.clone());
+        let runtime = runtimes.callers.clone();
+        let served = api::server(parts, WINDOW_BYTES).run(api, runtimes, serving.clone());
         tasks.spawn_on(named("client API", served), &runtime);
         if let Some(listener) = admin {
             let parts = admin::AdminParts {

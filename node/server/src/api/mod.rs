@@ -74,7 +74,7 @@ use crate::transport::Dialer;
 const PROPOSALS_MAX: usize = 256;
 
 pub(crate) use self::encode::reason_name;
-pub(crate) use self::serve::{Server, Threads};
+pub(crate) use self::serve::{Runtimes, Server};
 pub use self::violations::{Violation, Violations};
 
 /// What the API is made of.

@@ -38,9 +38,9 @@ use crate::transport::{Accepted, Incoming, Use};
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// On which threads connections are worked on.
+/// Whose threads connections are worked on by.
 #[derive(Clone, Debug)]
-pub(crate) struct Threads {
+pub(crate) struct Runtimes {
     /// Those that calls cannot keep from scheduling.
     pub(crate) callers: Handle,
     /// Those that schedule.
@@ -58,7 +58,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Serves what comes in until `stop`, and then until the last connection has ended.
-    pub(crate) async fn run(self, incoming: Incoming, threads: Threads, stop: CancellationToken) {
+    pub(crate) async fn run(self, incoming: Incoming, runtimes: Runtimes, stop: CancellationToken) {
         let connections = TaskTracker::new();
         // SERVE-2.
         let over = CancellationToken::new();
@@ -68,7 +68,7 @@ impl Server {
             match accepted {
                 Ok(accepted) => {
                     let ends = Ends { stop: stop.clone(), over: over.clone() };
-                    self.begin(accepted, threads.clone(), ends, &connections);
+                    self.begin(accepted, runtimes.clone(), ends, &connections);
                 }
                 Err(error) => tracing::debug!(%error, "a connection was not accepted"),
             }
@@ -78,7 +78,7 @@ impl Server {
         connections.wait().await;
     }
 
-    fn begin(&self, accepted: Accepted, threads: Threads, ends: Ends, connections: &TaskTracker) {
+    fn begin(&self, accepted: Accepted, runtimes: Runtimes, ends: Ends, connections: &TaskTracker) {
         let info = accepted.connect_info();
         let of = info.use_of();
         let service = self.service.clone();
@@ -88,7 +88,7 @@ impl Server {
             // Always ready: routes are.
             service.clone().call(request)
         });
-        let spread = Spread { threads: threads.clone(), of: of.clone() };
+        let spread = Spread { runtimes: runtimes.clone(), of: of.clone() };
         let connection = http2::Builder::new(spread)
             .timer(TokioTimer::new())
             .initial_stream_window_size(self.window_bytes)
@@ -99,11 +99,11 @@ impl Server {
             .serve_connection(TokioIo::new(accepted), serve);
         let mut connection = Box::pin(connection);
         let tracked = connections.token();
-        threads.callers.spawn(async move {
+        runtimes.callers.spawn(async move {
             let handed_over = drive(connection.as_mut(), &ends, of.as_ref()).await;
             if let (End::HandedOver, Some(of)) = (handed_over, of) {
                 of.hand_over();
-                threads.executors.spawn(async move {
+                runtimes.executors.spawn(async move {
                     drive(connection.as_mut(), &ends, None).await;
                     drop(tracked);
                 });
@@ -171,7 +171,7 @@ async fn drive(mut connection: Pin<&mut impl Connection>, ends: &Ends, of: Optio
 /// Where the requests of a connection are worked on (SERVE-1).
 #[derive(Clone)]
 struct Spread {
-    threads: Threads,
+    runtimes: Runtimes,
     of: Option<Arc<Use>>,
 }
 
@@ -182,7 +182,7 @@ where
 {
     fn execute(&self, work: F) {
         let of_executor = self.of.as_ref().is_some_and(|of| of.carries_executors());
-        let threads = if of_executor { &self.threads.executors } else { &self.threads.callers };
-        threads.spawn(work);
+        let runtime = if of_executor { &self.runtimes.executors } else { &self.runtimes.callers };
+        runtime.spawn(work);
     }
 }

@@ -22,7 +22,7 @@ use tower::{Layer as _, ServiceExt as _};
 use super::*;
 use crate::api::edge::{Edge, EdgeLimits};
 use crate::api::forward::Forward;
-use crate::api::{Server as ApiServer, Threads};
+use crate::api::{Runtimes, Server as ApiServer};
 use crate::metrics::{Metrics, Sample};
 use crate::raft::{Member, NodeId};
 use crate::transport::{Dialer, Incoming};
@@ -352,9 +352,10 @@ async fn serve_1_executors_are_heard_while_the_threads_of_callers_are_busy() {
     let routes = routes.add_service(ExecutorServiceServer::new(stand_in));
     let service = Edge::new(forward, Metrics::new(), limits).layer(routes.prepare());
     let callers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let threads = Threads { callers: callers.handle().clone(), executors: tokio::runtime::Handle::current() };
+    let runtimes =
+        Runtimes { callers: callers.handle().clone(), executors: tokio::runtime::Handle::current() };
     let server = ApiServer { service, streams_max: 100, window_bytes: 1 << 20 };
-    callers.spawn(server.run(Incoming::callers(listener, 16, 1), threads, stop.clone()));
+    callers.spawn(server.run(Incoming::callers(listener, 16, 1), runtimes, stop.clone()));
 
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
     let (messages, sent) = tokio::sync::mpsc::channel(4);
