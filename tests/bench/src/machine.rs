@@ -14,7 +14,7 @@ pub struct Machine {
     pub kernel: String,
     /// How busy it was before anything was started: processes that wanted a core, over a minute.
     pub load: String,
-    /// What `belfry --version` says.
+    /// What `belfry --version` says, and the commit that is checked out.
     pub belfry: String,
     /// File system of the data folders.
     pub disk: String,
@@ -37,7 +37,11 @@ impl Machine {
             memory: format!("{} GiB", kib.div_ceil(1 << 20)),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             load: load.split(' ').next().unwrap_or_default().to_owned(),
-            belfry: said_by(Command::new(belfry).arg("--version")),
+            belfry: format!(
+                "{}; checked out: {}",
+                said_by(Command::new(belfry).arg("--version")),
+                said_by(Command::new("git").args(["describe", "--always", "--dirty"])),
+            ),
             disk: said_by(Command::new("stat").args(["--file-system", "--format=%T"]).arg(folder)),
         }
     }

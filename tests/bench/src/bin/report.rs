@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::ensure;
 use belfry_bench::machine::{Machine, said_by};
-use belfry_bench::page::{Asked, Report, Row, page};
+use belfry_bench::page::{Asked, Report, Row, median, page};
 use belfry_bench::postgres::{Server, Storm};
 use belfry_bench::scenarios::{Bench, Figures, Sizes, cold_start, kill_the_leader};
 use belfry_tests::binary;
@@ -105,14 +105,14 @@ fn row(
     Row { scenario: scenario.to_owned(), figure, unit, asked, seen, problem: figures.problem.clone() }
 }
 
-/// A figure that was computed.
+/// A figure that was computed from those of a benchmark with this problem, if it had one.
 fn computed(
     scenario: &str,
     figure: &'static str,
     (unit, asked): (&'static str, Asked),
-    seen: Option<f64>,
+    (seen, problem): (Option<f64>, &Option<String>),
 ) -> Row {
-    Row { scenario: scenario.to_owned(), figure, unit, asked, seen, problem: None }
+    Row { scenario: scenario.to_owned(), figure, unit, asked, seen, problem: problem.clone() }
 }
 
 /// A cluster in which all of this release is in force, which is a moment after it has a leader.
@@ -187,36 +187,37 @@ async fn beside(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow
     server.stop().await?;
     let name = format!("storm of {due}, median of {} rounds", sizes.rounds);
     let ratio = |of: &[f64], to: &[f64]| Some(median(of)? / median(to)?);
-    let mut beside = vec![
-        computed(&name, "Belfry, 3 nodes", ("runs/s", Asked::Nothing), median(&ours)),
-        computed(&name, "PostgreSQL in batches", ("runs/s", Asked::Nothing), median(&theirs)),
+    rows.extend([
+        computed(&name, "Belfry, 3 nodes", ("runs/s", Asked::Nothing), (median(&ours), &problem)),
+        computed(&name, "PostgreSQL in batches", ("runs/s", Asked::Nothing), (median(&theirs), &problem)),
         computed(
             &name,
             "PostgreSQL in batches, CPU of the server",
             ("us per run", Asked::Nothing),
-            median(&cpu),
+            (median(&cpu), &problem),
         ),
-        computed(&name, "PostgreSQL one by one", ("runs/s", Asked::Nothing), median(&theirs_single)),
-        computed(&name, "Belfry by PostgreSQL in batches", ("x", Asked::AtLeast(1.5)), ratio(&ours, &theirs)),
+        computed(
+            &name,
+            "PostgreSQL one by one",
+            ("runs/s", Asked::Nothing),
+            (median(&theirs_single), &problem),
+        ),
+        computed(
+            &name,
+            "Belfry by PostgreSQL in batches",
+            ("x", Asked::AtLeast(1.5)),
+            (ratio(&ours, &theirs), &problem),
+        ),
         computed(
             &name,
             "Belfry by PostgreSQL one by one",
             ("x", Asked::AtLeast(10.0)),
-            ratio(&ours, &theirs_single),
+            (ratio(&ours, &theirs_single), &problem),
         ),
-    ];
-    beside.iter_mut().for_each(|row| row.problem.clone_from(&problem));
-    rows.extend(beside);
+    ]);
     Ok(format!(
         "{version}; batches of {BATCH} on {BATCH_WORKERS} connections, one by one on {SINGLE_WORKERS}"
     ))
-}
-
-/// None of nothing.
-fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied()
 }
 
 async fn steady(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
@@ -241,10 +242,10 @@ async fn steady(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow
             &name,
             "lag p99 of the last tenth",
             ("ms", Asked::AtMost(100.0)),
-            last.and_then(per_interval),
+            (last.and_then(per_interval), &figures.problem),
         ),
         row(&name, "CPU of all", ("us per run", Asked::AtMost(20.0)), (&figures, "/cost/cpu_us_per_item")),
-        computed(&name, "CPU of all", ("cores", Asked::Nothing), cores),
+        computed(&name, "CPU of all", ("cores", Asked::Nothing), (cores, &figures.problem)),
     ]);
     Ok(())
 }
@@ -261,7 +262,7 @@ async fn crud(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::
             ("delete", Asked::Nothing),
         ] {
             let seen = figures.operation(operation, in_flight);
-            rows.push(computed(&name, operation, ("calls/s", asked), seen));
+            rows.push(computed(&name, operation, ("calls/s", asked), (seen, &figures.problem)));
         }
     }
     Ok(())
@@ -288,19 +289,17 @@ async fn failover(cluster: &mut Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> 
             problem = problem.or(figures.problem);
         }
         let worst = |values: Vec<f64>| values.into_iter().max_by(f64::total_cmp);
-        let mut killed = [
-            computed(&name, "first begin, worst", ("ms", Asked::AtMost(1500.0)), worst(first)),
-            computed(&name, "last begin, worst", ("ms", Asked::AtMost(2500.0)), worst(last)),
-        ];
-        killed.iter_mut().for_each(|row| row.problem.clone_from(&problem));
-        rows.extend(killed);
+        rows.extend([
+            computed(&name, "first begin, worst", ("ms", Asked::AtMost(1500.0)), (worst(first), &problem)),
+            computed(&name, "last begin, worst", ("ms", Asked::AtMost(2500.0)), (worst(last), &problem)),
+        ]);
     }
     Ok(())
 }
 
 async fn remove(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let bench = Bench::of(cluster, NODES)?;
-    let mut costs = Vec::new();
+    let (mut costs, mut problem) = (Vec::new(), None);
     for schedules in sizes.remove {
         let figures = bench.run(&["remove", "--schedules", &schedules.to_string()]).await?;
         let name = format!("remove {schedules} of {schedules}");
@@ -309,25 +308,26 @@ async fn remove(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow
             row(&name, "CPU of all", ("us each", Asked::Nothing), (&figures, "/cost/cpu_us_per_item")),
         ]);
         costs.extend(figures.number("/cost/cpu_us_per_item"));
+        problem = problem.or(figures.problem);
     }
     let [few, many] = sizes.remove;
-    rows.push(grown(&format!("remove {many} by {few}"), &costs));
+    rows.push(grown(&format!("remove {many} by {few}"), &costs, &problem));
     Ok(())
 }
 
 /// How much more each costs where there are many.
-fn grown(name: &str, costs: &[f64]) -> Row {
+fn grown(name: &str, costs: &[f64], problem: &Option<String>) -> Row {
     let ratio = match costs {
         [few, many] => Some(many / few),
         _ => None,
     };
-    computed(name, "CPU of each", ("x", Asked::AtMost(1.5)), ratio)
+    computed(name, "CPU of each", ("x", Asked::AtMost(1.5)), (ratio, problem))
 }
 
 async fn growth(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let bench = Bench::of(cluster, NODES)?;
     let due = sizes.growth_storm;
-    let mut costs = Vec::new();
+    let (mut costs, mut problem) = (Vec::new(), None);
     for asleep in sizes.growth {
         let asleep_text = asleep.to_string();
         let figures = bench.run(&["storm", "--due", &due.to_string(), "--asleep", &asleep_text]).await?;
@@ -335,9 +335,10 @@ async fn growth(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow
         let cost = "/cost/cpu_us_per_item";
         rows.push(row(&name, "CPU of all", ("us per run", Asked::Nothing), (&figures, cost)));
         costs.extend(figures.number(cost));
+        problem = problem.or(figures.problem);
     }
     let [few, many] = sizes.growth;
-    rows.push(grown(&format!("storm of {due} beside {many} by {few}"), &costs));
+    rows.push(grown(&format!("storm of {due} beside {many} by {few}"), &costs, &problem));
     Ok(())
 }
 
@@ -353,7 +354,7 @@ async fn idle(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::
             &name,
             "CPU of a node above the empty cluster",
             ("% of a core", Asked::AtMost(1.0)),
-            more.map(|(with, without)| with - without),
+            (more.map(|(with, without)| with - without), &figures.problem),
         ),
         row(
             &name,
@@ -368,6 +369,7 @@ async fn idle(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::
 async fn cold(cluster: &mut Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let taken = cold_start(cluster, NODES, sizes.asleep).await?;
     let name = format!("cold start with {} schedules", sizes.asleep);
-    rows.push(computed(&name, "all nodes ready", ("s", Asked::AtMost(5.0)), Some(taken.as_secs_f64())));
+    let seen = Some(taken.as_secs_f64());
+    rows.push(computed(&name, "all nodes ready", ("s", Asked::AtMost(5.0)), (seen, &None)));
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use belfry_sdk::{Client, pb};
+use belfry_sdk::Client;
 use belfry_tests::cluster::Cluster;
+use belfry_tests::creation::{creation, handler};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 /// Calls under way at once.
@@ -30,22 +31,7 @@ pub async fn cold_start(cluster: &mut Cluster, nodes: u64, schedules: u64) -> an
 }
 
 async fn create(client: &Client, number: u64) -> anyhow::Result<()> {
-    let cron = pb::Cron { expression: format!("{} 3 1 1 *", number % 60), ..Default::default() };
-    let handler = pb::HandlerTarget { handler: "nothing".into(), payload: Default::default() };
-    let schedule = pb::Schedule {
-        timing: Some(pb::Timing {
-            include: vec![pb::Rule { rule: Some(pb::rule::Rule::Cron(cron)) }],
-            ..Default::default()
-        }),
-        target: Some(pb::Target { target: Some(pb::target::Target::Handler(handler)) }),
-        ..Default::default()
-    };
-    let request = pb::CreateScheduleRequest {
-        parent: "namespaces/asleep".into(),
-        schedule_id: format!("asleep-{number}"),
-        schedule: Some(schedule),
-        ..Default::default()
-    };
-    client.create_schedule(request).await?;
+    let (id, cron) = (format!("asleep-{number}"), format!("{} 3 1 1 *", number % 60));
+    client.create_schedule(creation("asleep", id, cron, handler("nothing"))).await?;
     Ok(())
 }

@@ -25,10 +25,20 @@ pub async fn kill_the_leader(
     let wait_ms = (due_ms + offset_ms - now_ms()).max(0);
     tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())).await;
     cluster.kill_node(leader).await?;
-    let figures = Bench::finish(storm).await?;
+    let mut figures = Bench::finish(storm).await?;
+    let last_begin_ms = figures.number("/last_begin_ms");
+    figures.problem = figures.problem.or_else(|| shows_nothing(offset_ms, last_begin_ms));
     cluster.start_node(leader)?;
     cluster.wait_until_ready(leader).await?;
     Ok(figures)
+}
+
+/// Why a kill says nothing, if it does not: there was nothing left to begin when it came.
+fn shows_nothing(offset_ms: i64, last_begin_ms: Option<f64>) -> Option<String> {
+    let last = last_begin_ms.filter(|last| *last < offset_ms as f64)?;
+    Some(format!(
+        "the last run began {last:.0} ms after the instant, before the leader was killed: take more schedules"
+    ))
 }
 
 /// RFC 3339.
@@ -39,4 +49,16 @@ fn rfc_3339(ms: i64) -> String {
 fn now_ms() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_after_the_storm_shows_nothing() {
+        assert!(shows_nothing(100, Some(38.0)).is_some());
+        assert!(shows_nothing(100, Some(101.0)).is_none() && shows_nothing(-300, Some(38.0)).is_none());
+        assert!(shows_nothing(100, None).is_none(), "it failed in another way");
+    }
 }

@@ -63,7 +63,8 @@ impl Sizes {
             rounds: 2,
             steady: (500, 10),
             crud: 1_000,
-            failover: (1_000, 1),
+            // Fewer are over before the leader is killed.
+            failover: (10_000, 1),
             asleep: 5_000,
             remove: [1_000, 5_000],
             growth: [0, 5_000],
