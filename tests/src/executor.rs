@@ -48,6 +48,11 @@ pub async fn run(options: ExecutorOptions) -> anyhow::Result<()> {
             }
         })
         .build()?;
+    until_terminated(executor).await
+}
+
+/// Runs an executor until SIGTERM, and drains it.
+pub async fn until_terminated(executor: Executor) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let told = async move { terminate.recv().await.unwrap_or_default() };
     executor.run(told).await?;

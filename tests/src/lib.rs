@@ -15,6 +15,7 @@
 pub mod binary;
 pub mod by_hand;
 pub mod cluster;
+pub mod creation;
 pub mod disk;
 pub mod executor;
 pub mod history;

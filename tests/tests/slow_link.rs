@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use belfry_sdk::{Client, pb};
+use belfry_sdk::Client;
 use belfry_tests::cluster::{Cluster, PATIENCE};
+use belfry_tests::creation::{creation, shell};
 use belfry_tests::proxy::{Link, Proxy};
 
 /// As little of the log as may be, and often a checkpoint to purge behind.
@@ -26,22 +27,7 @@ async fn create(client: &Client, number: u64) {
         seed ^= seed << 17;
         char::from(b'a' + (seed % 26) as u8)
     });
-    let target = pb::CommandTarget { shell: noise.collect(), ..Default::default() };
-    let cron = pb::Cron { expression: "0 3 1 1 *".into(), ..Default::default() };
-    let schedule = pb::Schedule {
-        timing: Some(pb::Timing {
-            include: vec![pb::Rule { rule: Some(pb::rule::Rule::Cron(cron)) }],
-            ..Default::default()
-        }),
-        target: Some(pb::Target { target: Some(pb::target::Target::Command(target)) }),
-        ..Default::default()
-    };
-    let request = pb::CreateScheduleRequest {
-        parent: "namespaces/default".into(),
-        schedule_id: format!("s{number}"),
-        schedule: Some(schedule),
-        ..Default::default()
-    };
+    let request = creation("default", format!("s{number}"), "0 3 1 1 *", shell(noise.collect::<String>()));
     client.create_schedule(request).await.unwrap();
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use belfry_sdk::{Client, ClientError, pb};
 use belfry_tests::cluster::{Cluster, PATIENCE};
+use belfry_tests::creation::{creation, shell};
 use belfry_tests::ledger;
 use futures_util::{Stream, StreamExt as _};
 use pb::run::State;
@@ -58,20 +59,7 @@ async fn answer(mut stream: TcpStream, told: Told) -> Option<()> {
 
 async fn create_schedules(client: &Client) {
     for number in 0..SCHEDULES {
-        let cron = pb::Cron { expression: "* * * * * *".into(), ..Default::default() };
-        let rule = pb::Rule { rule: Some(pb::rule::Rule::Cron(cron)) };
-        let command = pb::CommandTarget { shell: "exit 3".into(), ..Default::default() };
-        let schedule = pb::Schedule {
-            timing: Some(pb::Timing { include: vec![rule], ..Default::default() }),
-            target: Some(pb::Target { target: Some(pb::target::Target::Command(command)) }),
-            ..Default::default()
-        };
-        let request = pb::CreateScheduleRequest {
-            parent: "namespaces/default".into(),
-            schedule_id: format!("s{number}"),
-            schedule: Some(schedule),
-            ..Default::default()
-        };
+        let request = creation("default", format!("s{number}"), "* * * * * *", shell("exit 3"));
         client.create_schedule(request).await.unwrap();
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use belfry_sdk::executor::{Executor, Outcome, RunContext};
+use belfry_tests::executor::until_terminated;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::now_ms;
 
@@ -46,10 +46,7 @@ pub(super) async fn run(options: ExecutorOptions) -> anyhow::Result<()> {
             }
         })
         .build()?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let told = async move { terminate.recv().await.unwrap_or_default() };
-    executor.run(told).await?;
-    Ok(())
+    until_terminated(executor).await
 }
 
 /// How late each run (schedule, time) began, in milliseconds; more than one number: it began more than once.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use belfry_sdk::{Client, ClientError, ClientOptions, pb};
+use belfry_tests::creation::{creation, handler};
 use clap::Args;
 use tokio::task::JoinSet;
 
@@ -73,7 +74,8 @@ async fn call(client: Client, number: usize, counted: Arc<Counted>, flooding: Ar
     let id = format!("flood-{number}");
     let name = format!("namespaces/default/schedules/{id}");
     while flooding.load(Ordering::Relaxed) {
-        counted.count(client.create_schedule(super::creation("default", &id, "30 4 1 1 *")).await.map(drop));
+        let request = creation("default", &id, "30 4 1 1 *", handler("nothing"));
+        counted.count(client.create_schedule(request).await.map(drop));
         counted.count(client.get_schedule(pb::GetScheduleRequest { name: name.clone() }).await.map(drop));
         let delete = pb::DeleteScheduleRequest { name: name.clone(), ..Default::default() };
         counted.count(client.delete_schedule(delete).await.map(drop));

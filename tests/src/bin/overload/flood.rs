@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use belfry_sdk::{Client, pb};
 use belfry_tests::cluster::Cluster;
+use belfry_tests::creation::{creation, handler};
 use belfry_tests::ledger::{self, millis};
 use belfry_tests::usage;
 use clap::Args;
 
 use super::begins::{Begins, percentile};
 use super::callers::Calls;
-use super::{creation, now_ms};
+use super::now_ms;
 
 /// How much of it.
 #[derive(Args, Debug)]
@@ -62,7 +63,14 @@ pub(super) async fn run(options: FloodOptions) -> anyhow::Result<()> {
     let arguments = ["executor", "--endpoints", &endpoints, "--record", &record.to_string_lossy()];
     cluster.start_executor_of("one", &program, &arguments.map(str::to_owned))?;
     for number in 0..options.schedules {
-        client.create_schedule(creation("default", &format!("every-second-{number}"), "* * * * * *")).await?;
+        client
+            .create_schedule(creation(
+                "default",
+                format!("every-second-{number}"),
+                "* * * * * *",
+                handler("nothing"),
+            ))
+            .await?;
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     let from = now_ms();

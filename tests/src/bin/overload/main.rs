@@ -11,7 +11,6 @@ mod flood;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use belfry_sdk::pb;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -36,26 +35,6 @@ async fn main() -> anyhow::Result<()> {
         Command::Flood(options) => Box::pin(flood::run(options)).await,
         Command::Executor(options) => begins::run(options).await,
         Command::Callers(options) => callers::run(options).await,
-    }
-}
-
-/// A schedule with a handler that does nothing.
-fn creation(namespace: &str, id: &str, cron: &str) -> pb::CreateScheduleRequest {
-    let cron = pb::Cron { expression: cron.into(), ..Default::default() };
-    let handler = pb::HandlerTarget { handler: "nothing".into(), payload: Default::default() };
-    let schedule = pb::Schedule {
-        timing: Some(pb::Timing {
-            include: vec![pb::Rule { rule: Some(pb::rule::Rule::Cron(cron)) }],
-            ..Default::default()
-        }),
-        target: Some(pb::Target { target: Some(pb::target::Target::Handler(handler)) }),
-        ..Default::default()
-    };
-    pb::CreateScheduleRequest {
-        parent: format!("namespaces/{namespace}"),
-        schedule_id: id.into(),
-        schedule: Some(schedule),
-        ..Default::default()
     }
 }
 
