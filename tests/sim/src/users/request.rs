@@ -340,9 +340,7 @@ fn timing(chance: &mut Chance) -> pb::Timing {
             phase: seconds(chance.within(0..every)),
         })
     };
-    // Only where much of the time between two instants is left: what waits for its spread is in the way of what makes up for the past,
-    // which goes last.
-    let spread = if chance.one_in(5) && every >= 4 { seconds(2) } else { None };
+    let spread = if chance.one_in(5) { seconds(2) } else { None };
     let freeze =
         pb::CalendarUse { calendar: CALENDAR.to_owned(), mode: pb::calendar_use::Mode::Freeze.into() };
     let calendars = if chance.one_in(4) { vec![freeze] } else { Vec::new() };
