@@ -102,10 +102,10 @@ impl Api {
         let start = time("start_time", given.start_time.as_ref());
         let end = time("end_time", given.end_time.as_ref());
         let now = self.0.clock.now();
-        if let (Some(start), Some(end)) = (start, end) {
-            if start >= end {
-                found.add("backfill.end_time", "is not after start_time");
-            }
+        if let (Some(start), Some(end)) = (start, end)
+            && start >= end
+        {
+            found.add("backfill.end_time", "is not after start_time");
         }
         let (reason, actor) = (given.reason.as_str(), given.actor.as_str());
         self.check_words("backfill.", reason, actor, &mut found);
