@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use turmoil::Sim;
@@ -11,8 +12,8 @@ use crate::executor::Place;
 use crate::node::{Site, host};
 use crate::record::Record;
 
-/// Every kind of fault. A set of seeds must have seen all of them.
-pub const KINDS: [&str; 18] = [
+/// Every kind of fault, and of change of members. A set of seeds must have seen all of them.
+pub const KINDS: [&str; 22] = [
     "away",
     "crash",
     "crash_lost_writes",
@@ -25,13 +26,20 @@ pub const KINDS: [&str; 18] = [
     "partition_one_way",
     "held_messages",
     "slow_link",
+    "delayed_link",
     "slow_disk",
     "disk_full",
     "clock_skew",
     "clock_jump",
     "executor_crash",
     "executor_stall",
+    "member_added",
+    "member_removed",
+    "retired",
 ];
+
+/// What a message takes at least, in milliseconds.
+pub const LINK_MS_MIN: u64 = 1;
 
 /// What may be broken.
 pub struct World {
@@ -43,6 +51,17 @@ pub struct World {
     pub users: String,
     /// What happened.
     pub record: Record,
+}
+
+impl World {
+    fn site(&self, node: u64) -> &Site {
+        &self.sites[usize::try_from(node - 1).expect("few nodes")]
+    }
+
+    /// Whether a host is that of a node that was removed.
+    fn is_retired(&self, name: &str) -> bool {
+        self.sites.iter().any(|site| host(site.id) == name && site.retired.load(Ordering::Relaxed))
+    }
 }
 
 /// How a fault ends.
@@ -107,7 +126,7 @@ impl Faults {
         }
     }
 
-    /// Mends everything, at once and for good.
+    /// Mends everything, at once and for good. Sometimes much is to be made up for then.
     pub fn heal(&mut self, sim: &mut Sim<'_>) {
         let now = sim.elapsed();
         self.bury(sim, now);
@@ -119,6 +138,10 @@ impl Faults {
             }
         }
         std::mem::take(&mut self.mends).into_iter().for_each(|(_, mend)| self.mend(sim, mend));
+        if self.chance.one_in(3) {
+            // What is made up for while nothing else is wrong shows best how fast that goes.
+            self.go_away(sim);
+        }
         self.say(sim, "healed");
     }
 
@@ -135,6 +158,9 @@ impl Faults {
         let exited = std::mem::take(&mut self.world.record.lock().exited);
         for (host, _why) in exited {
             sim.crash(host.clone());
+            if self.world.is_retired(&host) {
+                continue;
+            }
             let again = now + self.chance.millis(50..1_500);
             self.down.insert(host.clone(), ());
             self.mends.push((again, Mend::Start(host)));
@@ -153,9 +179,8 @@ impl Faults {
     fn break_something(&mut self, sim: &mut Sim<'_>, now: Duration) {
         let nodes = self.world.sites.len() as u64;
         let node = self.chance.within(1..nodes + 1);
-        let index = usize::try_from(node - 1).expect("few nodes");
         let long = self.chance.millis(300..6_000);
-        match self.chance.within(0..25) {
+        match self.chance.within(0..26) {
             0 => self.crash(sim, node, long),
             1 | 2 => self.doomed = Some((node, now + Duration::from_millis(500))),
             3 => {
@@ -207,16 +232,27 @@ impl Faults {
                 self.world.record.lock().slow_links += 1;
                 self.count("slow_link");
             }
+            24 => {
+                // As on a long way: each message takes as long as the others.
+                let ends = self.hosts_but(&host(node));
+                let end = self.chance.pick(&ends).clone();
+                let delay = self.chance.millis(20..250);
+                self.say(sim, &format!("FAULT link {} {end} takes {delay:?} for {long:?}", host(node)));
+                sim.set_link_latency(host(node), end.clone(), delay);
+                self.mends.push((now + long, Mend::FastLink(host(node), end)));
+                self.world.record.lock().slow_links += 1;
+                self.count("delayed_link");
+            }
             13 => {
                 let slow = self.chance.millis(50..2_000);
                 self.say(sim, &format!("FAULT slow disk of {}: {slow:?} for {long:?}", host(node)));
-                self.world.sites[index].disk.set_sync_max(Some(slow));
+                self.world.site(node).disk.set_sync_max(Some(slow));
                 self.mends.push((now + long, Mend::FastDisk(node)));
                 self.count("slow_disk");
             }
             14 => {
                 self.say(sim, &format!("FAULT full disk of {} for {long:?}", host(node)));
-                self.world.sites[index].disk.set_full(true);
+                self.world.site(node).disk.set_full(true);
                 self.mends.push((now + long, Mend::FastDisk(node)));
                 self.count("disk_full");
             }
@@ -255,16 +291,7 @@ impl Faults {
                 self.mends.push((now + long, Mend::Resume(executor)));
                 self.count("executor_stall");
             }
-            19 => {
-                // Nobody was there for a while: all that was missed is recovery work.
-                let missed = i64::try_from(self.chance.within(65_000..150_000)).expect("small");
-                self.say(sim, &format!("FAULT the whole cluster is away for {missed} ms"));
-                for node in 1..=nodes {
-                    self.crash(sim, node, Duration::from_millis(50 * node));
-                }
-                self.world.sites[0].clock.skip(missed);
-                self.count("away");
-            }
+            19 => self.go_away(sim),
             20 | 21 => self.cut_off_leader(sim, now, long),
             22 | 23 if self.power_cut_at.is_none() => {
                 let slow = self.chance.millis(200..1_500);
@@ -285,6 +312,17 @@ impl Faults {
                 }
             }
         }
+    }
+
+    /// Nobody is there for a while: all that is missed is recovery work.
+    fn go_away(&mut self, sim: &mut Sim<'_>) {
+        let missed = i64::try_from(self.chance.within(65_000..150_000)).expect("small");
+        self.say(sim, &format!("FAULT the whole cluster is away for {missed} ms"));
+        for node in 1..=self.world.sites.len() as u64 {
+            self.crash(sim, node, Duration::from_millis(50 * node));
+        }
+        self.world.sites[0].clock.skip(missed);
+        self.count("away");
     }
 
     /// Whoever leads does not reach the other nodes any more, and executors and users still reach it.
@@ -326,12 +364,11 @@ impl Faults {
 
     fn crash(&mut self, sim: &mut Sim<'_>, node: u64, away: Duration) {
         let name = host(node);
-        if self.down.insert(name.clone(), ()).is_some() {
+        if self.world.is_retired(&name) || self.down.insert(name.clone(), ()).is_some() {
             return;
         }
-        let site = &self.world.sites[usize::try_from(node - 1).expect("few nodes")];
         self.world.record.lock().replicas.remove(&node);
-        let lost = site.disk.crash();
+        let lost = self.world.site(node).disk.crash();
         self.say(sim, &format!("FAULT crash of {name} for {away:?}, {lost} changes were not synced"));
         sim.crash(name.clone());
         // What it said last does not count any more.
@@ -345,7 +382,7 @@ impl Faults {
 
     fn doom(&mut self, sim: &mut Sim<'_>, now: Duration) {
         let Some((node, until)) = self.doomed else { return };
-        let pending = self.world.sites[usize::try_from(node - 1).expect("few nodes")].disk.pending();
+        let pending = self.world.site(node).disk.pending();
         if pending > 0 || now >= until {
             self.doomed = None;
             let away = self.chance.millis(50..4_000);
@@ -356,25 +393,28 @@ impl Faults {
     /// One node after the other is told to stop; the next only once this one is back.
     fn roll(&mut self, sim: &Sim<'_>, _now: Duration) {
         let Some(next) = self.rolling.last().copied() else { return };
-        let all_run = self.world.record.lock().replicas.len() == self.world.sites.len();
+        let staying = self.world.sites.iter().filter(|site| !site.retired.load(Ordering::Relaxed)).count();
+        let all_run = self.world.record.lock().replicas.len() == staying;
         if all_run && self.down.is_empty() {
             self.rolling.pop();
+            if self.world.is_retired(&host(next)) {
+                return;
+            }
             // Until it has ended and is back.
             self.down.insert(host(next), ());
             self.say(sim, &format!("{} is told to stop", host(next)));
-            self.world.sites[usize::try_from(next - 1).expect("few nodes")].terminate.notify_one();
+            self.world.site(next).terminate.notify_one();
             self.count("restart");
         }
     }
 
     fn set_clock(&self, sim: &Sim<'_>, node: u64, skew_ms: i64) {
         self.say(sim, &format!("FAULT clock of {} is off by {skew_ms} ms", host(node)));
-        self.world.sites[usize::try_from(node - 1).expect("few nodes")].clock.set_skew(skew_ms);
+        self.world.site(node).clock.set_skew(skew_ms);
     }
 
     fn mend(&mut self, sim: &mut Sim<'_>, mend: Mend) {
         self.say(sim, &format!("mend {mend:?}"));
-        let site = |node: u64| &self.world.sites[usize::try_from(node - 1).expect("few nodes")];
         match mend {
             Mend::Start(host) => {
                 self.down.remove(&host);
@@ -385,13 +425,14 @@ impl Faults {
             Mend::Release(a, b) => sim.release(a, b),
             Mend::FastLink(a, b) => {
                 self.world.record.lock().slow_links -= 1;
+                sim.set_link_latency(a.clone(), b.clone(), Duration::from_millis(LINK_MS_MIN));
                 sim.set_link_max_message_latency(a, b, Duration::from_millis(self.link_ms_max));
             }
             Mend::FastDisk(node) => {
-                site(node).disk.set_sync_max(None);
-                site(node).disk.set_full(false);
+                self.world.site(node).disk.set_sync_max(None);
+                self.world.site(node).disk.set_full(false);
             }
-            Mend::RightClock(node) => site(node).clock.set_skew(0),
+            Mend::RightClock(node) => self.world.site(node).clock.set_skew(0),
             Mend::Resume(executor) => self.world.places[executor].gate.open(),
         }
     }

@@ -1,10 +1,11 @@
 //! A node of the simulation: the shipping [`Node`], on a simulated host.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use belfry_server::config::{Config, Member, Period};
 use belfry_server::node::{Ground, Handover, Node, Threads};
-use belfry_server::raft::Leadership;
+use belfry_server::raft::{Fault, Leadership};
 use tokio::sync::Notify;
 
 use crate::clock::SimClock;
@@ -23,6 +24,8 @@ pub struct Site {
     pub clock: SimClock,
     /// SIGTERM.
     pub terminate: Notify,
+    /// It was removed from the cluster, and has heard of it: nobody starts it again.
+    pub retired: AtomicBool,
     /// Its configuration.
     pub config: Config,
     /// What happened.
@@ -41,15 +44,24 @@ pub fn api(id: u64) -> String {
     format!("{}:{}", host(id), net::API_PORT)
 }
 
-/// The configuration of a node of a cluster of `nodes`.
+/// The address of a node's node-to-node service.
 #[must_use]
-pub fn config(id: u64, nodes: u64, disk: &SimDisk) -> Config {
-    let member = |id| Member { id, api: api(id), peer: format!("{}:{}", host(id), net::PEER_PORT) };
+pub fn peer(id: u64) -> String {
+    format!("{}:{}", host(id), net::PEER_PORT)
+}
+
+/// The configuration of a node of a cluster that `founders` nodes make. A node of another id waits to be added.
+#[must_use]
+pub fn config(id: u64, founders: u64, disk: &SimDisk) -> Config {
+    let member = |id| Member { id, api: api(id), peer: peer(id) };
     let mut config = Config::default();
     config.node.id = id;
     config.node.data = disk.folder();
-    config.cluster.bootstrap = true;
-    config.cluster.members = (1..=nodes).map(member).collect();
+    config.cluster.bootstrap = id <= founders;
+    config.cluster.members = (1..=founders).map(member).collect();
+    if id > founders {
+        config.cluster.members.push(member(id));
+    }
     config.dispatch.offer_timeout = Period::from_secs(2);
     config.dispatch.catch_up_starts_per_second = catch_1::BUDGET;
     config
@@ -99,7 +111,10 @@ impl Site {
         };
         tokio::select! {
             biased;
-            fault = node.fatal() => self.fail(&fault.to_string()).await,
+            fault = node.fatal() => match fault {
+                Fault::Removed { .. } => self.retire(&fault).await,
+                _ => self.fail(&fault.to_string()).await,
+            },
             () = self.terminate.notified() => {
                 self.record.trace(format!("{} stops", host(self.id)));
                 node.stop(Handover::Try).await;
@@ -107,6 +122,13 @@ impl Site {
             }
             () = watch => Ok(()),
         }
+    }
+
+    /// The process ends because the cluster goes on without it.
+    async fn retire(&self, why: &Fault) -> turmoil::Result {
+        self.retired.store(true, Ordering::Relaxed);
+        self.record.count("retired");
+        self.exit(&why.to_string()).await
     }
 
     /// The process ends because it cannot go on: a full disk is the only good reason of a simulation.

@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tokio::sync::Notify;
@@ -15,14 +16,16 @@ use crate::chance::Chance;
 use crate::clock::{EPOCH_SECONDS, SimClock};
 use crate::disk::SimDisk;
 use crate::executor::Place;
-use crate::faults::{Faults, World};
+use crate::faults::{Faults, LINK_MS_MIN, World};
 use crate::invariants::Invariants;
 use crate::node::{self, Site, host};
 use crate::record::{Phase, Record};
 use crate::users;
 
-/// Nodes of a cluster.
-const NODES: u64 = 3;
+/// Nodes that make the cluster.
+const FOUNDERS: u64 = 3;
+/// Nodes that may be added to it, in one of three simulations.
+const SPARES: u64 = 2;
 /// Executors.
 const EXECUTORS: u64 = 2;
 /// The host of all users.
@@ -83,7 +86,7 @@ pub fn run(options: Options, record: &Record) -> Verdict {
         .epoch(UNIX_EPOCH + Duration::from_secs(EPOCH_SECONDS))
         .tick_duration(tick)
         .simulation_duration(Duration::from_secs(24 * 3600))
-        .min_message_latency(Duration::from_millis(1))
+        .min_message_latency(Duration::from_millis(LINK_MS_MIN))
         .max_message_latency(Duration::from_millis(link_ms_max))
         .tcp_capacity(1 << 16)
         .enable_random_order();
@@ -127,7 +130,7 @@ pub fn run(options: Options, record: &Record) -> Verdict {
                 phase_until = now + USERS_FINISH_WITHIN;
             }
             Phase::Heal => {
-                let done = record.lock().users_done == users::USERS;
+                let done = record.lock().users_done == users::FINISHING;
                 if done {
                     record.lock().phase = Phase::Progress;
                     phase_until = now + PROGRESS_WITHIN;
@@ -179,18 +182,26 @@ fn note_progress(record: &Record, clock: &SimClock, now: Duration) {
 fn populate(sim: &mut Sim<'_>, seed: u64, record: &Record) -> World {
     let world_clock = SimClock::default();
     let mut chance = Chance::new(seed, "places");
-    let sites: Vec<_> = (1..=NODES)
+    let nodes = FOUNDERS + if Chance::new(seed, "spares").one_in(3) { SPARES } else { 0 };
+    let sites: Vec<_> = (1..=nodes)
         .map(|id| {
             let disk = SimDisk::new(seed, id).expect("a folder for snapshots can be made");
-            let mut config = node::config(id, NODES, &disk);
+            let mut config = node::config(id, FOUNDERS, &disk);
             // Some clusters keep no log behind their checkpoints: followers that were away need a snapshot.
             if Chance::new(seed, "log").one_in(2) {
                 config.raft.log_keep_mib = 0;
                 config.raft.checkpoint_interval = belfry_server::config::Period::from_secs(2);
             }
             let clock = SimClock::beside(&world_clock);
-            let site = Site { id, disk, clock, terminate: Notify::new(), config, record: record.clone() };
-            Arc::new(site)
+            Arc::new(Site {
+                id,
+                disk,
+                clock,
+                terminate: Notify::new(),
+                retired: AtomicBool::new(false),
+                config,
+                record: record.clone(),
+            })
         })
         .collect();
     for site in &sites {
@@ -203,7 +214,7 @@ fn populate(sim: &mut Sim<'_>, seed: u64, record: &Record) -> World {
             Arc::new(Place {
                 host: format!("e{number}"),
                 seed,
-                nodes: NODES,
+                nodes,
                 slots,
                 terminate: Notify::new(),
                 gate: Arc::default(),
@@ -215,7 +226,7 @@ fn populate(sim: &mut Sim<'_>, seed: u64, record: &Record) -> World {
         let place = place.clone();
         sim.host(place.host.clone(), move || place.clone().live());
     }
-    let everyone = users::all(seed, NODES, record.clone());
+    let everyone = users::all(seed, nodes, FOUNDERS, record.clone());
     sim.client(USERS, everyone);
     World { sites, places, users: USERS.to_owned(), record: record.clone() }
 }

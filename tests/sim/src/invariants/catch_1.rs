@@ -19,6 +19,12 @@ const RECOVERY_AFTER_MS: i64 = 60_000;
 /// after 5 s at most.
 const GRANTED_WITHIN: Duration = Duration::from_secs(7);
 
+/// The same when nothing is broken.
+const GRANTED_WITHIN_CALM: Duration = Duration::from_secs(1);
+
+/// When all is mended, what was under way arrives within this time.
+const CALM_AFTER: Duration = Duration::from_millis(500);
+
 /// Stretches that are looked at, back from each start.
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -43,7 +49,9 @@ impl Invariant for Budget {
             }
             for (before, since) in self.recovering.iter().enumerate() {
                 let count = self.recovering.len() - before;
-                let paid_from = since.saturating_sub(GRANTED_WITHIN);
+                let is_calm = look.healed_at.is_some_and(|at| *since > at + CALM_AFTER);
+                let granted_within = if is_calm { GRANTED_WITHIN_CALM } else { GRANTED_WITHIN };
+                let paid_from = since.saturating_sub(granted_within);
                 let reigns = look.reigns.iter().filter(|at| (paid_from..=start.at).contains(at)).count();
                 let seconds = (start.at - paid_from).as_secs() as usize + 1;
                 let allowed = BUDGET as usize * (seconds + 1 + reigns);

@@ -15,7 +15,9 @@ pub(super) struct Quiet;
 
 impl Invariant for Quiet {
     fn look(&mut self, look: &mut Look<'_>, say: &mut Say<'_>) {
-        let Some(healed_for) = look.healed_for.filter(|healed_for| *healed_for > SETTLES_WITHIN) else {
+        let Some(healed_for) =
+            look.healed_at.map(|at| look.now - at).filter(|healed_for| *healed_for > SETTLES_WITHIN)
+        else {
             return;
         };
         let quiet_for = i64::try_from((healed_for - SETTLES_WITHIN).as_millis()).unwrap_or(i64::MAX);

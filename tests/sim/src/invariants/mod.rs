@@ -45,8 +45,10 @@ struct Look<'a> {
     reigns: &'a [Duration],
     /// What no node may take the time to be later than, where that is known.
     time_max: Option<UnixMillis>,
+    /// When it is looked at.
+    now: Duration,
     /// Since when nothing is broken any more.
-    healed_for: Option<Duration>,
+    healed_at: Option<Duration>,
     /// Begins of what was started, by the name of the run.
     names: &'a mut Names,
 }
@@ -136,7 +138,7 @@ impl Invariants {
         // Nobody writes the record between two steps, and no invariant does.
         let held = record.lock();
         let time_max = self.clocks.time_max(now, held.slow_links > 0);
-        let healed_for = held.healed_at.map(|at| now - at);
+        let healed_at = held.healed_at;
         let (starts, reigns) = (held.starts.as_slice(), held.reigns.as_slice());
         let mut found = Vec::new();
         found.extend(self.leaders.look(&held, now).map(|what| ("LEAD-2", what)));
@@ -164,7 +166,7 @@ impl Invariants {
                 for invariant in &mut self.all {
                     let names = &mut self.names;
                     let mut look =
-                        Look { index: at.index, state, starts, reigns, time_max, healed_for, names };
+                        Look { index: at.index, state, starts, reigns, time_max, now, healed_at, names };
                     invariant.look(&mut look, &mut say);
                 }
             });

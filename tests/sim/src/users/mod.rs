@@ -5,6 +5,7 @@
 //! the user asks again with the same request id until it knows (API-2 makes that safe), as the documentation tells it to.
 
 pub mod book;
+mod operator;
 mod reader;
 pub mod request;
 mod runs;
@@ -16,6 +17,7 @@ use belfry_sdk::{Client, ClientError, ClientOptions, pb};
 use futures_util::future::join_all;
 
 use self::book::{Book, Value};
+use self::operator::Operator;
 use self::request::{Answer, Request};
 use self::runs::Told;
 use crate::chance::Chance;
@@ -24,8 +26,11 @@ use crate::net;
 use crate::node::api;
 use crate::record::{Phase, Record};
 
-/// How many there are.
-pub const USERS: usize = 3;
+/// How many users there are.
+const USERS: usize = 3;
+
+/// How many people finish what they are about when all is mended: the users, and the operator.
+pub const FINISHING: usize = USERS + 1;
 
 /// Answers that a user remembers to ask for once more.
 const KNOWN_MAX: usize = 20;
@@ -33,23 +38,23 @@ const KNOWN_MAX: usize = 20;
 /// Schedules that a user has at once.
 const SCHEDULES_MAX: usize = 4;
 
-/// All users, on their one host.
-pub async fn all(seed: u64, nodes: u64, record: Record) -> turmoil::Result {
+/// All users and the operator, on their one host. Of `nodes` nodes the first `founders` make the cluster.
+pub async fn all(seed: u64, nodes: u64, founders: u64, record: Record) -> turmoil::Result {
     let book = Arc::new(Book::default());
+    let connect = |chance: &mut Chance| {
+        let mut endpoints: Vec<_> = (1..=nodes).map(api).collect();
+        let turned = usize::try_from(chance.within(0..nodes)).expect("few nodes");
+        endpoints.rotate_left(turned);
+        let options = ClientOptions {
+            timeout: Duration::from_secs(8),
+            try_timeout: Duration::from_secs(2),
+            dialer: net::sdk_dialer(),
+            ..ClientOptions::new(endpoints)
+        };
+        Client::connect(options).expect("the endpoints are addresses")
+    };
     let users = (0..USERS).map(|number| {
         let mut chance = Chance::new(seed, &format!("user {number}"));
-        let connect = |chance: &mut Chance| {
-            let mut endpoints: Vec<_> = (1..=nodes).map(api).collect();
-            let turned = usize::try_from(chance.within(0..nodes)).expect("few nodes");
-            endpoints.rotate_left(turned);
-            let options = ClientOptions {
-                timeout: Duration::from_secs(8),
-                try_timeout: Duration::from_secs(2),
-                dialer: net::sdk_dialer(),
-                ..ClientOptions::new(endpoints)
-            };
-            Client::connect(options).expect("the endpoints are addresses")
-        };
         let clients = [connect(&mut chance), connect(&mut chance)];
         let user = User {
             number,
@@ -64,7 +69,20 @@ pub async fn all(seed: u64, nodes: u64, record: Record) -> turmoil::Result {
         user.act()
     });
     let reader = reader::read(Chance::new(seed, "reader"), nodes, book.clone(), record.clone());
-    tokio::join!(join_all(users), reader);
+    let mut chance = Chance::new(seed, "operator");
+    let operator = Operator {
+        client: connect(&mut chance),
+        chance,
+        record: record.clone(),
+        members: (1..=founders).collect(),
+        spares: (founders + 1..=nodes).rev().collect(),
+    };
+    let operator = async {
+        operator.operate().await;
+        record.trace("the operator is done");
+        record.lock().users_done += 1;
+    };
+    tokio::join!(join_all(users), reader, operator);
     std::future::pending().await
 }
 
