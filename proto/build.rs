@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".") // payloads are shared, not copied
         .btree_map(".") // deterministic encoding of everything that is stored
+        .extern_path(".google.rpc", "::tonic_types::pb") // as error details have it
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -61,6 +61,6 @@ pub mod transport;
 /// The messages of the contract, `belfry.v1`.
 pub use belfry_proto::v1 as pb;
 
-pub use client::{Client, ClientOptions, SnapshotParts, Watch};
+pub use client::{Client, ClientOptions, ItemResult, SchedulePages, SnapshotParts, Watch};
 pub use error::{ClientError, FieldViolation, Refusal};
 pub use time::UnixMillis;

@@ -6,12 +6,14 @@
 //! ```
 //! - CLOCK-3: a leader whose clock is out hands leadership to a voter whose clock is not, and says so. If there is none it
 //!   leads on, firing nothing early (CLOCK-1), and tries again.
-//! - CLOCK-4: a node does not begin to lead before it has compared its clock, unless nobody tells it the time.
+//! - CLOCK-4: a node does not begin to lead before it has compared its clock, unless nobody tells it the time for 2 s after its election:
+//!   one that was cut off before hears from the others then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -111,9 +113,28 @@ impl ClockGuard {
 }
 
 /// Waits until a node may begin to lead as far as its clock goes (CLOCK-4).
-pub(crate) async fn may_lead(clock: &GuardedClock) {
-    if tokio::time::timeout(FIRST_COMPARISON_TIMEOUT, clock.compared()).await.is_err() {
-        tracing::warn!("no other member tells its time: this node's clock is believed");
+pub(crate) async fn may_lead(clock: &GuardedClock, leadership: watch::Receiver<Leadership>) {
+    tokio::select! {
+        biased;
+        () = clock.compared() => {}
+        () = led_for(leadership, FIRST_COMPARISON_TIMEOUT) => {
+            tracing::warn!("no other member tells its time: this node's clock is believed");
+        }
+    }
+}
+
+/// Waits until this node has been the leader for so long, without a break.
+async fn led_for(mut leadership: watch::Receiver<Leadership>, long: Duration) {
+    let leads = |it: &Leadership| matches!(it, Leadership::Leader { .. });
+    loop {
+        // Whoever publishes it ends with the node, which ends whoever waits for this.
+        if leadership.wait_for(leads).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        let lost = leadership.wait_for(|it| !leads(it));
+        if tokio::time::timeout(long, lost).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -203,6 +224,38 @@ mod tests {
             log_sync_latency: Arc::default(),
         };
         assert_eq!(successor(&status, &comparison, BOUND).map(|id| id.0), expected, "{others:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clock_4_the_wait_for_a_comparison_begins_with_the_election() {
+        let clock = GuardedClock::new(Arc::new(crate::clock::SystemClock), BOUND);
+        let (elect, leadership) = watch::channel(Leadership::Follower { leader: None });
+        let waiting = may_lead(&clock, leadership);
+        tokio::pin!(waiting);
+        let mut waits_for = async |long: Duration| tokio::time::timeout(long, &mut waiting).await.is_err();
+        assert!(waits_for(Duration::from_secs(60)).await, "it does not lead: there is time");
+        elect.send_replace(Leadership::Leader { term: 1 });
+        assert!(waits_for(Duration::from_millis(1_900)).await);
+        elect.send_replace(Leadership::Follower { leader: None });
+        assert!(waits_for(Duration::from_secs(60)).await);
+        elect.send_replace(Leadership::Leader { term: 2 });
+        assert!(waits_for(Duration::from_millis(1_900)).await, "from the last election on");
+        assert!(!waits_for(Duration::from_millis(200)).await, "nobody tells the time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clock_4_a_comparison_ends_the_wait() {
+        let clock = GuardedClock::new(Arc::new(crate::clock::SystemClock), BOUND);
+        let (_elect, leadership) = watch::channel(Leadership::Leader { term: 1 });
+        let began = Instant::now();
+        let compare = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let reading =
+                Reading { node: 2, wall: clock.raw(), at: Instant::now(), uncertainty: Duration::ZERO };
+            clock.discipline(Instant::now(), Comparison::of(clock.raw(), Instant::now(), [reading]));
+        };
+        tokio::join!(may_lead(&clock, leadership), compare);
+        assert_eq!(began.elapsed().as_millis(), 300);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use belfry_core::{FEATURE_LEVEL, State};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,7 @@ use crate::config::Config;
 use crate::leader::{ExecutorSessions, Leader, LeaderLimits};
 use crate::liveness::{self, Board, SecretError, Webhooks};
 use crate::metrics::Metrics;
-use crate::raft::{self, Addresses, Fault, NodeId, RaftConfig, Replica, Stores, TransferError};
+use crate::raft::{self, Addresses, Fault, Leadership, NodeId, RaftConfig, Replica, Stores, TransferError};
 use crate::store::{
     DataFolder, FolderError, Identity, Offload, SledCheckpoint, StoreError, WalLog, WalOptions,
 };
@@ -225,7 +226,10 @@ impl Node {
             ClockGuard { replica: replica.clone(), clock: clock.clone(), alone: config.members().len() == 1 };
         // To the end: who stops hands leadership over by a clock that is good.
         tasks.spawn(named("clock guard", guard.run(peering.clone())));
-        tasks.spawn(named("leader", lead(leader.clone(), clock.clone(), serving.clone())));
+        tasks.spawn(named(
+            "leader",
+            lead(leader.clone(), clock.clone(), replica.leadership(), serving.clone()),
+        ));
         let live = liveness::run(live, webhooks, config.liveness.clone(), serving.clone());
         tasks.spawn(named("liveness", live));
         let parts = api::ApiParts {
@@ -367,9 +371,14 @@ fn leader_limits(config: &Config) -> LeaderLimits {
     }
 }
 
-async fn lead(leader: Arc<Leader>, clock: Arc<GuardedClock>, stop: CancellationToken) {
+async fn lead(
+    leader: Arc<Leader>,
+    clock: Arc<GuardedClock>,
+    leadership: watch::Receiver<Leadership>,
+    stop: CancellationToken,
+) {
     // CLOCK-4.
-    if stop.run_until_cancelled(clock_guard::may_lead(&clock)).await.is_some() {
+    if stop.run_until_cancelled(clock_guard::may_lead(&clock, leadership)).await.is_some() {
         leader.run(stop).await;
     }
 }

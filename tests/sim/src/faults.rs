@@ -227,6 +227,7 @@ impl Faults {
                 let end = self.chance.pick(&ends).clone();
                 let slow = self.chance.millis(50..400);
                 self.say(sim, &format!("FAULT slow link {} {end}: {slow:?} for {long:?}", host(node)));
+                sim.set_link_latency(host(node), end.clone(), Duration::from_millis(LINK_MS_MIN));
                 sim.set_link_max_message_latency(host(node), end.clone(), slow);
                 self.mends.push((now + long, Mend::FastLink(host(node), end)));
                 self.world.record.lock().slow_links += 1;

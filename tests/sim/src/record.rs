@@ -131,7 +131,10 @@ impl Record {
     /// A node's process has ended by itself.
     pub fn exited(&self, node: u64, why: &str) {
         let mut record = self.lock();
-        record.replicas.remove(&node);
+        if let Some(replica) = record.replicas.remove(&node) {
+            // What it has applied may be known elsewhere before anybody looks.
+            record.newest_index = record.newest_index.max(replica.read_at(|at, _| at.index));
+        }
         record.exited.insert(crate::node::host(node), why.to_owned());
     }
 

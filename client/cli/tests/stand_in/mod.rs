@@ -22,6 +22,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use pb::batch_schedules_response::{Result as ItemResult, result::Result as Item};
+
 /// What a command line came to.
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -195,6 +197,16 @@ fn as_made(mut schedule: pb::Schedule) -> pb::Schedule {
     schedule
 }
 
+/// What a batch says of one of its items.
+fn item(answer: Answer<Item>) -> ItemResult {
+    let result = answer.map(Response::into_inner).unwrap_or_else(|status| {
+        let details: tonic_types::pb::Status = prost::Message::decode(status.details()).unwrap_or_default();
+        let (code, message) = (status.code().into(), status.message().to_owned());
+        Item::Error(tonic_types::pb::Status { code, message, details: details.details })
+    });
+    ItemResult { result: Some(result) }
+}
+
 #[tonic::async_trait]
 impl ScheduleService for Node {
     type WatchSchedulesStream = Stream<pb::WatchSchedulesResponse>;
@@ -204,6 +216,68 @@ impl ScheduleService for Node {
         _: Request<pb::WatchSchedulesRequest>,
     ) -> Answer<Self::WatchSchedulesStream> {
         Err(Status::permission_denied("nobody watches"))
+    }
+
+    async fn batch_get_schedules(
+        &self,
+        request: Request<pb::BatchGetSchedulesRequest>,
+    ) -> Answer<pb::BatchSchedulesResponse> {
+        let mut results = Vec::new();
+        for name in request.into_inner().names {
+            let read = self.get_schedule(Request::new(pb::GetScheduleRequest { name })).await;
+            results.push(item(read.map(|it| it.map(Item::Schedule))));
+        }
+        Ok(Response::new(pb::BatchSchedulesResponse { results }))
+    }
+
+    async fn batch_create_schedules(
+        &self,
+        request: Request<pb::BatchCreateSchedulesRequest>,
+    ) -> Answer<pb::BatchSchedulesResponse> {
+        let mut results = Vec::new();
+        for request in request.into_inner().requests {
+            results.push(item(
+                self.create_schedule(Request::new(request)).await.map(|it| it.map(Item::Schedule)),
+            ));
+        }
+        Ok(Response::new(pb::BatchSchedulesResponse { results }))
+    }
+
+    async fn batch_update_schedules(
+        &self,
+        request: Request<pb::BatchUpdateSchedulesRequest>,
+    ) -> Answer<pb::BatchSchedulesResponse> {
+        let mut results = Vec::new();
+        for request in request.into_inner().requests {
+            results.push(item(
+                self.update_schedule(Request::new(request)).await.map(|it| it.map(Item::Schedule)),
+            ));
+        }
+        Ok(Response::new(pb::BatchSchedulesResponse { results }))
+    }
+
+    async fn batch_delete_schedules(
+        &self,
+        request: Request<pb::BatchDeleteSchedulesRequest>,
+    ) -> Answer<pb::BatchSchedulesResponse> {
+        let mut results = Vec::new();
+        for request in request.into_inner().requests {
+            results.push(item(
+                self.delete_schedule(Request::new(request)).await.map(|it| it.map(Item::Deleted)),
+            ));
+        }
+        Ok(Response::new(pb::BatchSchedulesResponse { results }))
+    }
+
+    type StreamSchedulesStream = Stream<pb::ListSchedulesResponse>;
+
+    async fn stream_schedules(
+        &self,
+        request: Request<pb::ListSchedulesRequest>,
+    ) -> Answer<Self::StreamSchedulesStream> {
+        // One page: the next one is asked for anew.
+        let page = self.list_schedules(request).await?.into_inner();
+        Ok(Response::new(tokio_stream::iter(vec![Ok(page)])))
     }
 
     async fn create_schedule(&self, request: Request<pb::CreateScheduleRequest>) -> Answer<pb::Schedule> {

@@ -2,6 +2,7 @@
 //!
 //! How a call is tried, and tried again, is in [`call`]; this file lists the calls.
 
+mod batch;
 mod call;
 mod snapshot;
 mod watch;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 
+pub use self::batch::{ItemResult, SchedulePages};
 pub use self::snapshot::SnapshotParts;
 pub use self::watch::Watch;
 use crate::address::{Address, Directory, parse_all};

@@ -236,3 +236,30 @@ async fn a_watch_goes_on_at_another_node_behind_what_it_has_told() {
         ("watch 5", &["watch 7".into(), "watch 9".into()][..])
     );
 }
+
+/// SDK-6.
+#[tokio::test]
+async fn a_batch_keeps_the_ids_of_its_items_and_answers_each() {
+    let node = FakeNode::start([Play::Refuse(Status::unavailable("leadership moved")), Play::Answer]).await;
+    let client = client(&[&node.endpoint]);
+    let item = |id: &str| pb::CreateScheduleRequest { request_id: id.to_owned(), ..Default::default() };
+    let answers = client.batch_create_schedules(vec![item("R1"), item("")]).await.unwrap();
+    let [Ok(taken), Err(ClientError::AlreadyExists(refusal))] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!(taken.name, "taken");
+    assert_eq!(refusal.reason.as_deref(), Some("SCHEDULE_EXISTS"));
+    let calls = node.calls();
+    assert!(calls[0].starts_with("batch_create R1 ") && calls[0].len() == "batch_create R1 ".len() + 26);
+    assert_eq!(calls[0], calls[1], "sent again as it was");
+}
+
+/// SDK-7.
+#[tokio::test]
+async fn a_list_that_breaks_is_taken_up_behind_its_last_page() {
+    use tokio_stream::StreamExt as _;
+    let stopping = Play::Refuse(Status::unavailable("stopping"));
+    let node = FakeNode::start([Play::Answer, stopping, Play::Answer]).await;
+    let pages: Vec<_> = client(&[&node.endpoint]).stream_schedules("namespaces/n").collect().await;
+    let names: Vec<_> = pages.into_iter().map(|page| page.unwrap().schedules[0].name.clone()).collect();
+    assert_eq!(names, ["page 0", "page 1", "page 2"]);
+    assert_eq!(node.calls(), ["stream ", "stream 1", "stream 1", "stream 2"]);
+}

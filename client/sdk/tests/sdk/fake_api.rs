@@ -141,6 +141,57 @@ impl ScheduleService for Node {
         unused()
     }
 
+    async fn batch_get_schedules(
+        &self,
+        _: Request<pb::BatchGetSchedulesRequest>,
+    ) -> Answer<pb::BatchSchedulesResponse> {
+        unused()
+    }
+
+    /// The first item is taken, the others are refused.
+    async fn batch_create_schedules(
+        &self,
+        request: Request<pb::BatchCreateSchedulesRequest>,
+    ) -> Answer<pb::BatchSchedulesResponse> {
+        let items = request.into_inner().requests;
+        let ids: Vec<_> = items.iter().map(|item| item.request_id.as_str()).collect();
+        let results = (0..items.len()).map(|index| item_result(index == 0)).collect();
+        self.play(format!("batch_create {}", ids.join(" ")), pb::BatchSchedulesResponse { results }).await
+    }
+
+    async fn batch_update_schedules(
+        &self,
+        _: Request<pb::BatchUpdateSchedulesRequest>,
+    ) -> Answer<pb::BatchSchedulesResponse> {
+        unused()
+    }
+
+    async fn batch_delete_schedules(
+        &self,
+        _: Request<pb::BatchDeleteSchedulesRequest>,
+    ) -> Answer<pb::BatchSchedulesResponse> {
+        unused()
+    }
+
+    type StreamSchedulesStream =
+        Pin<Box<dyn Stream<Item = Result<pb::ListSchedulesResponse, Status>> + Send>>;
+
+    /// Three pages, and after each the stream breaks off.
+    async fn stream_schedules(
+        &self,
+        request: Request<pb::ListSchedulesRequest>,
+    ) -> Answer<Self::StreamSchedulesStream> {
+        let token = request.into_inner().page_token;
+        let page: usize = token.parse().unwrap_or_default();
+        let name = format!("page {page}");
+        let next_page_token = if page < 2 { (page + 1).to_string() } else { String::new() };
+        let schedules = vec![pb::Schedule { name, ..Default::default() }];
+        let response = pb::ListSchedulesResponse { schedules, next_page_token, ..Default::default() };
+        let end = status(tonic::Code::Unavailable, "NODE_STOPPING", &[]);
+        let stream: Self::StreamSchedulesStream = Box::pin(tokio_stream::iter([Ok(response), Err(end)]));
+        self.play(format!("stream {token}"), stream).await
+    }
+
     type WatchSchedulesStream =
         Pin<Box<dyn Stream<Item = Result<pb::WatchSchedulesResponse, Status>> + Send>>;
 
@@ -155,6 +206,17 @@ impl ScheduleService for Node {
         let stream: Self::WatchSchedulesStream = Box::pin(tokio_stream::iter([Ok(response), Err(end)]));
         self.play(format!("watch {start}"), stream).await
     }
+}
+
+fn item_result(is_taken: bool) -> pb::batch_schedules_response::Result {
+    use pb::batch_schedules_response::result::Result as Item;
+    let result = if is_taken {
+        Item::Schedule(pb::Schedule { name: "taken".to_owned(), ..Default::default() })
+    } else {
+        let refused = status(tonic::Code::AlreadyExists, "SCHEDULE_EXISTS", &[]);
+        Item::Error(prost::Message::decode(refused.details()).unwrap())
+    };
+    pb::batch_schedules_response::Result { result: Some(result) }
 }
 
 #[tonic::async_trait]

@@ -40,7 +40,7 @@ impl Method {
     }
 }
 
-const METHODS: [Method; 42] = [
+const METHODS: [Method; 47] = [
     Method::new("/belfry.v1.ScheduleService/CreateSchedule", "CreateSchedule", Place::Leader, Kind::Call),
     Method::new(
         "/belfry.v1.ScheduleService/GetSchedule",
@@ -60,6 +60,36 @@ const METHODS: [Method; 42] = [
     Method::new("/belfry.v1.ScheduleService/ResumeSchedule", "ResumeSchedule", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.ScheduleService/TriggerSchedule", "TriggerSchedule", Place::Leader, Kind::Call),
     Method::new("/belfry.v1.ScheduleService/WatchSchedules", "WatchSchedules", Place::Here, Kind::Stream),
+    Method::new(
+        "/belfry.v1.ScheduleService/BatchGetSchedules",
+        "BatchGetSchedules",
+        Place::LeaderUnlessStale,
+        Kind::Call,
+    ),
+    Method::new(
+        "/belfry.v1.ScheduleService/BatchCreateSchedules",
+        "BatchCreateSchedules",
+        Place::Leader,
+        Kind::Call,
+    ),
+    Method::new(
+        "/belfry.v1.ScheduleService/BatchUpdateSchedules",
+        "BatchUpdateSchedules",
+        Place::Leader,
+        Kind::Call,
+    ),
+    Method::new(
+        "/belfry.v1.ScheduleService/BatchDeleteSchedules",
+        "BatchDeleteSchedules",
+        Place::Leader,
+        Kind::Call,
+    ),
+    Method::new(
+        "/belfry.v1.ScheduleService/StreamSchedules",
+        "StreamSchedules",
+        Place::LeaderUnlessStale,
+        Kind::Stream,
+    ),
     Method::new("/belfry.v1.RunService/GetRun", "GetRun", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/ListRuns", "ListRuns", Place::LeaderUnlessStale, Kind::Call),
     Method::new("/belfry.v1.RunService/CancelRun", "CancelRun", Place::Leader, Kind::Call),
@@ -157,7 +187,7 @@ mod tests {
                     assert_eq!(found.name, method.name(), "{path} is not in the table");
                     let streams = method.client_streaming() || method.server_streaming();
                     assert_eq!(matches!(found.kind, Kind::Stream | Kind::Executor), streams, "{path}");
-                    let verbs = ["Get", "List", "Report", "Explain", "Watch"];
+                    let verbs = ["Get", "BatchGet", "List", "Stream", "Report", "Explain", "Watch"];
                     let reads = verbs.iter().any(|verb| method.name().starts_with(verb));
                     assert_eq!(found.place == Place::Leader, !reads, "{path}");
                     count += 1;

@@ -9,6 +9,7 @@
 //! - API-1: schedule operations are linearizable: writes go through the log, reads through a barrier, on the leader.
 //! - API-2: the same request id gives the same answer, across leader changes.
 
+mod batch;
 mod body;
 mod cluster;
 mod definition;

@@ -90,7 +90,7 @@ impl Api {
         action: Action,
     ) -> Result<Outcome, ApiError> {
         let _turn = self.0.proposals.acquire().await.expect("the semaphore is never closed");
-        let (_, applied) = self.0.replica.propose(&Command { now, request, action }).await?;
+        let (_, applied) = self.0.replica.propose_together(&Command { now, request, action }).await?;
         Ok(applied.outcome?)
     }
 

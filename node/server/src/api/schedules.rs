@@ -1,5 +1,6 @@
 //! `ScheduleService`.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use belfry_core::command::{RequestKey, ResumeMissed, TriggerOverlap};
@@ -14,6 +15,7 @@ use belfry_core::{
 };
 use belfry_proto::v1 as pb;
 use belfry_proto::v1::schedule_service_server::ScheduleService;
+use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
@@ -34,6 +36,8 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl ScheduleService for Api {
     type WatchSchedulesStream = Changes<pb::WatchSchedulesResponse>;
+    type StreamSchedulesStream =
+        Pin<Box<dyn Stream<Item = Result<pb::ListSchedulesResponse, Status>> + Send>>;
 
     async fn create_schedule(&self, request: Request<pb::CreateScheduleRequest>) -> Answer<pb::Schedule> {
         Ok(Response::new(self.create(request.into_inner()).await?))
@@ -78,6 +82,44 @@ impl ScheduleService for Api {
     ) -> Answer<Self::WatchSchedulesStream> {
         Ok(Response::new(self.watch_schedules_from(request.into_inner()).await?))
     }
+
+    async fn batch_get_schedules(
+        &self,
+        request: Request<pb::BatchGetSchedulesRequest>,
+    ) -> Answer<pb::BatchSchedulesResponse> {
+        let freshness = Freshness::of(&request);
+        Ok(Response::new(self.batch_get(request.into_inner(), freshness).await?))
+    }
+
+    async fn batch_create_schedules(
+        &self,
+        request: Request<pb::BatchCreateSchedulesRequest>,
+    ) -> Answer<pb::BatchSchedulesResponse> {
+        Ok(Response::new(self.batch_create(request.into_inner()).await?))
+    }
+
+    async fn batch_update_schedules(
+        &self,
+        request: Request<pb::BatchUpdateSchedulesRequest>,
+    ) -> Answer<pb::BatchSchedulesResponse> {
+        Ok(Response::new(self.batch_update(request.into_inner()).await?))
+    }
+
+    async fn batch_delete_schedules(
+        &self,
+        request: Request<pb::BatchDeleteSchedulesRequest>,
+    ) -> Answer<pb::BatchSchedulesResponse> {
+        Ok(Response::new(self.batch_delete(request.into_inner()).await?))
+    }
+
+    async fn stream_schedules(
+        &self,
+        request: Request<pb::ListSchedulesRequest>,
+    ) -> Answer<Self::StreamSchedulesStream> {
+        let freshness = Freshness::of(&request);
+        let pages = self.pages(request.into_inner(), freshness);
+        Ok(Response::new(Box::pin(pages.take_until(self.0.stop.clone().cancelled_owned()))))
+    }
 }
 
 /// A schedule to be made.
@@ -91,7 +133,7 @@ pub(super) struct Creation {
 }
 
 impl Api {
-    async fn create(&self, request: pb::CreateScheduleRequest) -> Result<pb::Schedule, ApiError> {
+    pub(super) async fn create(&self, request: pb::CreateScheduleRequest) -> Result<pb::Schedule, ApiError> {
         let mut found = Violations::default();
         let max = self.name_max();
         let namespace = found.take("parent", names::parse_namespace(&request.parent, max));
@@ -179,7 +221,7 @@ impl Api {
         Ok((timings.first(timing, &calendars, after)?, calendars))
     }
 
-    async fn get(
+    pub(super) async fn get(
         &self,
         request: pb::GetScheduleRequest,
         freshness: Freshness,
@@ -190,7 +232,7 @@ impl Api {
         Ok(encode::schedule(&view, self.0.clock.now(), NEXT_TIMES))
     }
 
-    async fn list(
+    pub(super) async fn list(
         &self,
         request: pb::ListSchedulesRequest,
         freshness: Freshness,
@@ -236,7 +278,7 @@ impl Api {
         Ok(pb::ListSchedulesResponse { schedules, next_page_token, revision })
     }
 
-    async fn delete(&self, request: pb::DeleteScheduleRequest) -> Result<(), ApiError> {
+    pub(super) async fn delete(&self, request: pb::DeleteScheduleRequest) -> Result<(), ApiError> {
         let mut found = Violations::default();
         let request_key = request_key(&request, &mut found);
         let expected = revision("etag", &request.etag, &mut found);

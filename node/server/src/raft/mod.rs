@@ -11,7 +11,7 @@
 //! Invariants, kept in the modules named by their ids: LOG (`log`), MACHINE (`machine`), CKPT (`checkpoint`), WRITE
 //! (`checkpointer`), SNAP (`snapshot`), BACKUP (`backup`), IDENT (`identity`), NET (`network`), BOOT (`bootstrap`), LEAD (`leadership`),
 //! MEMBER (`members`),
-//! OUTCAST (`outcast`), SILENCE (`silence`), FAULT (`fault`). Together with the store's they give API-1: an acknowledged proposal survives any minority failure,
+//! OUTCAST (`outcast`), PROPOSE (`proposer`), SILENCE (`silence`), FAULT (`fault`). Together with the store's they give API-1: an acknowledged proposal survives any minority failure,
 //! `kill -9` and power loss.
 
 mod backup;
@@ -32,6 +32,7 @@ mod members;
 mod network;
 mod node;
 mod outcast;
+mod proposer;
 mod replica;
 mod runtime;
 mod saving;

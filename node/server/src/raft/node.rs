@@ -19,6 +19,7 @@ use super::log::RaftLog;
 use super::machine::{Machine, Shared};
 use super::network::Network;
 use super::outcast::Outcast;
+use super::proposer;
 use super::replica::{BARRIERS_WAITING_MAX, Inner, Replica};
 use super::service::{Peer, PeerParts, PeerService};
 use super::silence::Heard;
@@ -103,6 +104,7 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     });
     let (published, leadership) = watch::channel(Leadership::Follower { leader: None });
     let (barriers, asked) = mpsc::channel(BARRIERS_WAITING_MAX);
+    let (proposals, waiting) = mpsc::channel(proposer::WAITING_MAX);
     let inner = Arc::new(Inner {
         raft: raft.clone(),
         config: config.clone(),
@@ -113,12 +115,14 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
         network: network.clone(),
         leadership,
         faults: faults.clone(),
+        proposals,
         barriers,
         stopping: CancellationToken::new(),
         running: tokio::sync::Mutex::default(),
         changing: Arc::default(),
         saving: Arc::new(tokio::sync::Semaphore::new(1)),
     });
+    let raft_to_propose_to = raft.clone();
     let outcast = Outcast {
         config: config.clone(),
         identity: identity.clone(),
@@ -138,6 +142,7 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     running.spawn(until(stopping.clone(), Box::pin(bootstrap.run())));
     running.spawn(until(stopping.clone(), Box::pin(checkpointer.run())));
     running.spawn(until(stopping.clone(), Box::pin(outcast.run())));
+    running.spawn(until(stopping.clone(), Box::pin(proposer::run(raft_to_propose_to, waiting))));
     running.spawn(until(stopping, Box::pin(inner.clone().serve_barriers(asked))));
     running.spawn(Box::pin(watch.run()));
     *inner.running.lock().await = running;

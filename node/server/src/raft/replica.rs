@@ -23,8 +23,9 @@ use super::leadership::{Leadership, best_successor};
 use super::log::RaftLog;
 use super::machine::Shared;
 use super::network::Network;
+use super::proposer::Waiting;
 use super::status::{self, RaftStatus};
-use super::types::{Proposal, Raft, TypeConfig};
+use super::types::{LogId, Proposal, Raft, TypeConfig};
 use super::{Member, NodeId};
 use crate::clock::Reading;
 use crate::codec;
@@ -52,6 +53,7 @@ pub(super) struct Inner {
     pub(super) network: Network,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) faults: Faults,
+    pub(super) proposals: mpsc::Sender<Waiting>,
     pub(super) barriers: mpsc::Sender<oneshot::Sender<Result<(), ProposeError>>>,
     pub(super) stopping: CancellationToken,
     pub(super) running: tokio::sync::Mutex<JoinSet<()>>,
@@ -110,6 +112,11 @@ fn leader_text(leader: Option<&(NodeId, Member)>) -> String {
     )
 }
 
+fn applied(id: LogId, data: Option<Applied>) -> (LogPosition, Applied) {
+    let applied = data.expect("every command is answered with what became of it");
+    (LogPosition { term: id.leader_id.term, index: id.index }, applied)
+}
+
 /// Why leadership was not handed over.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TransferError {
@@ -148,6 +155,36 @@ impl std::fmt::Debug for Replica {
 impl Replica {
     /// Proposes a command and waits until it is committed and applied here. A rejection is part of the result.
     pub async fn propose(&self, command: &Command) -> Result<(LogPosition, Applied), ProposeError> {
+        let proposal = self.proposal(command)?;
+        let write = self.inner.raft.client_write(proposal);
+        let written = tokio::time::timeout(self.inner.config.propose_timeout, write).await;
+        match written.map_err(|_elapsed| ProposeError::OutcomeUnknown)? {
+            Ok(response) => Ok(applied(response.log_id, response.data)),
+            Err(RaftError::APIError(error)) => Err(self.not_written(error)),
+            // When the core ended, it may have ended after sending it.
+            Err(RaftError::Fatal(_)) => Err(ProposeError::OutcomeUnknown),
+        }
+    }
+
+    /// Likewise, in one write with what others propose this way at the same time: each costs less, and may wait for the group
+    /// before it to be taken.
+    pub async fn propose_together(&self, command: &Command) -> Result<(LogPosition, Applied), ProposeError> {
+        let proposal = self.proposal(command)?;
+        let (answer, answered) = oneshot::channel();
+        let write = async {
+            let waiting = Waiting { proposal, answer };
+            self.inner.proposals.send(waiting).await.map_err(|_| ProposeError::Stopped)?;
+            // PROPOSE-1
+            answered.await.map_err(|_| ProposeError::OutcomeUnknown)
+        };
+        let written = tokio::time::timeout(self.inner.config.propose_timeout, write).await;
+        match written.map_err(|_elapsed| ProposeError::OutcomeUnknown)?? {
+            Ok(response) => Ok(applied(response.log_id, response.response)),
+            Err(error) => Err(self.not_written(error)),
+        }
+    }
+
+    fn proposal(&self, command: &Command) -> Result<Proposal, ProposeError> {
         let encoded = codec::encode_command(command);
         let (bytes, max) = (encoded.len(), self.inner.config.command_bytes_max);
         if bytes > max {
@@ -156,24 +193,16 @@ impl Replica {
         if self.inner.has_stopped() {
             return Err(ProposeError::Stopped);
         }
-        let write = self.inner.raft.client_write(Proposal::new(encoded));
-        let written = tokio::time::timeout(self.inner.config.propose_timeout, write).await;
-        match written.map_err(|_elapsed| ProposeError::OutcomeUnknown)? {
-            Ok(response) => {
-                let id = response.log_id;
-                let applied = response.data.expect("every command is answered with what became of it");
-                Ok((LogPosition { term: id.leader_id.term, index: id.index }, applied))
-            }
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
-                Err(self.inner.not_leader(&forward))
-            }
-            // The entry may have been committed by the next leader before this one dropped it; and when the core
-            // ended, it may have ended after sending it.
-            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) | RaftError::Fatal(_)) => {
-                Err(ProposeError::OutcomeUnknown)
-            }
-            Err(RaftError::APIError(error @ ClientWriteError::ChangeMembershipError(_)))
-            | Err(RaftError::APIError(error @ ClientWriteError::PreconditionFailed(_))) => {
+        Ok(Proposal::new(encoded))
+    }
+
+    fn not_written(&self, error: ClientWriteError<TypeConfig>) -> ProposeError {
+        match error {
+            ClientWriteError::ForwardToLeader(forward) => self.inner.not_leader(&forward),
+            // The entry may have been committed by the next leader before this one dropped it.
+            ClientWriteError::LogEntryDiscarded(_) => ProposeError::OutcomeUnknown,
+            error
+            @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)) => {
                 unreachable!("a command neither changes members nor has a precondition: {error}")
             }
         }

@@ -1,7 +1,7 @@
 //! CLOCK-1: no row is made for an instant that is further ahead of the lower median of the clocks than the bound.
 //!
-//! A node that leads has heard from another one. The earlier of any two of three clocks is not later than the middle one of the three,
-//! so that the bound holds for whichever clocks a node knows of. Two things keep it from being exact:
+//! A node that leads has heard from another one. The lower median of any two or more of the clocks is not later than the second latest of
+//! all, so that this holds for whichever members there are, and whichever clocks a node knows of. Two things keep it from being exact:
 //!
 //! - A reading is good for 30 s, and a clock that was set since still counts as it was: of each clock the most that it was ahead lately
 //!   is taken.
@@ -45,9 +45,9 @@ impl Clocks {
             most.extend(lately.iter().map(|(_, ahead)| *ahead).max());
         }
         most.sort_unstable();
-        let median = *most.get(most.len().checked_sub(1)? / 2)?;
+        let second = *most.get(most.len().checked_sub(2)?)?;
         let (clock, _) = self.0.first()?;
-        let time_max = clock.true_time(now).0 + median + OFFSET_MAX_MS + UNCERTAIN_MS;
+        let time_max = clock.true_time(now).0 + second + OFFSET_MAX_MS + UNCERTAIN_MS;
         (!is_any_link_slow).then_some(UnixMillis(time_max))
     }
 }

@@ -1,0 +1,193 @@
+//! Many schedules in one call, and lists as streams.
+//!
+//! - BATCH-1 each item is carried out and answered as if it were alone; one that is refused keeps no other from being done. The
+//!   call as a whole is refused, and nothing is done, only for what is wrong with the batch itself.
+//! - BATCH-2 no two items are about one schedule: they are carried out side by side.
+//! - BATCH-3 an answer is never too large to be sent once its items are done: beyond a page's worth, schedules have their names,
+//!   uids, etags and generations alone; of what is only read, nothing more is sent.
+
+use std::collections::BTreeSet;
+
+use belfry_proto::v1 as pb;
+use belfry_proto::v1::batch_schedules_response::{Result as ItemResult, result::Result as Item};
+use futures_util::future::join_all;
+use futures_util::{Stream, stream};
+use prost::Message as _;
+use tonic::Status;
+use tonic_types::pb as rpc;
+
+use super::errors::ApiError;
+use super::pages::PAGE_BYTES_MAX;
+use super::violations::Violations;
+use super::{Api, Freshness};
+
+/// Items of one batch.
+const ITEMS_MAX: usize = 1000;
+
+impl Api {
+    pub(super) async fn batch_get(
+        &self,
+        request: pb::BatchGetSchedulesRequest,
+        freshness: Freshness,
+    ) -> Result<pb::BatchSchedulesResponse, ApiError> {
+        check("names", request.names.iter().map(String::as_str))?;
+        self.barrier(freshness).await?;
+        let (mut results, mut bytes) = (Vec::with_capacity(request.names.len()), 0);
+        for name in request.names {
+            let read = self.get(pb::GetScheduleRequest { name }, Freshness::Stale).await;
+            let result = item(read.map(Item::Schedule));
+            bytes += result.encoded_len();
+            if bytes > PAGE_BYTES_MAX && !results.is_empty() {
+                break;
+            }
+            results.push(result);
+        }
+        Ok(pb::BatchSchedulesResponse { results })
+    }
+
+    pub(super) async fn batch_create(
+        &self,
+        request: pb::BatchCreateSchedulesRequest,
+    ) -> Result<pb::BatchSchedulesResponse, ApiError> {
+        let names: Vec<_> = request
+            .requests
+            .iter()
+            .map(|item| format!("{}/schedules/{}", item.parent, item.schedule_id))
+            .collect();
+        check("requests", names.iter().map(String::as_str))?;
+        let items = request.requests.into_iter().map(|item| self.create(item));
+        Ok(answer(join_all(items).await.into_iter().map(|done| done.map(Item::Schedule))))
+    }
+
+    pub(super) async fn batch_update(
+        &self,
+        request: pb::BatchUpdateSchedulesRequest,
+    ) -> Result<pb::BatchSchedulesResponse, ApiError> {
+        let name = |item: &pb::UpdateScheduleRequest| {
+            item.schedule.as_ref().map(|schedule| schedule.name.clone()).unwrap_or_default()
+        };
+        let names: Vec<_> = request.requests.iter().map(name).collect();
+        check("requests", names.iter().map(String::as_str))?;
+        let items = request.requests.into_iter().map(|item| self.update(item));
+        Ok(answer(join_all(items).await.into_iter().map(|done| done.map(Item::Schedule))))
+    }
+
+    pub(super) async fn batch_delete(
+        &self,
+        request: pb::BatchDeleteSchedulesRequest,
+    ) -> Result<pb::BatchSchedulesResponse, ApiError> {
+        check("requests", request.requests.iter().map(|item| item.name.as_str()))?;
+        let items = request.requests.into_iter().map(|item| self.delete(item));
+        Ok(answer(join_all(items).await.into_iter().map(|done| done.map(Item::Deleted))))
+    }
+
+    /// The pages of a list from one on, each read when the one before it was taken.
+    pub(super) fn pages(
+        &self,
+        request: pb::ListSchedulesRequest,
+        freshness: Freshness,
+    ) -> impl Stream<Item = Result<pb::ListSchedulesResponse, Status>> + use<> {
+        let api = self.clone();
+        stream::try_unfold(Some(request), move |request| {
+            let api = api.clone();
+            async move {
+                let Some(request) = request else { return Ok(None) };
+                let page = api.list(request.clone(), freshness).await?;
+                let page_token = page.next_page_token.clone();
+                let next =
+                    (!page_token.is_empty()).then_some(pb::ListSchedulesRequest { page_token, ..request });
+                Ok(Some((page, next)))
+            }
+        })
+    }
+}
+
+/// Refuses what is no batch (BATCH-1, BATCH-2). An item without a name is refused as an item.
+fn check<'a>(field: &str, names: impl ExactSizeIterator<Item = &'a str>) -> Result<(), ApiError> {
+    let mut found = Violations::default();
+    found.limit(field, names.len(), ITEMS_MAX, "items");
+    if names.len() == 0 {
+        found.add(field, "is empty: name at least one schedule");
+    }
+    let mut seen = BTreeSet::new();
+    for (index, name) in names.enumerate() {
+        if !name.is_empty() && !seen.insert(name) {
+            let why = format!("is about {name}, as another item is: send one after the other");
+            found.add(&format!("{field}[{index}]"), &why);
+            break;
+        }
+    }
+    Ok(found.check()?)
+}
+
+fn item(done: Result<Item, ApiError>) -> ItemResult {
+    let result = done.unwrap_or_else(|error| {
+        let status = error.status();
+        Item::Error(rpc::Status::decode(status.details()).expect("errors have details, which say it all"))
+    });
+    ItemResult { result: Some(result) }
+}
+
+/// The answers of items that were carried out (BATCH-3).
+fn answer(done: impl Iterator<Item = Result<Item, ApiError>>) -> pb::BatchSchedulesResponse {
+    let mut bytes = 0;
+    let shortened = done.map(|done| {
+        let full = item(done);
+        if bytes > PAGE_BYTES_MAX {
+            return shorten(full);
+        }
+        bytes += full.encoded_len();
+        full
+    });
+    pb::BatchSchedulesResponse { results: shortened.collect() }
+}
+
+fn shorten(full: ItemResult) -> ItemResult {
+    match full.result {
+        Some(Item::Schedule(pb::Schedule { name, uid, etag, generation, .. })) => {
+            let schedule = pb::Schedule { name, uid, etag, generation, ..Default::default() };
+            ItemResult { result: Some(Item::Schedule(schedule)) }
+        }
+        result => ItemResult { result },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(names: &[&str]) -> Option<String> {
+        check("requests", names.iter().copied()).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn batch_2_a_schedule_is_named_once() {
+        assert_eq!(refusal(&["a", "b", "", ""]), None);
+        assert!(refusal(&[]).unwrap().contains("is empty"));
+        assert!(refusal(&["a", "b", "a"]).unwrap().contains("requests[2]"));
+        let many: Vec<String> = (0..=ITEMS_MAX).map(|number| number.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(refusal(&many[..ITEMS_MAX]), None);
+        assert!(refusal(&many).unwrap().contains("1001"), "{:?}", refusal(&many));
+    }
+
+    #[test]
+    fn batch_3_what_does_not_fit_is_shortened() {
+        let schedule = |number: usize| pb::Schedule {
+            name: number.to_string(),
+            etag: "7".to_owned(),
+            description: "x".repeat(PAGE_BYTES_MAX),
+            ..Default::default()
+        };
+        let refused = || Err(ApiError::WrongOutcome);
+        let done = vec![Ok(Item::Schedule(schedule(0))), Ok(Item::Schedule(schedule(1))), refused()];
+        let results = answer(done.into_iter()).results.into_iter().map(|result| result.result.unwrap());
+        let results: Vec<_> = results.collect();
+        let [Item::Schedule(first), Item::Schedule(second), Item::Error(error)] = &results[..] else {
+            panic!("{results:?}")
+        };
+        assert_eq!(*first, schedule(0));
+        assert_eq!((second.name.as_str(), second.etag.as_str(), second.description.as_str()), ("1", "7", ""));
+        assert_ne!(error.code, 0);
+    }
+}
