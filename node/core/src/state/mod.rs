@@ -131,7 +131,7 @@ impl State {
         Applied { outcome, effects, changes: std::mem::take(&mut self.changes) }
     }
 
-    /// API-2: a request that was answered before gets the same answer and changes nothing.
+    /// API-2: a request that was answered before changes nothing: it is answered with its record as it is by now.
     fn answer_once(&mut self, command: Command, effects: &mut Vec<Effect>) -> Result<Outcome, Rejection> {
         if let Some(request) = &command.request
             && let Some(answer) = self.answers.get(&request.id)
