@@ -55,7 +55,8 @@ impl Api {
             .map(|item| format!("{}/schedules/{}", item.parent, item.schedule_id))
             .collect();
         check("requests", names.iter().map(String::as_str))?;
-        let items = request.requests.into_iter().map(|item| self.create(item));
+        // Read before anything is waited for: what is kept meanwhile is small.
+        let items = request.requests.into_iter().map(|item| self.make_or_repeat(self.read_creation(item)));
         Ok(answer(join_all(items).await.into_iter().map(|done| done.map(Item::Schedule))))
     }
 
@@ -68,7 +69,7 @@ impl Api {
         };
         let names: Vec<_> = request.requests.iter().map(name).collect();
         check("requests", names.iter().map(String::as_str))?;
-        let items = request.requests.into_iter().map(|item| self.update(item));
+        let items = request.requests.into_iter().map(|item| Box::pin(self.update(item)));
         Ok(answer(join_all(items).await.into_iter().map(|done| done.map(Item::Schedule))))
     }
 
@@ -77,7 +78,7 @@ impl Api {
         request: pb::BatchDeleteSchedulesRequest,
     ) -> Result<pb::BatchSchedulesResponse, ApiError> {
         check("requests", request.requests.iter().map(|item| item.name.as_str()))?;
-        let items = request.requests.into_iter().map(|item| self.delete(item));
+        let items = request.requests.into_iter().map(|item| Box::pin(self.delete(item)));
         Ok(answer(join_all(items).await.into_iter().map(|done| done.map(Item::Deleted))))
     }
 

@@ -7,7 +7,7 @@
 //! A handler reads: decode, validate, propose or read, encode. `errors` is the one table from our errors to a status.
 //!
 //! - API-1: schedule operations are linearizable: writes go through the log, reads through a barrier, on the leader.
-//! - API-2: the same request id gives the same answer, across leader changes.
+//! - API-2: the same request id is carried out once, across leader changes, and answered with what it made or changed, as that is by then.
 
 mod batch;
 mod body;

@@ -89,8 +89,10 @@ impl Api {
         request: Option<RequestKey>,
         action: Action,
     ) -> Result<Outcome, ApiError> {
+        // Encoded first: while it waits there are only its bytes.
+        let proposal = self.0.replica.prepare(&Command { now, request, action })?;
         let _turn = self.0.proposals.acquire().await.expect("the semaphore is never closed");
-        let (_, applied) = self.0.replica.propose_together(&Command { now, request, action }).await?;
+        let (_, applied) = self.0.replica.propose_together(proposal).await?;
         Ok(applied.outcome?)
     }
 

@@ -125,15 +125,44 @@ impl ScheduleService for Api {
 /// A schedule to be made.
 pub(super) struct Creation {
     pub(super) key: ScheduleKey,
-    pub(super) definition: Definition,
+    pub(super) definition: Arc<Definition>,
     pub(super) pause: Option<Pause>,
     pub(super) request: Option<RequestKey>,
     pub(super) validate_only: bool,
     pub(super) assumed: Assumed,
 }
 
+/// Why a request makes no schedule.
+pub(super) enum NoCreation {
+    /// An instant has passed, which it may not have when the request came for the first time (API-2).
+    TooLate { key: ScheduleKey, request: Option<RequestKey>, refusal: Box<ApiError> },
+    /// Something is wrong with it.
+    Refused(Box<ApiError>),
+}
+
 impl Api {
     pub(super) async fn create(&self, request: pb::CreateScheduleRequest) -> Result<pb::Schedule, ApiError> {
+        let creation = self.read_creation(request);
+        self.make_or_repeat(creation).await
+    }
+
+    /// Makes what was read, or says what was wrong with it.
+    pub(super) async fn make_or_repeat(
+        &self,
+        read: Result<Creation, NoCreation>,
+    ) -> Result<pb::Schedule, ApiError> {
+        match read {
+            Ok(creation) => self.make(creation).await,
+            Err(NoCreation::TooLate { key, request, refusal }) => {
+                // On the heap, as it is seldom: there may be a thousand of these futures.
+                Box::pin(self.repeated(&key, request, *refusal)).await
+            }
+            Err(NoCreation::Refused(error)) => Err(*error),
+        }
+    }
+
+    /// Reads a request all at once, so that nothing of it is kept while others are waited for.
+    pub(super) fn read_creation(&self, request: pb::CreateScheduleRequest) -> Result<Creation, NoCreation> {
         let mut found = Violations::default();
         let max = self.name_max();
         let namespace = found.take("parent", names::parse_namespace(&request.parent, max));
@@ -149,13 +178,17 @@ impl Api {
         let pause = given.pause.as_ref().map(|pause| self.read_pause("schedule.pause.", pause, &mut found));
         let validate_only = request.validate_only;
         let definition = match found.or(definition) {
-            Ok(definition) => definition,
+            Ok(definition) => Arc::new(definition),
             Err(violations) if !validate_only && only_too_late(&violations) => {
-                return self.repeated(&key, request_key, violations.into()).await;
+                return Err(NoCreation::TooLate {
+                    key,
+                    request: request_key,
+                    refusal: Box::new(violations.into()),
+                });
             }
-            Err(violations) => return Err(violations.into()),
+            Err(violations) => return Err(NoCreation::Refused(Box::new(violations.into()))),
         };
-        self.make(Creation { key, definition, pause, request: request_key, validate_only, assumed }).await
+        Ok(Creation { key, definition, pause, request: request_key, validate_only, assumed })
     }
 
     pub(super) async fn make(&self, creation: Creation) -> Result<pb::Schedule, ApiError> {
@@ -169,9 +202,8 @@ impl Api {
         if next_fire_at.is_none() {
             check_not_passed(&definition.timing)?;
         }
-        let definition = Arc::new(definition);
         if validate_only {
-            self.barrier(Freshness::Linearizable).await?;
+            Box::pin(self.barrier(Freshness::Linearizable)).await?;
             if let Some(rejection) = self.0.replica.read(|state| has_no_place(state, &key)) {
                 return Err(rejection.into());
             }

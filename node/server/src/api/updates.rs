@@ -100,7 +100,7 @@ impl Api {
             Err(ApiError::Rejected(Rejection::ScheduleNotFound { .. }))
                 if *allow_missing && etag.is_none() =>
             {
-                return self.make(self.creation(update)?).await;
+                return Box::pin(self.make(self.creation(update)?)).await;
             }
             Err(error) if !validate_only => return self.repeated(key, request.clone(), error).await,
             Err(error) => return Err(error),
@@ -184,7 +184,7 @@ impl Api {
         let definition = self.read_definition(&update.key, update.given, &mut found);
         let pause = update.given.pause.as_ref();
         let pause = pause.map(|pause| self.read_pause("schedule.pause.", pause, &mut found));
-        let definition = found.or(definition)?;
+        let definition = Arc::new(found.or(definition)?);
         let (key, request) = (update.key.clone(), update.request.clone());
         let (validate_only, assumed) = (update.validate_only, update.assumed.clone());
         Ok(Creation { key, definition, pause, request, validate_only, assumed })

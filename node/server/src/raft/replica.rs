@@ -112,6 +112,10 @@ fn leader_text(leader: Option<&(NodeId, Member)>) -> String {
     )
 }
 
+/// A command, encoded.
+#[derive(Debug)]
+pub struct Prepared(Proposal);
+
 fn applied(id: LogId, data: Option<Applied>) -> (LogPosition, Applied) {
     let applied = data.expect("every command is answered with what became of it");
     (LogPosition { term: id.leader_id.term, index: id.index }, applied)
@@ -166,13 +170,17 @@ impl Replica {
         }
     }
 
-    /// Likewise, in one write with what others propose this way at the same time: each costs less, and may wait for the group
-    /// before it to be taken.
-    pub async fn propose_together(&self, command: &Command) -> Result<(LogPosition, Applied), ProposeError> {
-        let proposal = self.proposal(command)?;
+    /// A command ready to be proposed together with others.
+    pub fn prepare(&self, command: &Command) -> Result<Prepared, ProposeError> {
+        self.proposal(command).map(Prepared)
+    }
+
+    /// As [`Replica::propose`], in one write with what others propose this way at the same time: each costs less, and may wait for
+    /// the group before it to be taken.
+    pub async fn propose_together(&self, prepared: Prepared) -> Result<(LogPosition, Applied), ProposeError> {
         let (answer, answered) = oneshot::channel();
         let write = async {
-            let waiting = Waiting { proposal, answer };
+            let waiting = Waiting { proposal: prepared.0, answer };
             self.inner.proposals.send(waiting).await.map_err(|_| ProposeError::Stopped)?;
             // PROPOSE-1
             answered.await.map_err(|_| ProposeError::OutcomeUnknown)

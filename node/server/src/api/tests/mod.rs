@@ -1,5 +1,6 @@
 //! The API over the wire: one node with everything behind it, and the edge before stand-ins.
 
+mod batch;
 mod clocks;
 mod edge;
 mod executors;

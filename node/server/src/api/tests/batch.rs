@@ -1,0 +1,147 @@
+//! Many schedules in one call, and lists as streams.
+
+use belfry_proto::v1::batch_schedules_response::result::Result as Item;
+use prost::Message as _;
+
+use super::*;
+
+fn name(id: &str) -> String {
+    format!("namespaces/team/schedules/{id}")
+}
+
+/// What was said of each item: the name of its schedule, or code and reason.
+fn said(response: pb::BatchSchedulesResponse) -> Vec<Result<String, (Code, String)>> {
+    let say = |result: pb::batch_schedules_response::Result| match result.result.unwrap() {
+        Item::Schedule(schedule) => Ok(schedule.name),
+        Item::Deleted(()) => Ok("deleted".to_owned()),
+        Item::Error(error) => {
+            let (code, message) = (Code::from_i32(error.code), error.message.clone());
+            Err(told(&Status::with_details(code, message, error.encode_to_vec().into())))
+        }
+    };
+    response.results.into_iter().map(say).collect()
+}
+
+fn refused(code: Code, reason: &str) -> Result<String, (Code, String)> {
+    Err((code, reason.to_owned()))
+}
+
+async fn create(alone: &Alone, ids: &[&str]) -> pb::BatchSchedulesResponse {
+    let requests = ids.iter().map(|id| creation("team", id)).collect();
+    let request = pb::BatchCreateSchedulesRequest { requests };
+    alone.schedules().batch_create_schedules(request).await.unwrap().into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batch_1_each_item_is_answered_as_if_it_were_alone() {
+    let alone = Alone::start().await;
+    alone.create("team", "taken").await;
+    let created = said(create(&alone, &["a", "taken", "not a name", "b"]).await);
+    let expected = [
+        Ok(name("a")),
+        refused(Code::AlreadyExists, "SCHEDULE_EXISTS"),
+        refused(Code::InvalidArgument, "INVALID_FIELD"),
+        Ok(name("b")),
+    ];
+    assert_eq!(created, expected);
+
+    let update = |id: &str, etag: &str| pb::UpdateScheduleRequest {
+        schedule: Some(pb::Schedule {
+            name: name(id),
+            etag: etag.into(),
+            description: "changed".into(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["description".into()] }),
+        ..Default::default()
+    };
+    let requests = vec![update("a", ""), update("b", "1"), update("missing", "")];
+    let request = pb::BatchUpdateSchedulesRequest { requests };
+    let updated = alone.schedules().batch_update_schedules(request).await.unwrap().into_inner();
+    let expected = [
+        Ok(name("a")),
+        refused(Code::Aborted, "ETAG_MISMATCH"),
+        refused(Code::NotFound, "SCHEDULE_NOT_FOUND"),
+    ];
+    assert_eq!(said(updated), expected);
+
+    let names = ["a", "missing", "b"].map(name).to_vec();
+    let read = alone.schedules().batch_get_schedules(pb::BatchGetSchedulesRequest { names }).await.unwrap();
+    let Some(Item::Schedule(first)) = &read.get_ref().results[0].result else { panic!("{read:?}") };
+    assert_eq!(first.description, "changed");
+    let expected = [Ok(name("a")), refused(Code::NotFound, "SCHEDULE_NOT_FOUND"), Ok(name("b"))];
+    assert_eq!(said(read.into_inner()), expected);
+
+    let delete = |id: &str, allow_missing| pb::DeleteScheduleRequest {
+        name: name(id),
+        allow_missing,
+        ..Default::default()
+    };
+    let requests = vec![delete("a", false), delete("missing", true), delete("also missing", false)];
+    let request = pb::BatchDeleteSchedulesRequest { requests };
+    let deleted = alone.schedules().batch_delete_schedules(request).await.unwrap().into_inner();
+    let gone = || Ok("deleted".to_owned());
+    assert_eq!(said(deleted), [gone(), gone(), refused(Code::InvalidArgument, "INVALID_FIELD")]);
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_2_a_batch_that_is_sent_again_changes_nothing() {
+    let alone = Alone::start().await;
+    let request = |id: &str| pb::CreateScheduleRequest { request_id: id.into(), ..creation("team", id) };
+    let batch = pb::BatchCreateSchedulesRequest { requests: vec![request("a"), request("b")] };
+    let uids = |response: pb::BatchSchedulesResponse| -> Vec<_> {
+        let uid = |result: pb::batch_schedules_response::Result| match result.result {
+            Some(Item::Schedule(schedule)) => schedule.uid,
+            other => panic!("{other:?}"),
+        };
+        response.results.into_iter().map(uid).collect()
+    };
+    let first = alone.schedules().batch_create_schedules(batch.clone()).await.unwrap().into_inner();
+    let again = alone.schedules().batch_create_schedules(batch).await.unwrap().into_inner();
+    assert_eq!(uids(first), uids(again));
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batch_2_a_schedule_may_not_be_named_twice() {
+    let alone = Alone::start().await;
+    let requests = ["a", "b", "a"].map(|id| creation("team", id)).to_vec();
+    let request = pb::BatchCreateSchedulesRequest { requests };
+    let refusal = alone.schedules().batch_create_schedules(request).await.unwrap_err();
+    assert_eq!((refusal.code(), fields(&refusal)), (Code::InvalidArgument, vec!["requests[2]".to_owned()]));
+    let request = pb::GetScheduleRequest { name: name("b") };
+    assert_eq!(alone.schedules().get_schedule(request).await.unwrap_err().code(), Code::NotFound);
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_is_streamed_page_by_page_and_can_be_taken_up() {
+    let alone = Alone::start().await;
+    let ids: Vec<String> = (0..25).map(|number| format!("s{number:02}")).collect();
+    create(&alone, &ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let request =
+        pb::ListSchedulesRequest { parent: "namespaces/team".into(), page_size: 10, ..Default::default() };
+    let streamed = async |request| {
+        let mut stream = alone.schedules().stream_schedules(request).await.unwrap().into_inner();
+        let mut pages = Vec::new();
+        while let Some(page) = stream.message().await.unwrap() {
+            pages.push(page);
+        }
+        pages
+    };
+    let pages = streamed(request.clone()).await;
+    assert_eq!(pages.iter().map(|page| page.schedules.len()).collect::<Vec<_>>(), [10, 10, 5]);
+    let names = |pages: &[pb::ListSchedulesResponse]| -> Vec<String> {
+        pages.iter().flat_map(|page| page.schedules.iter().map(|schedule| schedule.name.clone())).collect()
+    };
+    assert_eq!(names(&pages), ids.iter().map(|id| name(id)).collect::<Vec<_>>());
+    let page_token = pages[0].next_page_token.clone();
+    let rest = streamed(pb::ListSchedulesRequest { page_token, ..request.clone() }).await;
+    assert_eq!(names(&rest), names(&pages[1..]));
+
+    let wrong = pb::ListSchedulesRequest { page_token: "x".into(), ..request };
+    let mut stream = alone.schedules().stream_schedules(wrong).await.unwrap().into_inner();
+    assert_eq!(stream.message().await.unwrap_err().code(), Code::InvalidArgument);
+    alone.stop().await;
+}
