@@ -38,8 +38,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long users may take after healing: connections that lost a segment are only noticed by keep-alive.
 const USERS_FINISH_WITHIN: Duration = Duration::from_secs(60);
 /// How long everything due may take to come to its end after that: what is to be made up for is up to 40 instants of each of some schedules,
-/// four in a second.
-const PROGRESS_WITHIN: Duration = Duration::from_secs(100);
+/// and all those of backfills, up to a thousand in all; four in a second.
+const PROGRESS_WITHIN: Duration = Duration::from_secs(250);
 
 /// How long it is watched at least after healing: leases of what begins then are held, and judged, several times.
 const HEALED_FOR_MIN: Duration = Duration::from_secs(20);
