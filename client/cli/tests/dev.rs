@@ -186,10 +186,13 @@ fn a_benchmark_finds_what_began_and_takes_its_schedules_away_again() {
     for figure in ["/lag/max_ms", "/cost/nodes_cpu_s", "/cost/log_bytes_per_item", "/runs_per_second"] {
         assert!(is_positive(figure), "{figure} in {storm}");
     }
-    let crud = dev.json(&["bench", "crud", "--count", "3", "--concurrency", "2"]);
+    let crud = dev.json(&["bench", "crud", "--count", "3", "--concurrency", "2", "--bulk", "1500"]);
     let operations = crud["operations"].as_array().expect("a list");
     let names: Vec<_> = operations.iter().filter_map(|operation| operation["operation"].as_str()).collect();
-    assert_eq!(names, ["create", "get", "update", "list", "delete"]);
+    let each = ["create", "get", "update", "list", "delete"];
+    assert_eq!(names, [each, each].concat());
+    let calls: Vec<_> = operations.iter().filter_map(|operation| operation["calls"].as_u64()).collect();
+    assert_eq!(calls, [3, 3, 3, 1, 3, 2, 2, 2, 1, 2], "a list of 1500 is one stream");
 
     check_interrupted(&dev);
     assert_eq!(dev.json(&["schedule", "list", "-N", "-"])["schedules"], Value::Array(Vec::new()));

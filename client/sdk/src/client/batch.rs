@@ -24,9 +24,6 @@ use crate::pb;
 use crate::pb::schedule_service_client::ScheduleServiceClient;
 use crate::random;
 
-/// Schedules of one page of a stream: what an answer of a few hundred kilobytes takes.
-const PAGE_SIZE: i32 = 500;
-
 /// First and longest wait before a list that broke is taken up.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(1);
@@ -34,7 +31,7 @@ const BACKOFF_CAP: Duration = Duration::from_secs(1);
 /// What became of an item.
 pub type ItemResult<T> = Result<T, ClientError>;
 
-/// The schedules of a namespace, page by page, in order of name. It ends after its first error.
+/// The schedules of a list, page by page, in order of name. It ends after its first error.
 pub struct SchedulePages(Pin<Box<dyn Stream<Item = Result<pb::ListSchedulesResponse, ClientError>> + Send>>);
 
 impl Stream for SchedulePages {
@@ -76,6 +73,19 @@ batches! {
     /// Creates schedules, at most 1000, each as [`Client::create_schedule`] would; one answer for each, in order.
     ///
     /// The call fails only where nothing is known of any item: it is too large, names a schedule twice, or no node answers.
+    ///
+    /// ```no_run
+    /// # async fn example(client: belfry_sdk::Client, requests: Vec<belfry_sdk::pb::CreateScheduleRequest>)
+    /// # -> Result<(), belfry_sdk::ClientError> {
+    /// for (number, answer) in client.batch_create_schedules(requests).await?.into_iter().enumerate() {
+    ///     match answer {
+    ///         Ok(schedule) => println!("created {}", schedule.name),
+    ///         Err(error) => eprintln!("item {number}: {error}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     batch_create_schedules(CreateScheduleRequest, BatchCreateSchedulesRequest) -> pb::Schedule, schedule;
     /// Changes schedules, at most 1000, each as [`Client::update_schedule`] would; one answer for each, in order.
     batch_update_schedules(UpdateScheduleRequest, BatchUpdateSchedulesRequest) -> pb::Schedule, schedule;
@@ -108,14 +118,14 @@ impl Client {
         Ok(results)
     }
 
-    /// All schedules of `namespaces/{namespace}`, or of `namespaces/-`, page by page. Pages are read as they are taken, and a
-    /// connection that breaks is made again, here or elsewhere (SDK-7), for as long as a call may take.
+    /// All schedules of a list, from the page of its token on. Pages are read as they are taken, and a connection that breaks is
+    /// made again, here or elsewhere (SDK-7), for as long as a call may take.
     #[must_use]
-    pub fn stream_schedules(&self, parent: &str) -> SchedulePages {
+    pub fn stream_schedules(&self, request: pb::ListSchedulesRequest) -> SchedulePages {
         let listing = Listing {
             client: self.clone(),
-            parent: parent.to_owned(),
-            page_token: Some(String::new()),
+            page_token: Some(request.page_token.clone()),
+            request,
             open: None,
             backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_CAP),
             heard_at: Instant::now(),
@@ -134,7 +144,7 @@ impl Client {
 /// A list under way.
 struct Listing {
     client: Client,
-    parent: String,
+    request: pb::ListSchedulesRequest,
     /// Of the next page; none behind the last one.
     page_token: Option<String>,
     open: Option<Streaming<pb::ListSchedulesResponse>>,
@@ -149,8 +159,7 @@ impl Listing {
             let pages = match &mut self.open {
                 Some(pages) => pages,
                 None => {
-                    let parent = self.parent.clone();
-                    let request = pb::ListSchedulesRequest { parent, page_size: PAGE_SIZE, page_token };
+                    let request = pb::ListSchedulesRequest { page_token, ..self.request.clone() };
                     let send = |connection, request| async move {
                         ScheduleServiceClient::new(connection)
                             .max_decoding_message_size(ANSWER_BYTES_MAX)

@@ -258,7 +258,8 @@ async fn a_list_that_breaks_is_taken_up_behind_its_last_page() {
     use tokio_stream::StreamExt as _;
     let stopping = Play::Refuse(Status::unavailable("stopping"));
     let node = FakeNode::start([Play::Answer, stopping, Play::Answer]).await;
-    let pages: Vec<_> = client(&[&node.endpoint]).stream_schedules("namespaces/n").collect().await;
+    let request = pb::ListSchedulesRequest::default();
+    let pages: Vec<_> = client(&[&node.endpoint]).stream_schedules(request).collect().await;
     let names: Vec<_> = pages.into_iter().map(|page| page.unwrap().schedules[0].name.clone()).collect();
     assert_eq!(names, ["page 0", "page 1", "page 2"]);
     assert_eq!(node.calls(), ["stream ", "stream 1", "stream 1", "stream 2"]);

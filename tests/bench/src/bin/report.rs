@@ -251,7 +251,8 @@ async fn steady(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow
 }
 
 async fn crud(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
-    let figures = Bench::of(cluster, NODES)?.run(&["crud", "--count", &sizes.crud.to_string()]).await?;
+    let (count, bulk) = (sizes.crud.to_string(), sizes.bulk.to_string());
+    let figures = Bench::of(cluster, NODES)?.run(&["crud", "--count", &count, "--bulk", &bulk]).await?;
     for (in_flight, create) in [(1, 500.0), (64, 8_000.0)] {
         let name = format!("{} schedules, {in_flight} calls at once", sizes.crud);
         for (operation, asked) in [
@@ -264,6 +265,17 @@ async fn crud(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::
             let seen = figures.operation(operation, in_flight);
             rows.push(computed(&name, operation, ("calls/s", asked), (seen, &figures.problem)));
         }
+    }
+    let name = format!("{} schedules in batches of 1000", sizes.bulk);
+    for (operation, asked) in [
+        ("create", Asked::AtLeast(50_000.0)),
+        ("get", Asked::Nothing),
+        ("update", Asked::Nothing),
+        ("list", Asked::Nothing),
+        ("delete", Asked::Nothing),
+    ] {
+        let seen = figures.bulk(operation);
+        rows.push(computed(&name, operation, ("schedules/s", asked), (seen, &figures.problem)));
     }
     Ok(())
 }

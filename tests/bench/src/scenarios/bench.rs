@@ -78,12 +78,21 @@ impl Figures {
         self.document.pointer(path)?.as_f64()
     }
 
-    /// One kind of call of `crud`.
+    /// Schedules per second of one kind of call of `crud`, so many calls at once.
     pub fn operation(&self, name: &str, in_flight: u64) -> Option<f64> {
+        let operations = self.document.pointer("/operations")?.as_array()?;
+        let found = operations.iter().find(|operation| {
+            operation["operation"] == name && operation["in_flight"] == in_flight && operation["batch"] == 1
+        })?;
+        found["schedules_per_second"].as_f64()
+    }
+
+    /// The same in batches.
+    pub fn bulk(&self, name: &str) -> Option<f64> {
         let operations = self.document.pointer("/operations")?.as_array()?;
         let found = operations
             .iter()
-            .find(|operation| operation["operation"] == name && operation["in_flight"] == in_flight)?;
-        found["calls_per_second"].as_f64()
+            .find(|operation| operation["operation"] == name && operation["batch"].as_u64() > Some(1))?;
+        found["schedules_per_second"].as_f64()
     }
 }

@@ -24,6 +24,8 @@ pub struct Sizes {
     pub steady: (u64, u64),
     /// Calls of each kind.
     pub crud: u64,
+    /// Schedules that are made in batches.
+    pub bulk: u64,
     /// Schedules that are due when leadership moves, and how often each case is repeated.
     pub failover: (u64, u32),
     /// Schedules that sleep: what they cost, and a start with them.
@@ -46,6 +48,7 @@ impl Sizes {
             rounds: 5,
             steady: (10_000, 300),
             crud: 10_000,
+            bulk: 100_000,
             failover: (10_000, 5),
             asleep: 100_000,
             remove: [10_000, 100_000],
@@ -63,6 +66,7 @@ impl Sizes {
             rounds: 2,
             steady: (500, 10),
             crud: 1_000,
+            bulk: 20_000,
             // Fewer are over before the leader is killed.
             failover: (10_000, 1),
             asleep: 5_000,

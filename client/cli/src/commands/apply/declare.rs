@@ -135,42 +135,39 @@ async fn declare(
             client.put_calendar(request).await.map(Document::Calendar)
         }
         Document::Schedule(schedule) => {
-            let assumed = mode.assumed(&schedule);
-            let is_new = before.is_none();
-            let made = Box::pin(declare_schedule(client, *schedule, is_new, validate_only, assumed)).await?;
+            // One call, so that there is no moment in which it is not paused.
+            let made = if before.is_none() && schedule.pause.is_some() {
+                Box::pin(client.create_schedule(creation(*schedule, mode))).await?
+            } else {
+                Box::pin(client.update_schedule(update(*schedule, mode))).await?
+            };
             Ok(Document::Schedule(Box::new(made)))
         }
     }
 }
 
-async fn declare_schedule(
-    client: &Client,
-    schedule: pb::Schedule,
-    is_new: bool,
-    validate_only: bool,
-    assumed_calendars: Vec<pb::Calendar>,
-) -> Result<pb::Schedule, ClientError> {
-    if is_new && schedule.pause.is_some() {
-        // One call, so that there is no moment in which it is not paused.
-        let request = pb::CreateScheduleRequest {
-            parent: format!("namespaces/{}", text::namespace_of(&schedule.name)),
-            schedule_id: text::short_name(&schedule.name).to_owned(),
-            schedule: Some(pb::Schedule { name: String::new(), ..schedule }),
-            validate_only,
-            assumed_calendars,
-            ..Default::default()
-        };
-        return client.create_schedule(request).await;
+/// Creates a schedule as it is declared, its pause with it.
+pub(super) fn creation(schedule: pb::Schedule, mode: &Mode) -> pb::CreateScheduleRequest {
+    pb::CreateScheduleRequest {
+        parent: format!("namespaces/{}", text::namespace_of(&schedule.name)),
+        schedule_id: text::short_name(&schedule.name).to_owned(),
+        validate_only: mode.is_check(),
+        assumed_calendars: mode.assumed(&schedule),
+        schedule: Some(pb::Schedule { name: String::new(), ..schedule }),
+        ..Default::default()
     }
-    let request = pb::UpdateScheduleRequest {
-        schedule: Some(schedule),
+}
+
+/// Creates a schedule or makes it what is declared, without its pause.
+pub(super) fn update(schedule: pb::Schedule, mode: &Mode) -> pb::UpdateScheduleRequest {
+    pb::UpdateScheduleRequest {
         update_mask: Some(prost_types::FieldMask { paths: vec!["*".to_owned()] }),
         allow_missing: true,
-        validate_only,
-        assumed_calendars,
+        validate_only: mode.is_check(),
+        assumed_calendars: mode.assumed(&schedule),
+        schedule: Some(schedule),
         ..Default::default()
-    };
-    client.update_schedule(request).await
+    }
 }
 
 /// A call with a lost answer needs no request id here: APPLY-2.

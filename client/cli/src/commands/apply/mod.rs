@@ -13,6 +13,7 @@
 //! - APPLY-4: namespaces, pools and calendars come before the schedules, and a schedule is left as it is when something that it
 //!   uses could not be applied: it would run without the limits that its documents promise.
 
+mod batch;
 mod declare;
 mod declared;
 mod diff;
@@ -36,13 +37,13 @@ use self::document::Document;
 pub(crate) use self::document::Kind;
 pub(crate) use self::export::{ExportArgs, run as run_export};
 use self::files::Accepted;
-use super::schedule::{CheckArgs, Failures, Selector, agree, check_narrow, schedules};
+use super::schedule::{CheckArgs, DELETED_TOGETHER, Failures, Selector, agree, check_narrow, schedules};
 use super::{Context, converse};
 use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Listing, Row, Tone, prose};
 use crate::text;
 
-/// Documents under way at once: enough to hide the way to the cluster, and too few to disturb it.
+/// Documents other than schedules under way at once: enough to hide the way to the cluster, and too few to disturb it.
 const CONCURRENT: usize = 8;
 
 #[derive(Debug, Args)]
@@ -90,6 +91,18 @@ struct Applied {
     changed_fields: Vec<String>,
     #[serde(skip)]
     failure: Option<Failure>,
+}
+
+impl Applied {
+    fn of(document: &Document, result: Result<(Fate, Vec<String>), Failure>) -> Self {
+        let (kind, name) = (document.kind(), document.name().to_owned());
+        match result {
+            Ok((result, changed_fields)) => Self { kind, name, result, changed_fields, failure: None },
+            Err(failure) => {
+                Self { kind, name, result: Fate::Failed, changed_fields: Vec::new(), failure: Some(failure) }
+            }
+        }
+    }
 }
 
 impl Row for Applied {
@@ -154,7 +167,7 @@ async fn apply(
         documents.into_iter().partition(|document| document.kind() == Kind::Schedule);
     used.sort_by_key(Document::kind);
     applying.apply(used).await?;
-    applying.apply(schedules).await?;
+    applying.apply_schedules(schedules).await?;
     applying.prune(surplus).await?;
     if applying.listing.end()? == 0 {
         prose("no documents: nothing to apply");
@@ -182,20 +195,60 @@ struct Applying {
 impl Applying {
     /// Applies documents that do not use one another.
     async fn apply(&mut self, documents: Vec<Document>) -> Result<(), Failure> {
-        let Self { client, mode, listing, failures, failed, is_over } = self;
-        let mut failed_now = Vec::new();
-        let mut all = stream::iter(documents)
+        let Self { client, mode, failed, is_over, .. } = &*self;
+        let all = stream::iter(documents)
             .map(|document| Box::pin(applied(client, document, mode, failed, is_over)))
             .buffered(CONCURRENT);
-        while let Some(mut applied) = all.next().await {
-            if let Some(failure) = applied.failure.take() {
-                failed_now.push(applied.name.clone());
-                failures.add(failure.about(&applied.name));
-            }
-            listing.page(&[applied])?;
+        let applied = all.collect().await;
+        self.show(applied)
+    }
+
+    /// Likewise for schedules, of which there may be many.
+    async fn apply_schedules(&mut self, documents: Vec<Document>) -> Result<(), Failure> {
+        for batch in batch::batches(documents) {
+            let applied = self.applied_together(batch).await;
+            self.show(applied)?;
         }
-        drop(all);
-        self.failed.extend(failed_now);
+        Ok(())
+    }
+
+    /// Creates or changes what the documents of a batch are about.
+    async fn applied_together(&self, documents: Vec<Document>) -> Vec<Applied> {
+        let Self { client, mode, failed, is_over, .. } = self;
+        let hindrance = |document: &Document| hindrance(document, failed, is_over);
+        let free: Vec<&pb::Schedule> =
+            documents.iter().filter(|it| hindrance(it).is_none()).filter_map(Document::schedule).collect();
+        let made = if free.is_empty() { Ok(Vec::new()) } else { batch::made(client, &free, mode).await };
+        let mut made = match made {
+            Ok(made) => made.into_iter(),
+            Err(failure) => {
+                is_over.fetch_or(failure.exit() == Exit::NoLeader, Ordering::Relaxed);
+                vec![Err(failure); free.len()].into_iter()
+            }
+        };
+        let mut all = Vec::with_capacity(documents.len());
+        for document in &documents {
+            let result = match hindrance(document) {
+                Some(failure) => Err(failure),
+                None => match made.next().unwrap_or(Ok(None)) {
+                    Ok(Some((before, after))) => fate(before.as_ref(), &after),
+                    Ok(None) => change(client, document, mode).await,
+                    Err(failure) => Err(failure),
+                },
+            };
+            all.push(Applied::of(document, result));
+        }
+        all
+    }
+
+    fn show(&mut self, applied: Vec<Applied>) -> Result<(), Failure> {
+        for mut applied in applied {
+            if let Some(failure) = applied.failure.take() {
+                self.failed.insert(applied.name.clone());
+                self.failures.add(failure.about(&applied.name));
+            }
+            self.listing.page(&[applied])?;
+        }
         Ok(())
     }
 
@@ -208,12 +261,28 @@ impl Applying {
             ));
             return Ok(());
         }
-        for name in surplus {
-            let mut deleted = deleted(&self.client, name, self.mode.is_check()).await;
-            if let Some(failure) = deleted.failure.take() {
-                self.failures.add(failure.about(&deleted.name));
-            }
-            self.listing.page(&[deleted])?;
+        // Somebody else may have been faster.
+        let validate_only = self.mode.is_check();
+        let request = |name: &String| pb::DeleteScheduleRequest {
+            name: name.clone(),
+            allow_missing: true,
+            validate_only,
+            ..Default::default()
+        };
+        for names in surplus.chunks(DELETED_TOGETHER) {
+            let requests = names.iter().map(request).collect();
+            let results = match self.client.batch_delete_schedules(requests).await {
+                Ok(results) => results.into_iter().map(|result| result.map_err(repeatable)).collect(),
+                Err(error) => vec![Err(repeatable(error)); names.len()],
+            };
+            let deleted = names.iter().zip(results).map(|(name, result)| Applied {
+                kind: Kind::Schedule,
+                name: name.clone(),
+                result: if result.is_ok() { Fate::Deleted } else { Fate::Failed },
+                changed_fields: Vec::new(),
+                failure: result.err(),
+            });
+            self.show(deleted.collect())?;
         }
         Ok(())
     }
@@ -227,28 +296,33 @@ async fn applied(
     failed: &BTreeSet<String>,
     is_over: &AtomicBool,
 ) -> Applied {
-    let (kind, name) = (document.kind(), document.name().to_owned());
-    let missing = document.schedule().and_then(|schedule| uses(schedule).find(|used| failed.contains(used)));
-    let result = if is_over.load(Ordering::Relaxed) {
-        Err(Failure::new(Exit::NoLeader, "not tried: the cluster cannot be reached"))
-    } else if let Some(missing) = missing {
-        Err(Failure::new(Exit::Failed, format!("not tried: {missing} could not be applied")))
-    } else {
-        change(client, &document, mode).await
+    let result = match hindrance(&document, failed, is_over) {
+        Some(failure) => Err(failure),
+        None => change(client, &document, mode).await,
     };
-    match result {
-        Ok((result, changed_fields)) => Applied { kind, name, result, changed_fields, failure: None },
-        Err(failure) => {
-            // The others would wait for their timeouts one after the other, only to say the same.
-            is_over.fetch_or(failure.exit() == Exit::NoLeader, Ordering::Relaxed);
-            Applied { kind, name, result: Fate::Failed, changed_fields: Vec::new(), failure: Some(failure) }
-        }
+    if let Err(failure) = &result {
+        // The others would wait for their timeouts one after the other, only to say the same.
+        is_over.fetch_or(failure.exit() == Exit::NoLeader, Ordering::Relaxed);
     }
+    Applied::of(&document, result)
+}
+
+/// Why a document is not even tried.
+fn hindrance(document: &Document, failed: &BTreeSet<String>, is_over: &AtomicBool) -> Option<Failure> {
+    if is_over.load(Ordering::Relaxed) {
+        return Some(Failure::new(Exit::NoLeader, "not tried: the cluster cannot be reached"));
+    }
+    let missing = uses(document.schedule()?).find(|used| failed.contains(used))?;
+    Some(Failure::new(Exit::Failed, format!("not tried: {missing} could not be applied")))
 }
 
 async fn change(client: &Client, document: &Document, mode: &Mode) -> Result<(Fate, Vec<String>), Failure> {
     let (before, after) = made(client, document, mode).await?;
-    let fields = changes(before.as_ref(), &after)?.into_iter().map(|change| change.field).collect::<Vec<_>>();
+    fate(before.as_ref(), &after)
+}
+
+fn fate(before: Option<&Document>, after: &Document) -> Result<(Fate, Vec<String>), Failure> {
+    let fields = changes(before, after)?.into_iter().map(|change| change.field).collect::<Vec<_>>();
     let fate = match before {
         None => Fate::Created,
         Some(_) if fields.is_empty() => Fate::Unchanged,
@@ -292,17 +366,4 @@ async fn surplus(
         agree("delete", &surplus)?;
     }
     Ok(surplus)
-}
-
-async fn deleted(client: &Client, name: String, validate_only: bool) -> Applied {
-    // Somebody else may have been faster.
-    let request = pb::DeleteScheduleRequest {
-        name: name.clone(),
-        allow_missing: true,
-        validate_only,
-        ..Default::default()
-    };
-    let failure = client.delete_schedule(request).await.map_err(repeatable).err();
-    let result = if failure.is_some() { Fate::Failed } else { Fate::Deleted };
-    Applied { kind: Kind::Schedule, name, result, changed_fields: Vec::new(), failure }
 }

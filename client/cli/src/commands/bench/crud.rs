@@ -1,5 +1,6 @@
-//! `belfry bench crud`: the calls that manage schedules, one at a time and many at once.
+//! `belfry bench crud`: the calls that manage schedules, one at a time, many at once, and in batches.
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use super::Figures;
 use super::progress::Progress;
-use super::site::{Site, asleep_schedule};
+use super::site::{BATCH, Site, asleep_schedule, batches};
 use super::stats::{Spread, per_second, shown_ms};
 use super::storm::SCHEDULES_MAX;
 use crate::exit::Failure;
@@ -28,7 +29,13 @@ pub(super) struct CrudArgs {
     /// How many calls are under way at once; separate several by commas.
     #[arg(long, value_name = "C", value_delimiter = ',', default_value = "1,64", value_parser = clap::value_parser!(u32).range(1..=4096))]
     concurrency: Vec<u32>,
+    /// Schedules that are created, read, changed and deleted in batches. 0: none.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(0..=SCHEDULES_MAX))]
+    bulk: u64,
 }
+
+/// Batches under way at once: while one is synced the next one is decoded.
+const BATCHES_IN_FLIGHT: u32 = 4;
 
 #[derive(Debug, Serialize)]
 pub(super) struct CrudFigures {
@@ -41,8 +48,11 @@ pub(super) struct CrudFigures {
 struct Operation {
     operation: &'static str,
     in_flight: u32,
+    /// Schedules of one call.
+    batch: u64,
     calls: u64,
     calls_per_second: f64,
+    schedules_per_second: f64,
     latency: Spread,
 }
 
@@ -78,6 +88,35 @@ impl Call {
         }
     }
 
+    /// The same for the schedules of a batch.
+    async fn make_batch(self, site: &Site, numbers: Range<u64>) -> Result<(), Failure> {
+        let id = |number| format!("bulk-{number}");
+        let name = |number| site.schedule_name(&id(number));
+        match self {
+            Self::Create => site.create_batch(numbers.map(|number| (id(number), asleep_schedule()))).await,
+            Self::Get => {
+                let read = site.client().batch_get_schedules(numbers.map(name).collect()).await?;
+                Ok(read.into_iter().try_for_each(|result| result.map(drop))?)
+            }
+            Self::Update => {
+                let requests = numbers.map(|number| described(name(number))).collect();
+                let changed = site.client().batch_update_schedules(requests).await?;
+                Ok(changed.into_iter().try_for_each(|result| result.map(drop))?)
+            }
+            Self::List => {
+                let request = pb::ListSchedulesRequest {
+                    parent: site.parent(),
+                    page_size: BATCH as i32,
+                    ..Default::default()
+                };
+                let mut pages = site.client().stream_schedules(request);
+                while pages.next().await.transpose()?.is_some() {}
+                Ok(())
+            }
+            Self::Delete => site.delete_batch(numbers.map(name).collect()).await,
+        }
+    }
+
     async fn make(self, site: &Site, number: u64) -> Result<(), Failure> {
         let id = format!("crud-{number}");
         match self {
@@ -87,17 +126,7 @@ impl Call {
                 Ok(site.client().get_schedule(request).await.map(drop)?)
             }
             Self::Update => {
-                let schedule = pb::Schedule {
-                    name: site.schedule_name(&id),
-                    description: "changed".to_owned(),
-                    ..Default::default()
-                };
-                let mask = prost_types::FieldMask { paths: vec!["description".to_owned()] };
-                let request = pb::UpdateScheduleRequest {
-                    schedule: Some(schedule),
-                    update_mask: Some(mask),
-                    ..Default::default()
-                };
+                let request = described(site.schedule_name(&id));
                 Ok(Box::pin(site.client().update_schedule(request)).await.map(drop)?)
             }
             Self::List => {
@@ -117,37 +146,68 @@ pub(super) async fn run(site: &Site, args: &CrudArgs) -> Result<CrudFigures, Fai
     let mut operations = Vec::new();
     for in_flight in &args.concurrency {
         for call in Call::ALL {
-            operations.push(measure(site, call, call.calls(args.count), *in_flight).await?);
+            let numbers = (0..call.calls(args.count)).map(|number| number..number + 1).collect();
+            let make = |numbers: Range<u64>| call.make(site, numbers.start);
+            operations.push(measure(call.name(), numbers, *in_flight, make).await?);
+        }
+    }
+    if args.bulk > 0 {
+        for call in Call::ALL {
+            // A stream has all of them.
+            let numbers: Vec<_> = match call {
+                Call::List => vec![0..args.bulk],
+                _ => batches(args.bulk).collect(),
+            };
+            let make = |numbers: Range<u64>| call.make_batch(site, numbers);
+            operations.push(measure(call.name(), numbers, BATCHES_IN_FLIGHT, make).await?);
         }
     }
     Ok(CrudFigures { count: args.count, operations })
 }
 
-async fn measure(site: &Site, call: Call, calls: u64, in_flight: u32) -> Result<Operation, Failure> {
-    let progress = Progress::new(call.name(), calls);
+/// Makes a call for each of these, so many at once.
+async fn measure<F: Future<Output = Result<(), Failure>>>(
+    operation: &'static str,
+    numbers: Vec<Range<u64>>,
+    in_flight: u32,
+    make: impl Fn(Range<u64>) -> F,
+) -> Result<Operation, Failure> {
+    let calls = numbers.len() as u64;
+    let schedules = numbers.iter().map(|numbers| numbers.end - numbers.start).sum();
+    let batch = numbers.first().map_or(0, |numbers| numbers.end - numbers.start);
+    let progress = Progress::new(operation, schedules);
     let taken: Mutex<Vec<Duration>> = Mutex::default();
     let start = Instant::now();
-    let timed = |number| {
-        let (taken, progress) = (&taken, &progress);
+    let timed = |numbers: Range<u64>| {
+        let (count, made, taken, progress) = (numbers.end - numbers.start, make(numbers), &taken, &progress);
         async move {
             let asked_at = Instant::now();
-            call.make(site, number).await?;
+            made.await?;
             taken.lock().unwrap_or_else(PoisonError::into_inner).push(asked_at.elapsed());
-            progress.step();
+            progress.step_by(count);
             Ok::<_, Failure>(())
         }
     };
-    let all = futures_util::stream::iter(0..calls).map(timed).buffer_unordered(in_flight as usize);
+    let all = futures_util::stream::iter(numbers).map(timed).buffer_unordered(in_flight as usize);
     all.try_collect::<()>().await?;
     let elapsed = start.elapsed();
     let taken = taken.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Operation {
-        operation: call.name(),
+        operation,
         in_flight,
+        batch,
         calls,
         calls_per_second: per_second(calls, elapsed),
+        schedules_per_second: per_second(schedules, elapsed),
         latency: Spread::of_durations(&taken),
     })
+}
+
+/// Changes a description.
+fn described(name: String) -> pb::UpdateScheduleRequest {
+    let schedule = pb::Schedule { name, description: "changed".to_owned(), ..Default::default() };
+    let update_mask = Some(prost_types::FieldMask { paths: vec!["description".to_owned()] });
+    pb::UpdateScheduleRequest { schedule: Some(schedule), update_mask, ..Default::default() }
 }
 
 impl Figures for CrudFigures {
@@ -157,15 +217,16 @@ impl Figures for CrudFigures {
             vec![
                 operation.operation.into(),
                 operation.in_flight.to_string().into(),
+                operation.batch.to_string().into(),
                 operation.calls.to_string().into(),
-                format!("{:.0}", operation.calls_per_second).into(),
+                format!("{:.0}", operation.schedules_per_second).into(),
                 shown_ms(p50_ms).into(),
                 shown_ms(p99_ms).into(),
                 shown_ms(max_ms).into(),
             ]
         };
         let rows: Vec<_> = self.operations.iter().map(row).collect();
-        let headers = vec!["OPERATION", "AT ONCE", "CALLS", "PER SECOND", "P50", "P99", "MAX"];
+        let headers = vec!["OPERATION", "AT ONCE", "BATCH", "CALLS", "PER SECOND", "P50", "P99", "MAX"];
         printer.lay_out(&mut Table::new(headers), &rows)
     }
 

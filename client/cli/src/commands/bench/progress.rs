@@ -22,8 +22,8 @@ impl Progress {
         Self { what, total, done: AtomicU64::new(0), said_at: Mutex::new(Instant::now()) }
     }
 
-    pub(super) fn step(&self) {
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+    pub(super) fn step_by(&self, count: u64) {
+        let done = self.done.fetch_add(count, Ordering::Relaxed) + count;
         self.say(done);
     }
 

@@ -1,5 +1,6 @@
 //! Where a benchmark works: a namespace and a pool of its own (BENCH-1), and its schedules.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,10 @@ use crate::exit::Failure;
 use crate::output::prose;
 use crate::text;
 
-/// Calls under way at once, where it is not them that are measured.
-const IN_FLIGHT: usize = 64;
-/// Schedules per page when cleaning up: as many as a node gives.
-const PAGE_SIZE: i32 = 1000;
+/// Schedules of one call: as many as a node takes.
+pub(super) const BATCH: u64 = 1000;
+/// Batches under way at once, where it is not them that are measured.
+const IN_FLIGHT: usize = 4;
 /// Schedules with this prefix are due in the benchmark; the digits behind it say which of its plan.
 pub(super) const DUE: &str = "due-";
 /// Schedules with this prefix sleep.
@@ -74,15 +75,35 @@ impl Site {
     }
 
     pub(super) async fn create(&self, id: String, schedule: pb::Schedule) -> Result<(), Failure> {
+        // On the heap: there are many of them at once, and they are large.
+        Ok(Box::pin(self.client.create_schedule(self.creation(id, schedule))).await.map(drop)?)
+    }
+
+    fn creation(&self, id: String, schedule: pb::Schedule) -> pb::CreateScheduleRequest {
         self.is_used.store(true, Ordering::Relaxed);
-        let request = pb::CreateScheduleRequest {
+        pb::CreateScheduleRequest {
             parent: self.parent(),
             schedule_id: id,
             schedule: Some(pb::Schedule { pool: self.pool().to_owned(), ..schedule }),
             ..Default::default()
-        };
-        // On the heap: there are many of them at once, and they are large.
-        Ok(Box::pin(self.client.create_schedule(request)).await.map(drop)?)
+        }
+    }
+
+    /// Creates schedules in one call.
+    pub(super) async fn create_batch(
+        &self,
+        schedules: impl Iterator<Item = (String, pb::Schedule)>,
+    ) -> Result<(), Failure> {
+        let requests = schedules.map(|(id, schedule)| self.creation(id, schedule)).collect();
+        let results = self.client.batch_create_schedules(requests).await?;
+        Ok(results.into_iter().try_for_each(|result| result.map(drop))?)
+    }
+
+    /// Deletes schedules in one call.
+    pub(super) async fn delete_batch(&self, names: Vec<String>) -> Result<(), Failure> {
+        let request = |name| pb::DeleteScheduleRequest { name, allow_missing: true, ..Default::default() };
+        let results = self.client.batch_delete_schedules(names.into_iter().map(request).collect()).await?;
+        Ok(results.into_iter().collect::<Result<(), _>>()?)
     }
 
     pub(super) async fn delete(&self, id: String) -> Result<(), Failure> {
@@ -96,29 +117,48 @@ impl Site {
         count: u64,
         schedule: impl Fn(u64) -> pb::Schedule,
     ) -> Result<Duration, Failure> {
-        self.each("created", count, |number| self.create(due(number), schedule(number))).await
+        let create = |numbers: Range<u64>| {
+            self.create_batch(
+                numbers.map(|number| (due(number), schedule(number))).collect::<Vec<_>>().into_iter(),
+            )
+        };
+        self.each("created", count, create).await
     }
 
     /// Creates schedules that are not due for years; says how long it took.
     pub(super) async fn create_asleep(&self, count: u64) -> Result<Duration, Failure> {
-        self.each("created, not due", count, |number| self.create(asleep(number), asleep_schedule())).await
+        let create = |numbers: Range<u64>| {
+            self.create_batch(numbers.map(|number| (asleep(number), asleep_schedule())))
+        };
+        self.each("created, not due", count, create).await
     }
 
     /// Deletes them again; says how long it took.
     pub(super) async fn delete_asleep(&self, count: u64) -> Result<Duration, Failure> {
-        self.each("deleted", count, |number| self.delete(asleep(number))).await
+        let delete = |numbers: Range<u64>| {
+            self.delete_batch(numbers.map(|number| self.schedule_name(&asleep(number))).collect())
+        };
+        self.each("deleted", count, delete).await
     }
 
-    /// Does something for each of `0..count`, many at once.
+    /// Does something for `0..count`, a batch at a time, some at once.
     async fn each<F: Future<Output = Result<(), Failure>>>(
         &self,
         what: &'static str,
         count: u64,
-        act: impl Fn(u64) -> F,
+        act: impl Fn(Range<u64>) -> F,
     ) -> Result<Duration, Failure> {
         let (start, progress) = (Instant::now(), Progress::new(what, count));
-        let acts = futures_util::stream::iter(0..count).map(act).buffer_unordered(IN_FLIGHT);
-        acts.inspect_ok(|()| progress.step()).try_collect::<()>().await?;
+        let one = |numbers: Range<u64>| {
+            let (acted, batch, progress) = (act(numbers.clone()), numbers.end - numbers.start, &progress);
+            async move {
+                acted.await?;
+                progress.step_by(batch);
+                Ok::<_, Failure>(())
+            }
+        };
+        let acts = futures_util::stream::iter(batches(count)).map(one).buffer_unordered(IN_FLIGHT);
+        acts.try_collect::<()>().await?;
         Ok(start.elapsed())
     }
 
@@ -141,31 +181,26 @@ impl Site {
         loop {
             let request = pb::ListSchedulesRequest {
                 parent: self.parent(),
-                page_size: PAGE_SIZE,
+                page_size: BATCH as i32,
                 ..Default::default()
             };
             let page = self.client.list_schedules(request).await?.schedules;
             if page.is_empty() {
                 return Ok(());
             }
-            let delete = |name: String| async {
-                let request = pb::DeleteScheduleRequest { name, allow_missing: true, ..Default::default() };
-                self.client.delete_schedule(request).await
-            };
-            deleted += page.len();
-            let names = page.into_iter().map(|schedule| schedule.name);
-            let deletions = futures_util::stream::iter(names).map(delete).buffer_unordered(IN_FLIGHT);
-            deletions.try_collect::<()>().await?;
-            if page_is_worth_a_line(deleted) {
+            deleted += page.len() as u64;
+            self.delete_batch(page.into_iter().map(|schedule| schedule.name).collect()).await?;
+            // One line per so many.
+            if deleted.is_multiple_of(100 * BATCH) {
                 prose(&format!("cleaning up: {deleted} schedules deleted"));
             }
         }
     }
 }
 
-/// One line per ten thousand.
-fn page_is_worth_a_line(deleted: usize) -> bool {
-    deleted.is_multiple_of(10 * PAGE_SIZE.unsigned_abs() as usize)
+/// `0..count` in batches.
+pub(super) fn batches(count: u64) -> impl Iterator<Item = Range<u64>> {
+    (0..count).step_by(BATCH as usize).map(move |start| start..count.min(start + BATCH))
 }
 
 fn due(number: u64) -> String {

@@ -28,6 +28,9 @@ use crate::output::view::ScheduleView;
 use crate::output::{Cell, Printer, Row as _, Table, Tone, prose, warning};
 use crate::text;
 
+/// Schedules that one call deletes.
+pub(crate) const DELETED_TOGETHER: usize = 500;
+
 /// Next fires shown behind a change.
 const NEXT_SHOWN: usize = 3;
 

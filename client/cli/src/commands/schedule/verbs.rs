@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::definition::instant;
 use super::matched::{Asks, Failures, MatchArgs, Matched};
-use super::{CheckArgs, RequestArgs, show_changed};
+use super::{CheckArgs, DELETED_TOGETHER, RequestArgs, show_changed};
 use crate::commands::{Context, run};
 use crate::exit::{Exit, Failure};
 use crate::output::prose;
@@ -161,19 +161,23 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
     args.schedules.check(&args.etag, &args.request)?;
     let (client, dry_run) = (context.client()?, args.check.dry_run);
     let matched = args.schedules.resolve(context, &client, "delete", Asks::Always, dry_run).await?;
+    let request = |name: &String| pb::DeleteScheduleRequest {
+        name: name.clone(),
+        etag: args.etag.clone(),
+        request_id: args.request.id(),
+        validate_only: dry_run,
+        ..Default::default()
+    };
     let mut failures = Failures::default();
-    for name in &matched.names {
-        let request = pb::DeleteScheduleRequest {
-            name: name.clone(),
-            etag: args.etag.clone(),
-            request_id: args.request.id(),
-            validate_only: dry_run,
-            ..Default::default()
-        };
-        match client.delete_schedule(request).await.map_err(Failure::from) {
-            Ok(()) if dry_run => prose(&format!("would delete {name}")),
-            Ok(()) => prose(&format!("deleted {name}")),
-            Err(failure) => failures.add(if matched.is_one() { failure } else { failure.about(name) }),
+    for names in matched.names.chunks(DELETED_TOGETHER) {
+        let requests = names.iter().map(request).collect();
+        let results = client.batch_delete_schedules(requests).await?;
+        for (name, result) in names.iter().zip(results) {
+            match result.map_err(Failure::from) {
+                Ok(()) if dry_run => prose(&format!("would delete {name}")),
+                Ok(()) => prose(&format!("deleted {name}")),
+                Err(failure) => failures.add(if matched.is_one() { failure } else { failure.about(name) }),
+            }
         }
     }
     failures.end()
