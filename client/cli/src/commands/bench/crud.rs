@@ -155,7 +155,7 @@ pub(super) async fn run(site: &Site, args: &CrudArgs) -> Result<CrudFigures, Fai
         for call in Call::ALL {
             // A stream has all of them.
             let numbers: Vec<_> = match call {
-                Call::List => vec![0..args.bulk],
+                Call::List => std::iter::once(0..args.bulk).collect(),
                 _ => batches(args.bulk).collect(),
             };
             let make = |numbers: Range<u64>| call.make_batch(site, numbers);
