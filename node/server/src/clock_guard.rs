@@ -125,15 +125,19 @@ pub(crate) async fn may_lead(clock: &GuardedClock, leadership: watch::Receiver<L
 
 /// Waits until this node has been the leader for so long, without a break.
 async fn led_for(mut leadership: watch::Receiver<Leadership>, long: Duration) {
-    let leads = |it: &Leadership| matches!(it, Leadership::Leader { .. });
+    let term = |it: &Leadership| match it {
+        Leadership::Leader { term } => Some(*term),
+        Leadership::Follower { .. } => None,
+    };
     loop {
+        let elected = leadership.wait_for(|it| term(it).is_some()).await.map(|it| term(&it));
         // Whoever publishes it ends with the node, which ends whoever waits for this.
-        if leadership.wait_for(leads).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        let lost = leadership.wait_for(|it| !leads(it));
-        if tokio::time::timeout(long, lost).await.is_err() {
-            return;
+        let Ok(led) = elected else { return std::future::pending().await };
+        let lost = leadership.wait_for(|it| term(it) != led);
+        match tokio::time::timeout(long, lost).await.map(|seen| seen.is_ok()) {
+            Err(_elapsed) => return,
+            Ok(true) => {}
+            Ok(false) => return std::future::pending().await,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Many schedules in one call, each with its own answer; and all schedules of a namespace as a stream.
 //!
-//! - SDK-6: a batch that changes something is sent again like a call for one: each item keeps its request id, so that no item is done
-//!   twice, and one that was done before its answer got lost is answered as it was.
+//! - SDK-6: a batch that changes something is sent again like a call for one, also when only some of its items were UNAVAILABLE: each
+//!   item keeps its request id, so that none is done twice.
 //! - SDK-7: a list that breaks is taken up behind the last page that arrived: no schedule is left out that was there all the time, and none
 //!   comes twice.
 
@@ -14,7 +14,8 @@ use belfry_proto::v1::batch_schedules_response::result::Result as Item;
 use futures_util::{Stream, StreamExt as _, stream};
 use prost::Message as _;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Response, Status, Streaming};
+use tonic_types::pb as rpc;
 
 use super::call::Repeat;
 use super::{ANSWER_BYTES_MAX, Client, Mutation};
@@ -56,10 +57,9 @@ macro_rules! batches {
                 let (requests, repeat) = repeatable(requests);
                 let count = requests.len();
                 let send = |connection, request| async move {
-                    ScheduleServiceClient::new(connection)
-                        .max_decoding_message_size(ANSWER_BYTES_MAX)
-                        .$name(request)
-                        .await
+                    let mut client = ScheduleServiceClient::new(connection);
+                    client = client.max_decoding_message_size(ANSWER_BYTES_MAX);
+                    client.$name(request).await.and_then(settled)
                 };
                 let response = self.call(stringify!($name), pb::$request { requests }, repeat, send).await?;
                 let results: Vec<_> = response.results.into_iter().map(|it| $read(it.result)).collect();
@@ -72,7 +72,8 @@ macro_rules! batches {
 batches! {
     /// Creates schedules, at most 1000, each as [`Client::create_schedule`] would; one answer for each, in order.
     ///
-    /// The call fails only where nothing is known of any item: it is too large, names a schedule twice, or no node answers.
+    /// The call fails as a whole when it is too large, names a schedule twice, or until its time is up no node could answer for
+    /// all items: then send it again, with the same request ids if it is [`ClientError::OutcomeUnknown`].
     ///
     /// ```no_run
     /// # async fn example(client: belfry_sdk::Client, requests: Vec<belfry_sdk::pb::CreateScheduleRequest>)
@@ -128,7 +129,6 @@ impl Client {
             request,
             open: None,
             backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_CAP),
-            heard_at: Instant::now(),
         };
         SchedulePages(Box::pin(stream::unfold(Some(listing), |listing| async {
             let mut listing = listing?;
@@ -149,12 +149,11 @@ struct Listing {
     page_token: Option<String>,
     open: Option<Streaming<pb::ListSchedulesResponse>>,
     backoff: Backoff,
-    /// When the last page arrived.
-    heard_at: Instant,
 }
 
 impl Listing {
     async fn next(&mut self) -> Result<Option<pb::ListSchedulesResponse>, ClientError> {
+        let began = Instant::now();
         while let Some(page_token) = self.page_token.clone() {
             let pages = match &mut self.open {
                 Some(pages) => pages,
@@ -174,7 +173,6 @@ impl Listing {
             let broken = match timeout(options.try_timeout, pages.next()).await {
                 Ok(Some(Ok(page))) => {
                     self.page_token = Some(page.next_page_token.clone()).filter(|token| !token.is_empty());
-                    self.heard_at = Instant::now();
                     self.backoff.reset();
                     return Ok(Some(page));
                 }
@@ -182,7 +180,7 @@ impl Listing {
                 Ok(None) => Status::unavailable("the list broke off"),
                 Err(_) => Status::unavailable("no page arrived in time"),
             };
-            if !is_broken(&broken) || self.heard_at.elapsed() > options.timeout {
+            if !is_broken(&broken) || began.elapsed() > options.timeout {
                 return Err(ClientError::refused(broken));
             }
             // What comes next is asked for anew.
@@ -191,6 +189,21 @@ impl Listing {
         }
         Ok(None)
     }
+}
+
+/// The answer to a batch, unless one of its items has to be asked for again: it is so with all of them.
+fn settled(
+    response: Response<pb::BatchSchedulesResponse>,
+) -> Result<Response<pb::BatchSchedulesResponse>, Status> {
+    let unavailable = response.get_ref().results.iter().find_map(|result| match &result.result {
+        Some(Item::Error(status)) if Code::from_i32(status.code) == Code::Unavailable => Some(status),
+        _ => None,
+    });
+    unavailable.map(status_of).map_or(Ok(response), Err)
+}
+
+fn status_of(item: &rpc::Status) -> Status {
+    Status::with_details(Code::from_i32(item.code), item.message.clone(), item.encode_to_vec().into())
 }
 
 /// Whether the stream ended, and not the list.
@@ -227,11 +240,7 @@ fn deleted(item: Option<Item>) -> ItemResult<()> {
 
 fn refusal(item: Option<Item>) -> ClientError {
     match item {
-        Some(Item::Error(status)) => {
-            let code = Code::from_i32(status.code);
-            let message = status.message.clone();
-            ClientError::refused(Status::with_details(code, message, status.encode_to_vec().into()))
-        }
+        Some(Item::Error(status)) => ClientError::refused(status_of(&status)),
         _ => malformed("another answer than the item asked for"),
     }
 }

@@ -252,6 +252,18 @@ async fn a_batch_keeps_the_ids_of_its_items_and_answers_each() {
     assert_eq!(calls[0], calls[1], "sent again as it was");
 }
 
+/// SDK-6.
+#[tokio::test]
+async fn a_batch_is_sent_again_for_items_that_found_no_leader() {
+    let node = FakeNode::start([Play::Answer]).await;
+    let client = client(&[&node.endpoint]);
+    let item = |id: &str| pb::CreateScheduleRequest { schedule_id: id.to_owned(), ..Default::default() };
+    let answers = client.batch_create_schedules(vec![item("a"), item("leaderless")]).await.unwrap();
+    assert!(matches!(&answers[..], [Ok(_), Err(ClientError::AlreadyExists(_))]), "{answers:?}");
+    let calls = node.calls();
+    assert_eq!((calls.len(), &calls[0]), (2, &calls[1]), "all of them, with the same ids");
+}
+
 /// SDK-7.
 #[tokio::test]
 async fn a_list_that_breaks_is_taken_up_behind_its_last_page() {

@@ -148,14 +148,21 @@ impl ScheduleService for Node {
         unused()
     }
 
-    /// The first item is taken, the others are refused.
+    /// The first item is taken, the others are refused; those of the first try named "leaderless" for now.
     async fn batch_create_schedules(
         &self,
         request: Request<pb::BatchCreateSchedulesRequest>,
     ) -> Answer<pb::BatchSchedulesResponse> {
         let items = request.into_inner().requests;
         let ids: Vec<_> = items.iter().map(|item| item.request_id.as_str()).collect();
-        let results = (0..items.len()).map(|index| item_result(index == 0)).collect();
+        let is_first = self.0.lock().unwrap().calls.is_empty();
+        let result = |(index, item): (usize, &pb::CreateScheduleRequest)| {
+            if is_first && item.schedule_id == "leaderless" {
+                return item_refused(tonic::Code::Unavailable, "NO_LEADER");
+            }
+            item_result(index == 0)
+        };
+        let results = items.iter().enumerate().map(result).collect();
         self.play(format!("batch_create {}", ids.join(" ")), pb::BatchSchedulesResponse { results }).await
     }
 
@@ -213,10 +220,16 @@ fn item_result(is_taken: bool) -> pb::batch_schedules_response::Result {
     let result = if is_taken {
         Item::Schedule(pb::Schedule { name: "taken".to_owned(), ..Default::default() })
     } else {
-        let refused = status(tonic::Code::AlreadyExists, "SCHEDULE_EXISTS", &[]);
-        Item::Error(prost::Message::decode(refused.details()).unwrap())
+        return item_refused(tonic::Code::AlreadyExists, "SCHEDULE_EXISTS");
     };
     pb::batch_schedules_response::Result { result: Some(result) }
+}
+
+fn item_refused(code: tonic::Code, reason: &str) -> pb::batch_schedules_response::Result {
+    use pb::batch_schedules_response::result::Result as Item;
+    let refused = status(code, reason, &[]);
+    let error = prost::Message::decode(refused.details()).unwrap();
+    pb::batch_schedules_response::Result { result: Some(Item::Error(error)) }
 }
 
 #[tonic::async_trait]

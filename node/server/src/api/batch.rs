@@ -10,8 +10,7 @@ use std::collections::BTreeSet;
 
 use belfry_proto::v1 as pb;
 use belfry_proto::v1::batch_schedules_response::{Result as ItemResult, result::Result as Item};
-use futures_util::future::join_all;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use prost::Message as _;
 use tonic::Status;
 use tonic_types::pb as rpc;
@@ -23,6 +22,10 @@ use super::{Api, Freshness};
 
 /// Items of one batch.
 const ITEMS_MAX: usize = 1000;
+/// Items of one batch that are under way at once: calls for one find room between them.
+const UNDER_WAY_MAX: usize = 256;
+/// Lists that are streamed at once: each may keep a page for a reader who does not read.
+pub(super) const LISTS_MAX: usize = 256;
 
 impl Api {
     pub(super) async fn batch_get(
@@ -49,15 +52,15 @@ impl Api {
         &self,
         request: pb::BatchCreateSchedulesRequest,
     ) -> Result<pb::BatchSchedulesResponse, ApiError> {
-        let names: Vec<_> = request
-            .requests
-            .iter()
-            .map(|item| format!("{}/schedules/{}", item.parent, item.schedule_id))
-            .collect();
+        let name = |item: &pb::CreateScheduleRequest| match item.schedule_id.as_str() {
+            "" => String::new(),
+            id => format!("{}/schedules/{id}", item.parent),
+        };
+        let names: Vec<_> = request.requests.iter().map(name).collect();
         check("requests", names.iter().map(String::as_str))?;
         // Read before anything is waited for: what is kept meanwhile is small.
         let items = request.requests.into_iter().map(|item| self.make_or_repeat(self.read_creation(item)));
-        Ok(answer(join_all(items).await.into_iter().map(|done| done.map(Item::Schedule))))
+        Ok(answer(all(items).await.into_iter().map(|done| done.map(Item::Schedule))))
     }
 
     pub(super) async fn batch_update(
@@ -70,7 +73,7 @@ impl Api {
         let names: Vec<_> = request.requests.iter().map(name).collect();
         check("requests", names.iter().map(String::as_str))?;
         let items = request.requests.into_iter().map(|item| Box::pin(self.update(item)));
-        Ok(answer(join_all(items).await.into_iter().map(|done| done.map(Item::Schedule))))
+        Ok(answer(all(items).await.into_iter().map(|done| done.map(Item::Schedule))))
     }
 
     pub(super) async fn batch_delete(
@@ -79,28 +82,42 @@ impl Api {
     ) -> Result<pb::BatchSchedulesResponse, ApiError> {
         check("requests", request.requests.iter().map(|item| item.name.as_str()))?;
         let items = request.requests.into_iter().map(|item| Box::pin(self.delete(item)));
-        Ok(answer(join_all(items).await.into_iter().map(|done| done.map(Item::Deleted))))
+        Ok(answer(all(items).await.into_iter().map(|done| done.map(Item::Deleted))))
     }
 
-    /// The pages of a list from one on, each read when the one before it was taken.
+    /// The pages of a list from one on, each read when the one before it was taken. It ends with an error when this node stops.
     pub(super) fn pages(
         &self,
         request: pb::ListSchedulesRequest,
         freshness: Freshness,
-    ) -> impl Stream<Item = Result<pb::ListSchedulesResponse, Status>> + use<> {
+    ) -> Result<impl Stream<Item = Result<pb::ListSchedulesResponse, Status>> + use<>, ApiError> {
+        let place = self.0.lists.clone().try_acquire_owned();
+        let place = place.map_err(|_| ApiError::TooManyLists { max: LISTS_MAX })?;
         let api = self.clone();
-        stream::try_unfold(Some(request), move |request| {
-            let api = api.clone();
+        Ok(stream::try_unfold(Some(request), move |request| {
+            // Kept as long as the stream is.
+            let (api, _) = (api.clone(), &place);
             async move {
                 let Some(request) = request else { return Ok(None) };
-                let page = api.list(request.clone(), freshness).await?;
+                let page = tokio::select! {
+                    biased;
+                    () = api.0.stop.cancelled() => return Err(ApiError::NodeStopping.into()),
+                    page = api.list(request.clone(), freshness) => page?,
+                };
                 let page_token = page.next_page_token.clone();
                 let next =
                     (!page_token.is_empty()).then_some(pb::ListSchedulesRequest { page_token, ..request });
                 Ok(Some((page, next)))
             }
-        })
+        }))
     }
+}
+
+/// Carries items out side by side; the answers come in their order.
+async fn all<T, F: Future<Output = Result<T, ApiError>>>(
+    items: impl Iterator<Item = F>,
+) -> Vec<Result<T, ApiError>> {
+    stream::iter(items).buffered(UNDER_WAY_MAX).collect().await
 }
 
 /// Refuses what is no batch (BATCH-1, BATCH-2). An item without a name is refused as an item.
@@ -149,7 +166,12 @@ fn shorten(full: ItemResult) -> ItemResult {
             let schedule = pb::Schedule { name, uid, etag, generation, ..Default::default() };
             ItemResult { result: Some(Item::Schedule(schedule)) }
         }
-        result => ItemResult { result },
+        // Of a refusal, what it is about; not every field that was wrong.
+        Some(Item::Error(mut error)) => {
+            error.details.truncate(1);
+            ItemResult { result: Some(Item::Error(error)) }
+        }
+        Some(Item::Deleted(())) | None => full,
     }
 }
 

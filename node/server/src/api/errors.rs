@@ -123,6 +123,14 @@ pub enum ApiError {
         /// The limit.
         max: usize,
     },
+    /// As many read lists as streams as may.
+    #[error(
+        "{max} lists are streamed from this node already: ask another one, or for single pages (ListSchedules)"
+    )]
+    TooManyLists {
+        /// The limit.
+        max: usize,
+    },
     /// As many watch as may.
     #[error("{max} watch already at this node (limits.watchers_max): ask another one")]
     TooManyWatchers {
@@ -272,6 +280,9 @@ impl ApiError {
                 .retry(RETRY_EXECUTORS),
             ApiError::Overloaded { max } => {
                 Row::new(Code::ResourceExhausted, "TOO_MANY_CALLS").with("max", max).retry(RETRY_LIMIT)
+            }
+            ApiError::TooManyLists { max } => {
+                Row::new(Code::ResourceExhausted, "TOO_MANY_LISTS").with("limit", max).retry(RETRY_LIMIT)
             }
             ApiError::TooManyWatchers { max } => Row::new(Code::ResourceExhausted, "TOO_MANY_WATCHERS")
                 .with("limit", max)
@@ -560,6 +571,7 @@ mod tests {
             ApiError::DialAgain,
             ApiError::TooManyExecutors { max: 1 },
             ApiError::Overloaded { max: 1 },
+            ApiError::TooManyLists { max: 1 },
             ApiError::TooManyWatchers { max: 1 },
             ApiError::RevisionCompacted { asked: 1, oldest: 2 },
             ApiError::RevisionAhead { asked: 2, newest: 1 },

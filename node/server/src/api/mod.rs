@@ -57,6 +57,7 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tower::Layer as _;
 
+use self::batch::LISTS_MAX;
 use self::definition::Rules;
 use self::edge::{Edge, EdgeLimits};
 use self::errors::ApiError;
@@ -124,9 +125,20 @@ fn routes<E: ExecutorService>(parts: ApiParts<E>) -> Routes {
     let ApiParts { replica, clock, guarded, timings, metrics, leader, executors, limits, stop, dialer: _ } =
         parts;
     let watchers = Arc::new(Semaphore::new(limits.watchers_max));
-    let proposals = Semaphore::new(PROPOSALS_MAX);
-    let shared =
-        Shared { replica, clock, guarded, timings, metrics, leader, limits, proposals, watchers, stop };
+    let (proposals, lists) = (Semaphore::new(PROPOSALS_MAX), Arc::new(Semaphore::new(LISTS_MAX)));
+    let shared = Shared {
+        replica,
+        clock,
+        guarded,
+        timings,
+        metrics,
+        leader,
+        limits,
+        proposals,
+        watchers,
+        lists,
+        stop,
+    };
     let api = Api(Arc::new(shared));
     let schedules = ScheduleServiceServer::new(api.clone());
     let runs = RunServiceServer::new(api.clone());
@@ -174,6 +186,8 @@ struct Shared {
     proposals: Semaphore,
     /// Places for those who watch.
     watchers: Arc<Semaphore>,
+    /// Places for lists that are streamed.
+    lists: Arc<Semaphore>,
     /// Ends what they are told.
     stop: CancellationToken,
 }

@@ -15,7 +15,7 @@ use belfry_core::{
 };
 use belfry_proto::v1 as pb;
 use belfry_proto::v1::schedule_service_server::ScheduleService;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::Stream;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
@@ -117,8 +117,7 @@ impl ScheduleService for Api {
         request: Request<pb::ListSchedulesRequest>,
     ) -> Answer<Self::StreamSchedulesStream> {
         let freshness = Freshness::of(&request);
-        let pages = self.pages(request.into_inner(), freshness);
-        Ok(Response::new(Box::pin(pages.take_until(self.0.stop.clone().cancelled_owned()))))
+        Ok(Response::new(Box::pin(self.pages(request.into_inner(), freshness)?)))
     }
 }
 

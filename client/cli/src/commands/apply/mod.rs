@@ -205,7 +205,7 @@ impl Applying {
 
     /// Likewise for schedules, of which there may be many.
     async fn apply_schedules(&mut self, documents: Vec<Document>) -> Result<(), Failure> {
-        for batch in batch::batches(documents) {
+        for batch in batch::batches(documents, &self.mode) {
             let applied = self.applied_together(batch).await;
             self.show(applied)?;
         }
@@ -215,28 +215,27 @@ impl Applying {
     /// Creates or changes what the documents of a batch are about.
     async fn applied_together(&self, documents: Vec<Document>) -> Vec<Applied> {
         let Self { client, mode, failed, is_over, .. } = self;
-        let hindrance = |document: &Document| hindrance(document, failed, is_over);
-        let free: Vec<&pb::Schedule> =
-            documents.iter().filter(|it| hindrance(it).is_none()).filter_map(Document::schedule).collect();
-        let made = if free.is_empty() { Ok(Vec::new()) } else { batch::made(client, &free, mode).await };
-        let mut made = match made {
-            Ok(made) => made.into_iter(),
-            Err(failure) => {
-                is_over.fetch_or(failure.exit() == Exit::NoLeader, Ordering::Relaxed);
-                vec![Err(failure); free.len()].into_iter()
-            }
-        };
+        let hindrances: Vec<_> = documents.iter().map(|it| hindrance(it, failed, is_over)).collect();
+        let free = documents.iter().zip(&hindrances).filter(|(_, hindrance)| hindrance.is_none());
+        let free: Vec<&pb::Schedule> = free.filter_map(|(document, _)| document.schedule()).collect();
+        let made = if free.is_empty() { Vec::new() } else { batch::made(client, &free, mode).await };
+        let mut made = made.into_iter();
         let mut all = Vec::with_capacity(documents.len());
-        for document in &documents {
-            let result = match hindrance(document) {
-                Some(failure) => Err(failure),
-                None => match made.next().unwrap_or(Ok(None)) {
-                    Ok(Some((before, after))) => fate(before.as_ref(), &after),
-                    Ok(None) => change(client, document, mode).await,
-                    Err(failure) => Err(failure),
-                },
+        for (document, hindrance) in documents.into_iter().zip(hindrances) {
+            let result = match hindrance.map_or_else(|| made.next().unwrap_or(Ok(None)), Err) {
+                Ok(Some((before, after))) => fate(before.as_ref(), &after),
+                Ok(None) => {
+                    all.push(applied(client, document, mode, failed, is_over).await);
+                    continue;
+                }
+                // Said once: nothing was done of the others either.
+                Err(failure) if failure.exit() == Exit::NoLeader => {
+                    let is_known = is_over.fetch_or(true, Ordering::Relaxed);
+                    Err(if is_known { not_tried() } else { failure })
+                }
+                Err(failure) => Err(failure),
             };
-            all.push(Applied::of(document, result));
+            all.push(Applied::of(&document, result));
         }
         all
     }
@@ -310,7 +309,7 @@ async fn applied(
 /// Why a document is not even tried.
 fn hindrance(document: &Document, failed: &BTreeSet<String>, is_over: &AtomicBool) -> Option<Failure> {
     if is_over.load(Ordering::Relaxed) {
-        return Some(Failure::new(Exit::NoLeader, "not tried: the cluster cannot be reached"));
+        return Some(not_tried());
     }
     let missing = uses(document.schedule()?).find(|used| failed.contains(used))?;
     Some(Failure::new(Exit::Failed, format!("not tried: {missing} could not be applied")))
@@ -319,6 +318,10 @@ fn hindrance(document: &Document, failed: &BTreeSet<String>, is_over: &AtomicBoo
 async fn change(client: &Client, document: &Document, mode: &Mode) -> Result<(Fate, Vec<String>), Failure> {
     let (before, after) = made(client, document, mode).await?;
     fate(before.as_ref(), &after)
+}
+
+fn not_tried() -> Failure {
+    Failure::new(Exit::NoLeader, "not tried: the cluster cannot be reached")
 }
 
 fn fate(before: Option<&Document>, after: &Document) -> Result<(Fate, Vec<String>), Failure> {

@@ -71,7 +71,14 @@ impl MatchArgs {
         dry_run: bool,
     ) -> Result<Matched, Failure> {
         let Some(selector) = &self.selector else {
-            let names = self.names.iter().map(|name| context.schedule(name)).collect::<Result<_, _>>()?;
+            let mut names = Vec::with_capacity(self.names.len());
+            for name in &self.names {
+                let name = context.schedule(name)?;
+                // Named twice, it is meant once.
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
             let is_asked = asks == Asks::Always && io::stdin().is_terminal();
             if is_asked && !self.yes && !dry_run && !confirms(&format!("{verb} {}?", self.names.join(", ")))?
             {

@@ -168,19 +168,41 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
         validate_only: dry_run,
         ..Default::default()
     };
+    let done = |name: &str| prose(&format!("{} {name}", if dry_run { "would delete" } else { "deleted" }));
+    if let (true, [name]) = (matched.is_one(), &matched.names[..]) {
+        client.delete_schedule(request(name)).await?;
+        done(name);
+        return Ok(());
+    }
     let mut failures = Failures::default();
     for names in matched.names.chunks(DELETED_TOGETHER) {
         let requests = names.iter().map(request).collect();
-        let results = client.batch_delete_schedules(requests).await?;
+        let results = match client.batch_delete_schedules(requests).await {
+            Ok(results) => results,
+            Err(error) => {
+                failures.add(deleting(error).about(&format!("{} schedules from {}", names.len(), names[0])));
+                break;
+            }
+        };
         for (name, result) in names.iter().zip(results) {
-            match result.map_err(Failure::from) {
-                Ok(()) if dry_run => prose(&format!("would delete {name}")),
-                Ok(()) => prose(&format!("deleted {name}")),
-                Err(failure) => failures.add(if matched.is_one() { failure } else { failure.about(name) }),
+            match result.map_err(deleting) {
+                Ok(()) => done(name),
+                Err(failure) => failures.add(failure.about(name)),
             }
         }
     }
     failures.end()
+}
+
+/// Of several schedules no request id can be given: what was deleted says so when asked again.
+fn deleting(error: ClientError) -> Failure {
+    match error {
+        ClientError::OutcomeUnknown { cause, .. } => Failure::new(
+            Exit::OutcomeUnknown,
+            format!("outcome unknown ({cause}): delete again, what is gone already is not found"),
+        ),
+        other => other.into(),
+    }
 }
 
 pub(crate) async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
