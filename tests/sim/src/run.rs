@@ -43,6 +43,8 @@ const PROGRESS_WITHIN: Duration = Duration::from_secs(250);
 
 /// How long it is watched at least after healing: leases of what begins then are held, and judged, several times.
 const HEALED_FOR_MIN: Duration = Duration::from_secs(20);
+/// The same where nodes may have been removed: an executor that still knows them waits for each to answer, and longer from try to try.
+const HEALED_FOR_MIN_WITH_SPARES: Duration = Duration::from_secs(50);
 
 /// What to simulate.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +95,8 @@ pub fn run(options: Options, record: &Record) -> Verdict {
     let mut sim = builder.build();
     let world = populate(&mut sim, seed, record);
     let clock = SimClock::beside(&world.sites[0].clock);
+    let has_spares = world.sites.len() as u64 > FOUNDERS;
+    let healed_for_min = if has_spares { HEALED_FOR_MIN_WITH_SPARES } else { HEALED_FOR_MIN };
     let mut invariants = Invariants::new(world.sites.iter().map(|site| site.clock.clone()).collect());
     let mut faults = Faults::new(seed, world, link_ms_max);
     let mut look_at = LOOK_EVERY;
@@ -140,7 +144,7 @@ pub fn run(options: Options, record: &Record) -> Verdict {
                 }
             }
             Phase::Progress => {
-                let long_enough = record.lock().healed_at.is_some_and(|at| now >= at + HEALED_FOR_MIN);
+                let long_enough = record.lock().healed_at.is_some_and(|at| now >= at + healed_for_min);
                 if long_enough && invariants.has_settled(record, now) {
                     break;
                 }
