@@ -1,7 +1,8 @@
 //! Committers: begins and completions of all executors, gathered into log entries.
 //!
-//! One proposal is under way at a time; what arrives meanwhile makes the next one. So a single begin is committed at once,
-//! and a storm is committed in entries of thousands: no per-run consensus, no per-run sync.
+//! One proposal is under way at a time; what arrives meanwhile, and shortly after a small one ([`pace`]), makes the next
+//! one. So a single begin is committed at once, and a storm is committed in entries of thousands: no per-run consensus, no
+//! per-run sync.
 
 use std::sync::Arc;
 
@@ -11,10 +12,10 @@ use belfry_core::command::{
 use belfry_proto::v1 as pb;
 use tokio::sync::mpsc;
 
-use super::Shared;
 use super::dispatch::SessionId;
 use super::pump::Event;
 use super::session::Outbox;
+use super::{Shared, pace};
 
 /// Output of completions in one log entry, roughly: an entry must fit a message between nodes, whatever was written.
 pub(super) const ENTRY_BYTES_MAX: usize = 1 << 20;
@@ -50,10 +51,13 @@ pub(super) async fn run_begins(
 ) {
     let mut taken = Vec::new();
     while batches.recv_many(&mut taken, TAKEN_MAX).await > 0 {
+        let pace = pace::Commit::begin(pace::BEGINS_APART);
+        let size = taken.iter().map(|batch| batch.begins.len()).sum();
         let max = shared.limits.begin_batch_max;
         for batch in split(std::mem::take(&mut taken), max, |batch| batch.begins.len()) {
             commit_begins(&shared, batch, &events).await;
         }
+        pace.rest(size).await;
     }
 }
 
@@ -118,6 +122,8 @@ pub(super) async fn run_completions(
 ) {
     let mut taken = Vec::new();
     while batches.recv_many(&mut taken, TAKEN_MAX).await > 0 {
+        let pace = pace::Commit::begin(pace::COMPLETIONS_APART);
+        let size = taken.iter().map(|batch| batch.completions.len()).sum();
         let max = shared.limits.complete_batch_max;
         for batch in split(std::mem::take(&mut taken), max, |batch| batch.completions.len()) {
             for batch in split(batch, ENTRY_BYTES_MAX, CompletionBatch::weight_bytes) {
@@ -128,6 +134,7 @@ pub(super) async fn run_completions(
                 }
             }
         }
+        pace.rest(size).await;
     }
 }
 

@@ -20,6 +20,7 @@ mod expiry;
 mod grant;
 mod housekeeping;
 mod members;
+mod pace;
 mod pump;
 mod reconcile;
 mod said;

@@ -11,7 +11,7 @@ use belfry_core::command::{Action, Command, Fire, FireGroup, Freeze, Outcome, Re
 use belfry_core::definition::Timing;
 use belfry_core::{Definition, Generation, Revision, ScheduleId, State, UnixMillis};
 
-use super::Shared;
+use super::{Shared, pace};
 use crate::timings::{Calendars, TimingFault, Timings, spread_for};
 
 /// Instants of one schedule in one batch while it catches up: bounded, so that one long backlog does not keep the
@@ -74,12 +74,20 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let (due, next) = shared.replica.read(|state| collect(state, timings, now, batch, &mut faulty));
         let is_full = due.len() == batch;
         if !due.is_empty() {
+            let pace = pace::Commit::begin(pace::FIRES_APART);
+            let size = due.len();
             let groups = compute(timings, due, now, batch_max, &mut faulty);
             if !groups.is_empty() && !propose(&shared, now, groups).await {
                 // Leadership is going, or the disk is slow: the instants stay due.
                 tokio::time::sleep(RETRY_AFTER).await;
             }
-            batch = if is_full { batch.saturating_mul(4) } else { FIRST_BATCH }.min(batch_max);
+            // More are due after a full batch, however small the limit makes it.
+            if is_full {
+                batch = batch.saturating_mul(4).min(batch_max);
+            } else {
+                batch = FIRST_BATCH.min(batch_max);
+                pace.rest(size).await;
+            }
             continue;
         }
         let sleep = next.map_or(SLEEP_MAX, |next| next.since(now).min(SLEEP_MAX));
