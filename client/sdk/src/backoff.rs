@@ -12,23 +12,37 @@ pub(crate) struct Backoff {
     first: Duration,
     cap: Duration,
     next: Duration,
+    /// Tries in a round, and those left of the one of now.
+    round: usize,
+    left: usize,
 }
 
 impl Backoff {
     pub(crate) fn new(first: Duration, cap: Duration) -> Self {
-        Self { first, cap, next: first }
+        Self { first, cap, next: first, round: 1, left: 1 }
+    }
+
+    /// The same delay before each of `tries`, at least one, before it doubles.
+    pub(crate) fn in_rounds_of(self, tries: usize) -> Self {
+        let round = tries.max(1);
+        Self { round, left: round, ..self }
     }
 
     /// How long to wait before the next try.
     pub(crate) fn delay(&mut self) -> Duration {
         let delay = self.next;
-        self.next = (delay * 2).min(self.cap);
+        self.left -= 1;
+        if self.left == 0 {
+            self.left = self.round;
+            self.next = (delay * 2).min(self.cap);
+        }
         jittered(delay, random::fraction())
     }
 
     /// To be called once a try has succeeded.
     pub(crate) fn reset(&mut self) {
         self.next = self.first;
+        self.left = self.round;
     }
 }
 
@@ -54,6 +68,24 @@ mod tests {
         below(150);
         backoff.reset();
         assert!(backoff.delay() <= Duration::from_millis(50));
+    }
+
+    #[test]
+    fn doubles_from_round_to_round() {
+        let first = Duration::from_millis(40);
+        let mut backoff = Backoff::new(first, Duration::from_secs(1)).in_rounds_of(3);
+        let mut round = |longest: Duration| {
+            for _ in 0..3 {
+                let delay = backoff.delay();
+                assert!(delay <= longest && delay >= longest / 2, "{delay:?} in a round of {longest:?}");
+            }
+        };
+        round(first);
+        round(first * 2);
+        round(first * 4);
+        backoff.delay();
+        backoff.reset();
+        assert!((0..3).all(|_| backoff.delay() <= first), "a round begins anew after a reset");
     }
 
     #[test]

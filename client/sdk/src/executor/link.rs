@@ -29,7 +29,8 @@ const SILENT_INTERVALS_MAX: u32 = 3;
 /// What a leader may ask for as keep-alive interval; and what is used when it asks for nothing.
 const KEEP_ALIVE_RANGE: std::ops::RangeInclusive<u32> = 10..=60_000;
 const KEEP_ALIVE_DEFAULT_MS: u32 = 5_000;
-/// First and longest wait between dials. The first is short, because a hand-over takes some 20 ms.
+/// First and longest wait between dials; it grows from one round over the nodes to the next, not with each dial: an
+/// election of a second is met within a few hundred milliseconds, and nodes that are gone for good delay the others little.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(5);
 
@@ -81,9 +82,10 @@ impl Link {
     /// A link that dials at once.
     pub(super) fn new(config: &Config, directory: Directory, leases: &Leases) -> Self {
         let first = dial(config, directory.target().clone(), leases, Duration::ZERO);
+        let nodes = directory.nodes().len();
         Self {
             directory,
-            backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_CAP),
+            backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_CAP).in_rounds_of(nodes),
             followed: false,
             state: LinkState::Dialling(first),
         }
