@@ -94,9 +94,9 @@ impl Api {
         let place = self.0.lists.clone().try_acquire_owned();
         let place = place.map_err(|_| ApiError::TooManyLists { max: LISTS_MAX })?;
         let api = self.clone();
-        Ok(stream::try_unfold(Some(request), move |request| {
-            // Kept as long as the stream is.
-            let (api, _) = (api.clone(), &place);
+        // The place is kept until the last page was taken, or the stream dropped.
+        Ok(stream::try_unfold((place, Some(request)), move |(place, request)| {
+            let api = api.clone();
             async move {
                 let Some(request) = request else { return Ok(None) };
                 let page = tokio::select! {
@@ -107,7 +107,7 @@ impl Api {
                 let page_token = page.next_page_token.clone();
                 let next =
                     (!page_token.is_empty()).then_some(pb::ListSchedulesRequest { page_token, ..request });
-                Ok(Some((page, next)))
+                Ok(Some((page, (place, next))))
             }
         }))
     }

@@ -122,7 +122,6 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
         changing: Arc::default(),
         saving: Arc::new(tokio::sync::Semaphore::new(1)),
     });
-    let raft_to_propose_to = raft.clone();
     let outcast = Outcast {
         config: config.clone(),
         identity: identity.clone(),
@@ -142,7 +141,7 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     running.spawn(until(stopping.clone(), Box::pin(bootstrap.run())));
     running.spawn(until(stopping.clone(), Box::pin(checkpointer.run())));
     running.spawn(until(stopping.clone(), Box::pin(outcast.run())));
-    running.spawn(until(stopping.clone(), Box::pin(proposer::run(raft_to_propose_to, waiting))));
+    running.spawn(until(stopping.clone(), Box::pin(proposer::run(inner.raft.clone(), waiting))));
     running.spawn(until(stopping, Box::pin(inner.clone().serve_barriers(asked))));
     running.spawn(Box::pin(watch.run()));
     *inner.running.lock().await = running;

@@ -145,3 +145,75 @@ async fn a_list_is_streamed_page_by_page_and_can_be_taken_up() {
     assert_eq!(stream.message().await.unwrap_err().code(), Code::InvalidArgument);
     alone.stop().await;
 }
+
+/// Lists as streams whose reader takes nothing: what they have to say does not fit the windows of its connection.
+struct Unread {
+    alone: Alone,
+    reader: ScheduleServiceClient<Channel>,
+    request: pb::ListSchedulesRequest,
+}
+
+impl Unread {
+    async fn start() -> Self {
+        let alone = Alone::start().await;
+        let ids: Vec<String> = (0..200).map(|number| format!("s{number:03}")).collect();
+        let requests = ids.iter().map(|id| {
+            let mut request = creation("team", id);
+            request.schedule.as_mut().unwrap().description = "x".repeat(1024);
+            request
+        });
+        let request = pb::BatchCreateSchedulesRequest { requests: requests.collect() };
+        alone.schedules().batch_create_schedules(request).await.unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", alone.api)).unwrap();
+        let small = 65_535;
+        let endpoint = endpoint.initial_stream_window_size(small).initial_connection_window_size(small);
+        let reader = ScheduleServiceClient::new(endpoint.connect_lazy());
+        let request = pb::ListSchedulesRequest {
+            parent: "namespaces/team".into(),
+            page_size: 10,
+            ..Default::default()
+        };
+        Self { alone, reader, request }
+    }
+
+    async fn open(&self) -> Result<tonic::Streaming<pb::ListSchedulesResponse>, Status> {
+        Ok(self.reader.clone().stream_schedules(self.request.clone()).await?.into_inner())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_that_nobody_reads_are_counted_until_they_are_dropped() {
+    let unread = Unread::start().await;
+    let mut open = Vec::new();
+    let refusal = loop {
+        match unread.open().await {
+            Ok(stream) => open.push(stream),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(told(&refusal), (Code::ResourceExhausted, "TOO_MANY_LISTS".to_owned()));
+    assert_eq!(metadata(&refusal)["limit"], open.len().to_string());
+    open.pop();
+    // The node hears of it when its connection does.
+    while let Err(refusal) = unread.open().await {
+        assert_eq!(told(&refusal).1, "TOO_MANY_LISTS");
+    }
+    unread.alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_streamed_list_ends_with_its_node_and_says_so() {
+    let unread = Unread::start().await;
+    let mut stream = unread.open().await.unwrap();
+    assert_eq!(stream.message().await.unwrap().unwrap().schedules.len(), 10);
+    let stopped = tokio::spawn(unread.alone.stop());
+    let refusal = loop {
+        match stream.message().await {
+            Ok(Some(_page)) => {}
+            Ok(None) => panic!("the list came to its end before its node stopped"),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(told(&refusal), (Code::Unavailable, "NODE_STOPPING".to_owned()));
+    stopped.await.unwrap();
+}

@@ -100,3 +100,20 @@ async fn a_new_stream_of_an_executor_ends_its_former_one() {
     assert_eq!(latter.next_cancels(1).await, [lease[0].run_id]);
     alone.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_executor_that_reads_nothing_is_cut_off_and_its_offers_go_to_others() {
+    let alone = Alone::start().await;
+    alone.create("team", "invoices").await;
+    alone.trigger(NAME).await;
+    // On a connection of its own, whose windows it lets fill up.
+    let channel = Endpoint::from_shared(format!("http://{}", alone.api)).unwrap().connect_lazy();
+    let mut deaf = Hand::dial_over(channel, "deaf", "bill", 1).await;
+    let offered = deaf.take(1).await;
+    tokio::time::timeout(PATIENCE, deaf.talk_to_the_end()).await.expect("its answers may not pile up");
+    let mut other = Hand::dial(&alone, "bill", 1).await;
+    let grants = tokio::time::timeout(PATIENCE, other.take(1)).await.expect("the offer is free again");
+    assert_eq!((grants[0].run_id, grants.len()), (offered[0].run_id, 1));
+    other.begin(&grants).await;
+    alone.stop().await;
+}

@@ -28,16 +28,17 @@ pub(super) struct Lease {
 impl Hand {
     /// Dials in with so many slots for the handler, and no credit yet.
     pub(super) async fn dial(alone: &Alone, handler: &str, slots: u32) -> Self {
+        Self::dial_over(alone.channel.clone(), "hand", handler, slots).await
+    }
+
+    /// The same as another executor, over a connection of its own or another's.
+    pub(super) async fn dial_over(channel: Channel, id: &str, handler: &str, slots: u32) -> Self {
         let (messages, outgoing) = mpsc::channel(64);
-        let hello = pb::Hello {
-            executor_id: "hand".into(),
-            handlers: vec![handler.into()],
-            slots,
-            ..Default::default()
-        };
+        let hello =
+            pb::Hello { executor_id: id.into(), handlers: vec![handler.into()], slots, ..Default::default() };
         let message = pb::ExecutorMessage { message: Some(Message::Hello(hello)) };
         messages.send(message).await.unwrap();
-        let mut client = ExecutorServiceClient::new(alone.channel.clone());
+        let mut client = ExecutorServiceClient::new(channel);
         let replies = client.session(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
         let mut hand = Self { messages, replies, grants: VecDeque::new() };
         assert!(matches!(hand.hear().await, Reply::Welcome(_)));
@@ -65,6 +66,12 @@ impl Hand {
     /// Has room for so many, whenever they are offered.
     pub(super) async fn give_credit(&self, count: u32) {
         self.say(Message::Credits(pb::Credits { count })).await;
+    }
+
+    /// Says that it is there, again and again, and reads no answer, until its stream is ended.
+    pub(super) async fn talk_to_the_end(&self) {
+        let message = pb::ExecutorMessage { message: Some(Message::KeepAlive(pb::KeepAlive {})) };
+        while self.messages.send(message.clone()).await.is_ok() {}
     }
 
     /// The next run that is offered.
