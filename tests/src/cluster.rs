@@ -34,6 +34,7 @@ pub struct Setup {
     config: String,
     network: Option<Network>,
     link: Option<Link>,
+    belfry: Option<PathBuf>,
     environment: BTreeMap<u64, Vec<(OsString, OsString)>>,
 }
 
@@ -83,6 +84,12 @@ impl Setup {
         self
     }
 
+    /// Another `belfry` than that of this build.
+    pub fn belfry(mut self, belfry: PathBuf) -> Self {
+        self.belfry = Some(belfry);
+        self
+    }
+
     /// Sets a variable of a node's environment.
     pub fn environment(mut self, node: u64, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.entry(node).or_default().push((name.into(), value.into()));
@@ -91,7 +98,7 @@ impl Setup {
 
     /// Starts all nodes and waits until one of them leads.
     pub async fn start(self) -> anyhow::Result<Cluster> {
-        let Self { size, config, mut network, link, environment } = self;
+        let Self { size, config, mut network, link, belfry, environment } = self;
         let mut addresses = BTreeMap::new();
         for id in 1..=size {
             let of_node = match &mut network {
@@ -114,7 +121,7 @@ impl Setup {
             detours: BTreeMap::new(),
             network,
             folder: TempDir::with_prefix("belfry-test-")?,
-            belfry: binary::belfry()?,
+            belfry: belfry.map_or_else(binary::belfry, Ok)?,
             addresses,
             environment,
         };
@@ -259,6 +266,11 @@ impl Cluster {
     /// Configuration file of a node.
     pub fn config_path(&self, id: u64) -> PathBuf {
         self.folder.path().join(format!("node-{id}.toml"))
+    }
+
+    /// The `belfry` of what is started from now on: another release.
+    pub fn belfry(&mut self, belfry: PathBuf) {
+        self.belfry = belfry;
     }
 
     /// Starts a node, for the first time or again.

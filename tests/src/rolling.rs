@@ -1,19 +1,24 @@
 //! A rolling deploy under load: every node is stopped and started again, one after the other, while schedules fire every
 //! second, clients write, and executors are restarted too.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
+use belfry_sdk::pb;
 
-use crate::cluster::Setup;
+use crate::binary;
+use crate::cluster::{Cluster, PATIENCE, Setup};
 use crate::history;
 use crate::scenario::{Carrier, Scenario, now_ms};
 use crate::writes::{Manner, Writes, read_all};
 
 /// How much of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Deploy {
+    /// Where a former release's `belfry` and `rolling` are: the first round brings the nodes from it to this one, the first two
+    /// rounds the executors.
+    pub from: Option<PathBuf>,
     /// Schedules of every second.
     pub schedules: usize,
     /// Times that every node is restarted.
@@ -25,6 +30,8 @@ pub struct Deploy {
 /// What a user saw of it.
 #[derive(Debug)]
 pub struct Report {
+    /// The feature levels in force at the beginning and at the end.
+    pub levels: (u32, u32),
     /// For each stop of a leader, how late the last row of the first instant after it was made, and how late its last run
     /// began, in milliseconds.
     pub hand_overs: Vec<(i64, i64)>,
@@ -45,8 +52,10 @@ impl std::fmt::Display for Report {
         let worst = |of: fn(&(i64, i64)) -> i64| self.hand_overs.iter().map(of).max().unwrap_or(0);
         write!(
             f,
-            "{} runs, {} lost, {} doubled; {} operations of clients, {} failed; {} hand-overs, first instant after them: \
-             rows at most {} ms late, begins at most {} ms",
+            "feature level {} to {}; {} runs, {} lost, {} doubled; {} operations of clients, {} failed; {} hand-overs, first \
+             instant after them: rows at most {} ms late, begins at most {} ms",
+            self.levels.0,
+            self.levels.1,
             self.runs,
             self.lost,
             self.doubled,
@@ -61,7 +70,12 @@ impl std::fmt::Display for Report {
 
 /// Runs it. `program` is one whose `executor` command is [`crate::executor`]. Nothing may be lost, doubled or failed.
 pub async fn deploy(program: &Path, deploy: Deploy) -> anyhow::Result<Report> {
-    let mut cluster = Setup::new(3).start().await?;
+    let mut setup = Setup::new(3);
+    if let Some(folder) = &deploy.from {
+        setup = setup.belfry(folder.join("belfry"));
+    }
+    let mut cluster = setup.start().await?;
+    let former = deploy.from.as_ref().map(|folder| folder.join("rolling"));
     let executors = ["one", "two"];
     let endpoints = cluster.endpoints().join(",");
     let journal = crate::journal::Journal::new(cluster.folder());
@@ -70,8 +84,9 @@ pub async fn deploy(program: &Path, deploy: Deploy) -> anyhow::Result<Report> {
         ["executor", "--endpoints", &endpoints, "--name", name, "--journal", &journal].map(str::to_owned)
     };
     for name in executors {
-        cluster.start_executor_of(name, program, &arguments(name))?;
+        cluster.start_executor_of(name, former.as_deref().unwrap_or(program), &arguments(name))?;
     }
+    cluster.belfry(binary::belfry()?);
     let mut scenario = Scenario::begin(cluster, deploy.schedules, Carrier::Handler).await?;
     // Each client has schedules of its own: whatever goes wrong is then the fault of the cluster.
     let manner = Manner { keys: 3, apart: true, pace: Duration::from_millis(20), seed: 11 };
@@ -80,6 +95,7 @@ pub async fn deploy(program: &Path, deploy: Deploy) -> anyhow::Result<Report> {
     let writes = Writes::start(clients, manner, clock);
     writes.wait_for_acknowledged(20).await?;
 
+    let level = level_in_force(&scenario.cluster).await?;
     let mut stops = Vec::new();
     for round in 0..deploy.rounds {
         // The leader last, as the handbook says.
@@ -95,6 +111,7 @@ pub async fn deploy(program: &Path, deploy: Deploy) -> anyhow::Result<Report> {
             }
             scenario.wait_for_runs(1).await?;
         }
+        wait_for_level(&scenario.cluster).await?;
         let name = executors[round % executors.len()];
         scenario.cluster.stop_executor(name).await?;
         scenario.cluster.start_executor_of(name, program, &arguments(name))?;
@@ -105,6 +122,7 @@ pub async fn deploy(program: &Path, deploy: Deploy) -> anyhow::Result<Report> {
     let problems = history::check(&record.history);
     ensure!(problems.is_empty(), "{problems:#?}");
     ensure!(record.failures.is_empty(), "calls failed: {:#?}\n{}", record.failures, scenario.cluster.logs());
+    let levels = (level, level_in_force(&scenario.cluster).await?);
     let (_, verdict) = scenario.finish("a rolling deploy").await?;
     let first_after = |stopped_at: &i64| {
         // The first instant that the next leader fired: the first one after the stop.
@@ -114,6 +132,7 @@ pub async fn deploy(program: &Path, deploy: Deploy) -> anyhow::Result<Report> {
         (late(&verdict.created), late(&verdict.began))
     };
     Ok(Report {
+        levels,
         hand_overs: stops.iter().map(first_after).collect(),
         runs: verdict.begun,
         lost: verdict.lost,
@@ -121,4 +140,21 @@ pub async fn deploy(program: &Path, deploy: Deploy) -> anyhow::Result<Report> {
         operations: record.history.len(),
         failures: record.failures,
     })
+}
+
+async fn level_in_force(cluster: &Cluster) -> anyhow::Result<u32> {
+    Ok(cluster.client()?.get_cluster_status(pb::GetClusterStatusRequest {}).await?.feature_level)
+}
+
+/// Waits until what every node understands is in force.
+async fn wait_for_level(cluster: &Cluster) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let said = cluster.client()?.list_members(pb::ListMembersRequest {}).await?;
+        if said.members.iter().all(|member| member.feature_level == Some(said.feature_level)) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("the feature level does not rise to that of the nodes\n{}", cluster.logs())
 }

@@ -1,6 +1,9 @@
 //! A long rolling deploy under load: every node restarted, round after round, with figures of what a user sees.
 //!
-//! `cargo build --release && cargo run --release -p belfry-tests --bin rolling -- --rounds 20 --schedules 1000`
+//! `cargo build --release && cargo run --release -p belfry-tests --bin rolling -- --rounds 20 --schedules 1000`; across releases:
+//! `tests/upgrade.sh COMMIT`.
+
+use std::path::PathBuf;
 
 use belfry_tests::executor::{self, ExecutorOptions};
 use belfry_tests::rolling::{Deploy, deploy};
@@ -16,6 +19,9 @@ struct Options {
     /// Times that every node is restarted.
     #[arg(long, default_value_t = 20)]
     rounds: usize,
+    /// Folder with the `belfry` and the `rolling` of a former release, which the deploy begins with.
+    #[arg(long)]
+    from: Option<PathBuf>,
     /// Clients that write.
     #[arg(long, default_value_t = 4)]
     clients: usize,
@@ -29,12 +35,12 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Options { command, schedules, rounds, clients } = Options::parse();
+    let Options { command, schedules, rounds, from, clients } = Options::parse();
     match command {
         Some(Command::Executor(options)) => executor::run(options).await,
         None => {
             let program = std::env::current_exe()?;
-            let report = Box::pin(deploy(&program, Deploy { schedules, rounds, clients })).await?;
+            let report = Box::pin(deploy(&program, Deploy { from, schedules, rounds, clients })).await?;
             println!("{report}");
             let hand_overs: Vec<_> = report.hand_overs.iter().map(|(_, begin)| begin).collect();
             println!("begins of the first instant after each hand-over, ms late: {hand_overs:?}");

@@ -7,7 +7,7 @@ use belfry_tests::rolling::{Deploy, deploy};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_deploy_under_load_is_not_noticed() {
     let program = Path::new(env!("CARGO_BIN_EXE_rolling"));
-    let short = Deploy { schedules: 200, rounds: 2, clients: 3 };
+    let short = Deploy { from: None, schedules: 200, rounds: 2, clients: 3 };
     let report = Box::pin(deploy(program, short)).await.unwrap();
     println!("{report}");
     assert_eq!((report.lost, report.doubled, report.failures.len()), (0, 0, 0));
