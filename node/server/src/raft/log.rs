@@ -4,6 +4,10 @@
 //! - LOG-2 an append is acknowledged only after it is durable; the port keeps votes, appends, truncations and purges
 //!   in the order they were asked for (STORE-2), so an acknowledged append can never be overtaken.
 //! - LOG-3 what is read for replication is bounded by bytes, because a follower bounds the size of a message.
+//! - LOG-4 what is read for replication begins with the first entry that was asked for, or is nothing. openraft may go on with a stream
+//!   whose entries it has purged meanwhile (it took up an older order after one for a snapshot): sent as read, a follower would get a log
+//!   with a hole. What is known to be gone is told to the network, which ends such a stream with an error; openraft then takes the newer
+//!   order.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -33,7 +37,23 @@ pub(super) struct RaftLog {
     sync_latency: Arc<LatencyHistogram>,
     appended_bytes: Arc<AtomicU64>,
     sizes: Arc<Mutex<Sizes>>,
+    gone: Gone,
     faults: Faults,
+}
+
+/// Up to where entries were asked for by replication and found purged (LOG-4). Clones are the same.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Gone(Arc<AtomicU64>);
+
+impl Gone {
+    pub(super) fn note(&self, index: u64) {
+        self.0.fetch_max(index + 1, Ordering::AcqRel);
+    }
+
+    /// Whether the entry at `index` is known to be gone.
+    pub(super) fn covers(&self, index: u64) -> bool {
+        index < self.0.load(Ordering::Acquire)
+    }
 }
 
 impl RaftLog {
@@ -45,8 +65,14 @@ impl RaftLog {
             sync_latency: Arc::default(),
             appended_bytes: Arc::default(),
             sizes: Arc::new(Mutex::new(sizes)),
+            gone: Gone::default(),
             faults,
         }
+    }
+
+    /// What replication has asked for in vain.
+    pub(super) fn gone(&self) -> &Gone {
+        &self.gone
     }
 
     pub(super) fn port(&self) -> &Arc<dyn LogPort> {
@@ -115,7 +141,12 @@ impl RaftLogReader<TypeConfig> for RaftLog {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.faults.watch(self.read(start, end, REPLICATE_BYTES_MAX))
+        let entries = self.faults.watch(self.read(start, end, REPLICATE_BYTES_MAX))?;
+        if entries.first().is_some_and(|first| first.log_id.index != start) {
+            self.gone.note(start);
+            return Ok(Vec::new());
+        }
+        Ok(entries)
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -266,5 +297,23 @@ mod tests {
         }
         assert!(sizes.samples.len() <= 1_000_000 / usize::try_from(SAMPLE_BYTES).unwrap() + 2);
         assert_eq!(sizes.purgeable(0), Some(10_000));
+    }
+
+    #[tokio::test]
+    async fn log_4_what_is_read_for_a_follower_has_no_hole() {
+        let id = |index| crate::store::LogId { term: 1, node: 1, index };
+        let blank = |index| Entry {
+            log_id: convert::log_id_from_store(id(index)),
+            payload: openraft::EntryPayload::Blank,
+        };
+        let port = Arc::new(crate::store::MemoryLog::new());
+        let entries = (1..9).map(blank).map(convert::entry_to_store).collect();
+        port.append(entries, Box::new(|appended| appended.unwrap()));
+        port.purge(id(4), Box::new(|purged| purged.unwrap()));
+        let mut log = RaftLog::new(port, Faults::new());
+        assert_eq!(log.limited_get_log_entries(5, 9).await.unwrap().len(), 4);
+        assert!(!log.gone().covers(0));
+        assert_eq!(log.limited_get_log_entries(3, 9).await.unwrap(), []);
+        assert!(log.gone().covers(3) && !log.gone().covers(4));
     }
 }

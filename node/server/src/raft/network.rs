@@ -4,17 +4,19 @@
 //!   requests, so a dead peer that was dialled first would be dialled in a hot loop.
 //! - NET-2 every call names both ends (IDENT-1).
 //! - NET-3 a peer that falls silent is noticed by keep-alive, whatever stream is open to it.
+//! - NET-4 a stream that has come to entries which are purged ends with an error (LOG-4): the peer needs a snapshot.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use belfry_proto::internal as pb;
 use belfry_proto::internal::raft_service_client::RaftServiceClient;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, future, stream};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{
@@ -32,6 +34,7 @@ use super::Member;
 use super::config::RaftConfig;
 use super::convert::{self, MalformedMessage};
 use super::identity::Identity;
+use super::log::Gone;
 use super::snapshot::{SnapshotData, SnapshotFile};
 use super::types::{RpcError, Snapshot, TypeConfig, Vote};
 use crate::store::Offload;
@@ -64,6 +67,7 @@ pub(super) struct Network {
     config: Arc<RaftConfig>,
     identity: Arc<Identity>,
     offload: Offload,
+    gone: Gone,
     /// In order, as they are let go of: a simulation repeats itself.
     channels: Arc<Mutex<BTreeMap<(Lane, String), Channel>>>,
     /// What each member last refused a call with: said once, not with every heartbeat.
@@ -71,8 +75,13 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(config: Arc<RaftConfig>, identity: Arc<Identity>, offload: Offload) -> Self {
-        Self { config, identity, offload, channels: Arc::default(), refusals: Arc::default() }
+    pub(super) fn new(
+        config: Arc<RaftConfig>,
+        identity: Arc<Identity>,
+        offload: Offload,
+        gone: Gone,
+    ) -> Self {
+        Self { config, identity, offload, gone, channels: Arc::default(), refusals: Arc::default() }
     }
 
     fn connection(&self, lane: Lane, target: u64, member: &Member) -> Connection {
@@ -86,6 +95,8 @@ impl Network {
             member: member.clone(),
             identity: self.identity.clone(),
             offload: self.offload.clone(),
+            // A heartbeat carries no entries by itself.
+            gone: if lane == Lane::Log { self.gone.clone() } else { Gone::default() },
             refusals: self.refusals.clone(),
             client: channel.ok().map(client),
         }
@@ -158,6 +169,7 @@ pub(super) struct Connection {
     member: Member,
     identity: Arc<Identity>,
     offload: Offload,
+    gone: Gone,
     refusals: Arc<Mutex<BTreeMap<u64, String>>>,
     /// `None`: its address is not one.
     client: Option<RaftServiceClient<Channel>>,
@@ -231,7 +243,9 @@ impl NetStreamAppend<TypeConfig> for Connection {
             let Some(first) = input.next().await else {
                 return Ok(Box::pin(stream::empty()) as BoxStream<'s, _>);
             };
-            let input = stream::iter([first]).chain(input).map(convert::append_request_to_wire);
+            let purged = Arc::new(AtomicBool::new(false));
+            let input = until_purged(stream::iter([first]).chain(input), self.gone.clone(), purged.clone());
+            let input = input.map(convert::append_request_to_wire);
             let request = self.request(input);
             let error_of = self.error_of();
             // A stream has no deadline of its own: its setup is bounded here, its silence by keep-alive (NET-3).
@@ -243,9 +257,31 @@ impl NetStreamAppend<TypeConfig> for Connection {
             let output = response.into_inner().map(move |item| {
                 item.map_err(&error_of).and_then(|item| convert::append_result(item).map_err(malformed))
             });
-            Ok(Box::pin(output) as BoxStream<'s, _>)
+            let target = self.target;
+            let end = stream::once(async move {
+                let purged = purged.load(Ordering::Acquire);
+                purged.then(|| Err(unreachable(format!("node {target} needs a snapshot: the log is purged"))))
+            });
+            Ok(Box::pin(output.chain(end.filter_map(future::ready))) as BoxStream<'s, _>)
         })
     }
+}
+
+/// Requests up to the first one that would have carried entries which are gone; then `purged` is set (NET-4). One that only tells a
+/// peer which waits for its snapshot how far the log is committed looks the same, and is no loss.
+fn until_purged(
+    requests: impl Stream<Item = AppendEntriesRequest<TypeConfig>>,
+    gone: Gone,
+    purged: Arc<AtomicBool>,
+) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> {
+    requests.take_while(move |request| {
+        let next = request.prev_log_id.as_ref().map_or(0, |id| id.index + 1);
+        let is_purged = request.entries.is_empty() && gone.covers(next);
+        if is_purged {
+            purged.store(true, Ordering::Release);
+        }
+        future::ready(!is_purged)
+    })
 }
 
 impl NetVote<TypeConfig> for Connection {
@@ -359,5 +395,41 @@ impl NetTransferLeader<TypeConfig> for Connection {
             "a member cannot take over leadership now"
         );
         Ok(Err(TransferLeaderError::LogNotFlushed { expected: request.last_log_id().copied(), actual: None }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::types::{Entry, LeaderId, LogId};
+    use super::*;
+
+    fn id(index: u64) -> LogId {
+        LogId::new(LeaderId { term: 1, node_id: 1 }, index)
+    }
+
+    fn request(previous: u64, count: u64) -> AppendEntriesRequest<TypeConfig> {
+        let entry = |index| Entry { log_id: id(index), payload: openraft::EntryPayload::Blank };
+        AppendEntriesRequest {
+            vote: Vote::new_committed(1, 1),
+            prev_log_id: Some(id(previous)),
+            entries: (previous + 1..=previous + count).map(entry).collect(),
+            leader_commit: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn net_4_a_stream_ends_where_the_log_is_purged() {
+        let gone = Gone::default();
+        gone.note(5);
+        for (requests, passed, is_purged) in [
+            (vec![request(3, 1), request(4, 0), request(6, 1)], 1, true),
+            // To the end of the log, and then only how far it is committed.
+            (vec![request(5, 2), request(7, 0)], 2, false),
+        ] {
+            let purged = Arc::new(AtomicBool::new(false));
+            let sent = until_purged(stream::iter(requests), gone.clone(), purged.clone());
+            assert_eq!(sent.count().await, passed);
+            assert_eq!(purged.load(Ordering::Acquire), is_purged);
+        }
     }
 }

@@ -83,7 +83,7 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     let shared = Shared::new(replicated, config.checkpoint_dirty_blocks_max);
     let faults = Faults::new();
     let log = RaftLog::new(stores.log, faults.clone());
-    let network = Network::new(config.clone(), identity.clone(), stores.offload.clone());
+    let network = Network::new(config.clone(), identity.clone(), stores.offload.clone(), log.gone().clone());
     let machine =
         Machine { shared: shared.clone(), checkpoints: checkpoints.clone(), faults: faults.clone() };
     let raft = Box::pin(Raft::new(config.node_id.0, openraft_config, network.clone(), log.clone(), machine));
