@@ -302,8 +302,7 @@ fn meta_of(head: &Head) -> SnapshotMeta {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
+    use belfry_core::command::ResumeMissed;
     use belfry_core::{Action, Revision};
 
     use super::*;
@@ -311,6 +310,8 @@ mod tests {
     use crate::raft::types::{LeaderId, Proposal};
 
     const SCHEDULES: u64 = 4000;
+    /// Cuts that must have seen something new.
+    const CUTS: u32 = 5;
 
     fn apply(shared: &Shared, index: u64, command: &Command) {
         let proposal = Proposal::new(codec::encode_command(command));
@@ -323,44 +324,54 @@ mod tests {
         format!("schedule-{number}")
     }
 
+    /// Changes one schedule after the other, from block to block; over and over.
+    fn pause_or_resume(index: u64) -> Command {
+        let key = key(&name(index * 1009 % SCHEDULES + 1));
+        let is_pause = (index / SCHEDULES) % 2 == 1;
+        command(if is_pause {
+            Action::PauseSchedule {
+                key,
+                expected: None,
+                reason: index.to_string(),
+                actor: "test".into(),
+                until: None,
+            }
+        } else {
+            Action::ResumeSchedule { key, expected: None, missed: ResumeMissed::Skip, actor: "test".into() }
+        })
+    }
+
     /// CKPT-1, while entries are applied between the slices.
     #[test]
     fn a_cut_is_one_position() {
         let shared = Shared::new(Replicated::default(), usize::MAX);
         (1..=SCHEDULES).for_each(|number| apply(&shared, number, &create(&name(number))));
-        let done = AtomicBool::new(false);
-        let mut blocks = BTreeMap::new();
-        let mut last = 0;
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for index in SCHEDULES + 1..SCHEDULES * 2 {
-                    // Jumps from block to block.
-                    let key = key(&name(index * 1009 % SCHEDULES + 1));
-                    let pause = Action::PauseSchedule {
-                        key,
-                        expected: None,
-                        reason: index.to_string(),
-                        actor: "test".to_owned(),
-                        until: None,
-                    };
-                    apply(&shared, index, &command(pause));
+        let mut blocks = std::thread::scope(|scope| {
+            let cutter = scope.spawn(|| {
+                let (mut blocks, mut last, mut moved) = (BTreeMap::new(), SCHEDULES, 0);
+                while moved < CUTS {
+                    let cut = shared.cut(|records| records);
+                    blocks.extend(cut.blocks);
+                    let state = State::restore(blocks.values().flatten().cloned()).unwrap();
+                    let newest = state
+                        .schedule_ids_from(Default::default())
+                        .filter_map(|id| state.schedule(id))
+                        .map(|schedule| schedule.revision)
+                        .max();
+                    let index = cut.applied.unwrap().index;
+                    assert_eq!(newest, Some(Revision(index)));
+                    moved += u32::from(index > last);
+                    last = index;
                 }
-                done.store(true, Ordering::Release);
+                blocks
             });
-            while !done.load(Ordering::Acquire) {
-                let cut = shared.cut(|records| records);
-                blocks.extend(cut.blocks);
-                let state = State::restore(blocks.values().flatten().cloned()).unwrap();
-                let newest = state
-                    .schedule_ids_from(Default::default())
-                    .filter_map(|id| state.schedule(id))
-                    .map(|schedule| schedule.revision)
-                    .max();
-                last = cut.applied.unwrap().index;
-                assert_eq!(newest, Some(Revision(last)));
+            let mut index = SCHEDULES;
+            while !cutter.is_finished() {
+                index += 1;
+                apply(&shared, index, &pause_or_resume(index));
             }
+            cutter.join().unwrap()
         });
-        assert!(last > SCHEDULES);
         blocks.extend(shared.cut(|records| records).blocks);
         let restored = State::restore(blocks.into_values().flatten()).unwrap();
         assert_eq!(restored.digest(), shared.read(State::digest));
