@@ -1,17 +1,31 @@
 //! BACKFILL-1: a backfill that was completed has made the rows of its range: all of them when it runs everything once more, and only what
 //! is missing otherwise; and each instant of the range has a row.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use belfry_core::backfill::{Backfill, BackfillMode, BackfillState};
 use belfry_core::run::Trigger;
-use belfry_core::{Schedule, State, UnixMillis};
+use belfry_core::{BackfillId, Generation, Schedule, State, UnixMillis};
 
 use super::ledger_1::Beat;
 use super::since_epoch;
 
+/// Of which generation schedules were when their backfills were first seen. Times would not tell: leaders' clocks differ.
+#[derive(Default)]
+pub(super) struct Begun {
+    generations: BTreeMap<BackfillId, Generation>,
+}
+
+impl Begun {
+    pub(super) fn look(&mut self, state: &State) {
+        for (backfill, schedule) in all(state) {
+            self.generations.entry(backfill.id).or_insert(schedule.generation);
+        }
+    }
+}
+
 /// What is wrong with the backfills of a state.
-pub(super) fn wrong(state: &State) -> Vec<String> {
+pub(super) fn wrong(begun: &Begun, state: &State) -> Vec<String> {
     let mut wrong = Vec::new();
     for (backfill, schedule) in completed(state) {
         let rows = || state.rows(schedule.id);
@@ -22,8 +36,7 @@ pub(super) fn wrong(state: &State) -> Vec<String> {
             wrong.push(format!("{} of {} has {made} rows and says {counted}", backfill.id, schedule.key));
         }
         // An edit in its time makes it unknown which instants it saw; and rows of others tell when there was one.
-        let edited = made.iter().any(|run| run.generation != schedule.generation)
-            || schedule.updated_at >= backfill.created.at;
+        let edited = begun.generations.get(&backfill.id) != Some(&schedule.generation);
         let Some(beat) = Beat::of(&schedule.definition.timing).filter(|_| !edited) else { continue };
         let expected: BTreeSet<_> = beat.between(backfill.from_at.0, backfill.until_at.0).collect();
         let made: BTreeSet<_> = made.iter().map(|run| run.nominal_at.0).collect();

@@ -88,6 +88,7 @@ pub struct Invariants {
     clocks: clock_1::Clocks,
     digests: apply_1::Digests,
     leaders: lead_2::Overlap,
+    backfills: backfill_1::Begun,
     all: Vec<Box<dyn Invariant>>,
     names: Names,
     /// What of each replica was looked at last: it is the same until it has applied more, or is that of a new process.
@@ -125,7 +126,16 @@ impl Invariants {
         let clock = clocks.first().cloned().unwrap_or_default();
         let (clocks, digests) = (clock_1::Clocks::new(clocks), apply_1::Digests::default());
         let leaders = lead_2::Overlap::default();
-        Self { clock, clocks, digests, leaders, all, names: Names::default(), looked: BTreeMap::new() }
+        Self {
+            clock,
+            clocks,
+            digests,
+            leaders,
+            backfills: backfill_1::Begun::default(),
+            all,
+            names: Names::default(),
+            looked: BTreeMap::new(),
+        }
     }
 
     /// Looks at every replica that has changed. States with one digest are the same: the first of them is looked at for all.
@@ -163,6 +173,7 @@ impl Invariants {
                 if !is_new && !last {
                     return;
                 }
+                self.backfills.look(state);
                 for invariant in &mut self.all {
                     let names = &mut self.names;
                     let mut look =
@@ -210,7 +221,7 @@ impl Invariants {
     pub fn at_end(&mut self, record: &Record, now: Duration) {
         self.look_at(record, now, true);
         if let Some(newest) = newest(record) {
-            for what in newest.read(backfill_1::wrong) {
+            for what in newest.read(|state| backfill_1::wrong(&self.backfills, state)) {
                 record.violation("BACKFILL-1", what);
             }
         }
