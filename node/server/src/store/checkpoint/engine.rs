@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -19,6 +20,8 @@ const LEAF_VALUES_MAX: usize = 20;
 /// The largest value we store: a leaf full of them, with keys and headers, still fits into a quarter of a segment.
 pub(super) const CHUNK_BYTES: usize = 48 << 10;
 const _: () = assert!((CHUNK_BYTES + 64) * LEAF_VALUES_MAX < SEGMENT_BYTES / 4);
+/// How long to wait for sled's own threads to let go of its file. They take milliseconds.
+const LET_GO_MAX: Duration = Duration::from_secs(5);
 const TREE_PREFIX: &str = "blocks-";
 
 pub(super) struct Engine {
@@ -147,6 +150,17 @@ impl Engine {
 
     fn error(&self, action: &'static str, error: sled::Error) -> StoreError {
         engine_error(action, &self.folder, error)
+    }
+}
+
+/// Waits until the file can be opened again: sled's own threads hold it for a moment after its last handle is gone (CHECK-5).
+pub(super) fn wait_until_let_go(folder: &Path) {
+    let start = Instant::now();
+    while let Ok(file) = File::open(folder.join("db"))
+        && file.try_lock().is_err()
+        && start.elapsed() < LET_GO_MAX
+    {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

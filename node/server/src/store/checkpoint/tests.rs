@@ -112,6 +112,7 @@ fn a_lost_pointer_a_lost_tree_and_a_wrong_value_are_damage() {
         harm(&db);
         db.flush().unwrap();
         drop(db);
+        engine::wait_until_let_go(folder.path());
         SledCheckpoint::open(folder.path()).map(|_| ())
     };
     let damaged = |harm: &dyn Fn(&sled::Db)| match opened_after(harm) {
