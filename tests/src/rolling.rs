@@ -16,8 +16,7 @@ use crate::writes::{Manner, Writes, read_all};
 /// How much of it.
 #[derive(Clone, Debug)]
 pub struct Deploy {
-    /// Where a former release's `belfry` and `rolling` are: the first round brings the nodes from it to this one, the first two
-    /// rounds the executors.
+    /// The `belfry` of a former release: the first round brings the nodes from it to this one.
     pub from: Option<PathBuf>,
     /// Schedules of every second.
     pub schedules: usize,
@@ -71,11 +70,10 @@ impl std::fmt::Display for Report {
 /// Runs it. `program` is one whose `executor` command is [`crate::executor`]. Nothing may be lost, doubled or failed.
 pub async fn deploy(program: &Path, deploy: Deploy) -> anyhow::Result<Report> {
     let mut setup = Setup::new(3);
-    if let Some(folder) = &deploy.from {
-        setup = setup.belfry(folder.join("belfry"));
+    if let Some(former) = &deploy.from {
+        setup = setup.belfry(former.clone());
     }
     let mut cluster = setup.start().await?;
-    let former = deploy.from.as_ref().map(|folder| folder.join("rolling"));
     let executors = ["one", "two"];
     let endpoints = cluster.endpoints().join(",");
     let journal = crate::journal::Journal::new(cluster.folder());
@@ -84,7 +82,7 @@ pub async fn deploy(program: &Path, deploy: Deploy) -> anyhow::Result<Report> {
         ["executor", "--endpoints", &endpoints, "--name", name, "--journal", &journal].map(str::to_owned)
     };
     for name in executors {
-        cluster.start_executor_of(name, former.as_deref().unwrap_or(program), &arguments(name))?;
+        cluster.start_executor_of(name, program, &arguments(name))?;
     }
     cluster.belfry(binary::belfry()?);
     let mut scenario = Scenario::begin(cluster, deploy.schedules, Carrier::Handler).await?;

@@ -19,7 +19,7 @@ struct Options {
     /// Times that every node is restarted.
     #[arg(long, default_value_t = 20)]
     rounds: usize,
-    /// Folder with the `belfry` and the `rolling` of a former release, which the deploy begins with.
+    /// The `belfry` of a former release, with which the nodes begin.
     #[arg(long)]
     from: Option<PathBuf>,
     /// Clients that write.
