@@ -17,9 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::PATIENCE;
 use crate::history::{Action, Operation, Outcome, Version};
 
-const PARENT: &str = "namespaces/default";
-/// Names of these schedules begin so.
-pub const PREFIX: &str = "w-";
+/// A namespace of their own: whatever else the cluster has, their list is one page, read at one revision.
+const PARENT: &str = "namespaces/writes";
 
 /// How the clients go about it.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +179,7 @@ impl Recorder {
 
     fn key(&self, number: u32) -> String {
         let owner = if self.manner.apart { self.number } else { 0 };
-        format!("{PREFIX}{owner}-{number}")
+        format!("w-{owner}-{number}")
     }
 
     async fn step(&mut self) {
@@ -304,14 +303,15 @@ async fn call(
     Ok(Outcome::Is(version_of(schedule)))
 }
 
-/// One page: it is read at one revision. There are fewer than fit on it.
+/// One page: it is read at one revision.
 async fn list(client: &Client) -> Result<Outcome, ClientError> {
     let request =
         pb::ListSchedulesRequest { parent: PARENT.into(), page_size: 1000, page_token: String::new() };
     let page = client.list_schedules(request).await?;
-    let versions = page.schedules.into_iter().filter_map(|schedule| {
+    assert!(page.next_page_token.is_empty(), "the clients have more schedules than a page holds");
+    let versions = page.schedules.into_iter().map(|schedule| {
         let key = schedule.name.rsplit('/').next().unwrap_or_default().to_owned();
-        key.starts_with(PREFIX).then(|| (key, version_of(schedule)))
+        (key, version_of(schedule))
     });
     Ok(Outcome::Listed(page.revision, versions.collect()))
 }
