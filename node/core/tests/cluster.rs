@@ -312,10 +312,11 @@ impl World {
 
     fn update(&mut self, view: View, name: u8, definition: Arc<Definition>) {
         let schedule = self.view(view).schedule_named(&key(name));
-        let Some((former, watermark)) = schedule.map(|s| (s.definition.clone(), s.watermark)) else { return };
+        let Some(schedule) = schedule else { return };
+        let (former, watermark) = (schedule.definition.clone(), schedule.watermark);
+        // By this proposer's view; if another one retimed it meanwhile, or deleted it and made it anew, its revision is another.
+        let expected = Some(schedule.revision);
         if former.timing == definition.timing {
-            // By this proposer's view; if another one retimed it meanwhile, its revision is another one too.
-            let expected = self.view(view).schedule_named(&key(name)).map(|schedule| schedule.revision);
             let (retime, calendars) = (Retime::Keep, Revision::default());
             self.apply(Action::UpdateSchedule { key: key(name), expected, definition, retime, calendars });
             return;
@@ -323,7 +324,7 @@ impl World {
         let first = next(&definition, watermark.0.max(self.now));
         let _ = self.apply_expecting(first, |next| Action::UpdateSchedule {
             key: key(name),
-            expected: None,
+            expected,
             definition,
             retime: Retime::From(next),
             calendars: Revision::default(),
