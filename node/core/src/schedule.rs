@@ -33,7 +33,7 @@ pub struct Schedule {
     /// More instants have passed than have rows: nothing is offered until all have, so that they coalesce.
     pub catching_up: bool,
     /// Set while paused.
-    pub pause: Option<Pause>,
+    pub pause: Option<Box<Pause>>,
     /// When it was created.
     pub created_at: UnixMillis,
     /// When a user last changed it.

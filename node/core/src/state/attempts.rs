@@ -196,7 +196,7 @@ impl State {
             return;
         }
         // One waits, behind those that run: the newest.
-        let newer = slot.waiting.range(id.next()..).next().copied();
+        let newer = slot.lanes().waiting.range(id.next()..).next().copied();
         match slot.schedule.definition.policies.overlap {
             OverlapPolicy::BufferAll { .. } => {}
             OverlapPolicy::Allow { .. } if newer.is_some_and(|newer| self.ready.contains(&newer)) => {}
@@ -314,7 +314,7 @@ impl State {
         if !slot.schedule.is_exhausted() {
             return;
         }
-        let rest: Vec<_> = slot.waiting.iter().chain(&slot.backlog).copied().collect();
+        let rest: Vec<_> = slot.lanes().waiting.iter().chain(&slot.lanes().backlog).copied().collect();
         if let Some(next) = slot.schedule.next_fire_at.take() {
             slot.schedule.catching_up = false;
             self.due.remove(next, schedule);

@@ -216,7 +216,7 @@ impl State {
         let backfill = self.backfill(id).ok_or(Rejection::BackfillNotFound { backfill: id })?;
         let schedule = backfill.schedule;
         if !backfill.state.has_ended() {
-            let waiting = self.slots[&schedule].backfill;
+            let waiting = self.slots[&schedule].lanes().backfill;
             let state = backfill.state.after(verb, verdict);
             self.backfill_mut(id, now).state = state;
             if let (BackfillVerb::Cancel, Some(waiting)) = (verb, waiting) {
@@ -256,9 +256,9 @@ impl State {
     /// A backfill wants its next instant when it is running and none of its rows waits or runs.
     pub(super) fn ask_for_more(&mut self, id: BackfillId) {
         let Some(backfill) = self.backfill(id) else { return };
-        let slot = &self.slots[&backfill.schedule];
+        let lanes = self.slots[&backfill.schedule].lanes();
         let is_its = |run: &RunId| self.runs[run].trigger == Trigger::Backfill(id);
-        let busy = slot.backfill.iter().chain(&slot.recovering).any(is_its);
+        let busy = lanes.backfill.iter().chain(&lanes.recovering).any(is_its);
         if backfill.state == BackfillState::Running && !busy {
             self.advancing.insert(id);
         } else {

@@ -144,9 +144,9 @@ impl State {
         }
         let late = now.0 - scheduled_at.0 > LATE_AFTER_MS;
         match policies.overlap {
-            OverlapPolicy::Skip if !slot.open.is_empty() => Some(Reason::Overlap),
+            OverlapPolicy::Skip if !slot.lanes().open.is_empty() => Some(Reason::Overlap),
             OverlapPolicy::BufferAll { waiting_max }
-                if slot.waiting.len() >= waiting_max as usize && !self.coalesces(slot, late) =>
+                if slot.lanes().waiting.len() >= waiting_max as usize && !self.coalesces(slot, late) =>
             {
                 Some(Reason::BufferFull)
             }
@@ -162,7 +162,7 @@ impl State {
     fn coalesces(&self, slot: &Slot, late: bool) -> bool {
         let missed = |id: &RunId| self.runs[id].trigger == Trigger::CatchUp;
         late && slot.schedule.definition.policies.misfire == MisfirePolicy::Coalesce
-            && slot.waiting.last().is_some_and(missed)
+            && slot.lanes().waiting.last().is_some_and(missed)
     }
 
     /// Puts the row of an instant in its lane; older ones make way as the policies say.
@@ -178,14 +178,14 @@ impl State {
             self.take_place(id);
             self.watch_deadline(id);
             // More than one too many: the limit was lowered, or one was handed back.
-            while self.slots[&schedule].backlog.len() > count_max as usize {
-                let oldest = *self.slots[&schedule].backlog.first().expect("it was just counted");
+            while self.slots[&schedule].lanes().backlog.len() > count_max as usize {
+                let oldest = *self.slots[&schedule].lanes().backlog.first().expect("it was just counted");
                 self.end_waiting(oldest, &RunEvent::Skip(Reason::Misfire), now);
                 tally.skipped += 1;
             }
             return;
         }
-        let newest = slot.waiting.last().copied();
+        let newest = slot.lanes().waiting.last().copied();
         let older = match policies.overlap {
             OverlapPolicy::HoldOne | OverlapPolicy::Skip | OverlapPolicy::CancelRunning => newest,
             OverlapPolicy::BufferAll { .. } => newest.filter(|_| self.coalesces(slot, late)),
@@ -235,7 +235,7 @@ impl State {
     ) -> Result<Outcome, Rejection> {
         let schedule = self.find(&key)?;
         let slot = &self.slots[&schedule];
-        let waiting = slot.manual.len();
+        let waiting = slot.lanes().manual.len();
         if waiting >= MANUAL_WAITING_MAX {
             return Err(Rejection::TooManyWaiting { key, waiting });
         }

@@ -44,8 +44,8 @@ impl State {
             };
             leases += usize::from(running);
             let begun = run.attempt.0 > 0;
-            let waits = slot.not_begun().filter(|waiting| *waiting == id).count();
-            let opens = usize::from(slot.open.contains(&id));
+            let waits = slot.lanes().not_begun().filter(|waiting| *waiting == id).count();
+            let opens = usize::from(slot.lanes().open.contains(&id));
             let expected = match (due || running, begun) {
                 (false, _) => (0, 0),
                 (true, false) => (1, 0),
@@ -60,7 +60,9 @@ impl State {
             if self.cancelling.contains(&id) != (running && run.cancel.is_some()) {
                 say("RUN-4", format!("run {id} is {} and its cancellation is lost", run.state.name()));
             }
-            if self.ready.contains(&id) != slot.ready.contains(&id) || (slot.ready.contains(&id) && !due) {
+            if self.ready.contains(&id) != slot.lanes().ready.contains(&id)
+                || (slot.lanes().ready.contains(&id) && !due)
+            {
                 say("DUE-1", format!("run {id} is {} but is offered wrongly", run.state.name()));
             }
         }
@@ -98,10 +100,14 @@ impl State {
                 say("LEDGER-1", format!("schedule {id} is missing from the due index at {next:?}"));
             }
         }
-        let idle = slot.open.is_empty() && slot.manual.is_empty();
+        let lanes = slot.lanes();
+        let idle = lanes.open.is_empty() && lanes.manual.is_empty();
         let may_start = schedule.pause.is_none() && !schedule.catching_up && idle;
-        if may_start && slot.waiting_count() > 0 && slot.ready.is_empty() {
+        if may_start && lanes.waiting_count() > 0 && lanes.ready.is_empty() {
             say("DUE-1", format!("schedule {id} has a run that could begin and is not offered"));
+        }
+        if slot.keeps_empty_lanes() {
+            say("LANES-1", format!("schedule {id} sleeps and has lanes"));
         }
         if self.rows(id).count() as u64 != slot.rows {
             say("RUN-1", format!("schedule {id} counts {} rows", slot.rows));
@@ -130,10 +136,10 @@ impl State {
             }
         }
         for (schedule, id) in &self.backfills {
-            let slot = &self.slots[schedule];
+            let lanes = self.slots[schedule].lanes();
             let backfill = self.backfill(*id).expect("every backfill is an object");
             let is_its = |run: &RunId| self.runs[run].trigger == Trigger::Backfill(*id);
-            let busy = slot.backfill.iter().chain(&slot.recovering).any(is_its);
+            let busy = lanes.backfill.iter().chain(&lanes.recovering).any(is_its);
             let wants = backfill.state == BackfillState::Running && !busy;
             if wants != self.advancing.contains(id) {
                 say("DUE-1", format!("backfill {id} is {:?} and does not go on", backfill.state));
@@ -147,18 +153,19 @@ impl State {
         let overlap = slot.schedule.definition.policies.overlap;
         // One between two attempts may have let a trigger pass while a pause held it.
         let runs = |id: &&RunId| matches!(self.runs[id].state, RunState::Running(_)) && !self.runs[id].beside;
-        let open = slot.open.iter().filter(runs).count();
+        let lanes = slot.lanes();
+        let open = lanes.open.iter().filter(runs).count();
         let waiting_max = match overlap {
             OverlapPolicy::HoldOne | OverlapPolicy::Skip | OverlapPolicy::CancelRunning => 1,
             // One that was handed back had its place before those that came meanwhile, and is not turned away for them.
             OverlapPolicy::BufferAll { waiting_max } => waiting_max.max(1) as usize + 1,
             OverlapPolicy::Allow { running_max } => running_max as usize + 1,
         };
-        if !edited && (open > overlap.running_max() || slot.waiting.len() > waiting_max) {
-            let waiting = slot.waiting.len();
+        if !edited && (open > overlap.running_max() || lanes.waiting.len() > waiting_max) {
+            let waiting = lanes.waiting.len();
             say("RUN-2", format!("schedule {id}: {open} open and {waiting} waiting under {overlap:?}"));
         }
-        if slot.recovering.is_some_and(|id| !slot.open.contains(&id)) {
+        if lanes.recovering.is_some_and(|id| !lanes.open.contains(&id)) {
             say("CATCH-1", format!("schedule {id} recovers a run that is over"));
         }
     }

@@ -8,7 +8,11 @@
 //! ```
 //!
 //! A run is *open* from its first begin to its end, between two attempts too: that is what "running" means to the overlap
-//! policy; only what a pause holds between two attempts lets triggers pass. Lanes follow from the rows alone, so that a restart finds every run in its place (APPLY-1).
+//! policy; only what a pause holds between two attempts lets triggers pass. Lanes follow from the rows alone, so that a restart
+//! finds every run in its place (APPLY-1).
+//!
+//! - LANES-1: a schedule of whose runs none is open or waits has no lanes. A million that sleep are what the memory of a node
+//!   must have room for.
 
 use std::collections::BTreeSet;
 
@@ -26,6 +30,14 @@ use crate::state::{BlockId, State};
 #[derive(Clone)]
 pub(super) struct Slot {
     pub(super) schedule: Schedule,
+    /// None while no run is open or waits (LANES-1).
+    lanes: Option<Box<Lanes>>,
+    pub(super) rows: u64,
+}
+
+/// The runs of one schedule that are not over.
+#[derive(Clone, Default)]
+pub(super) struct Lanes {
     /// Rows of the timing that wait to begin, oldest first.
     pub(super) waiting: RunSet,
     /// Missed instants that FIRE_ALL makes up for, oldest first.
@@ -40,8 +52,18 @@ pub(super) struct Slot {
     pub(super) recovering: Option<RunId>,
     /// May begin now.
     pub(super) ready: Ready,
-    pub(super) rows: u64,
 }
+
+/// Those of a schedule that sleeps.
+static NO_LANES: Lanes = Lanes {
+    waiting: RunSet::new(),
+    backlog: RunSet::new(),
+    backfill: None,
+    manual: RunSet::new(),
+    open: RunSet::new(),
+    recovering: None,
+    ready: Ready::new_const(),
+};
 
 /// Runs of one schedule that may begin now: few, in the order in which they were made ready.
 pub(super) type Ready = SmallVec<[RunId; 2]>;
@@ -67,16 +89,34 @@ impl Lane {
 
 impl Slot {
     pub(super) fn new(schedule: Schedule) -> Self {
-        Self {
-            schedule,
-            waiting: RunSet::default(),
-            backlog: RunSet::default(),
-            backfill: None,
-            manual: RunSet::default(),
-            open: RunSet::default(),
-            recovering: None,
-            ready: Ready::new(),
-            rows: 0,
+        Self { schedule, lanes: None, rows: 0 }
+    }
+
+    /// Its runs that are not over.
+    pub(super) fn lanes(&self) -> &Lanes {
+        self.lanes.as_deref().unwrap_or(&NO_LANES)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn lanes_mut(&mut self) -> &mut Lanes {
+        self.lanes.get_or_insert_default()
+    }
+
+    /// From now on nothing is offered.
+    pub(super) fn take_ready(&mut self) -> Ready {
+        let ready = self.lanes.as_mut().map(|lanes| std::mem::take(&mut lanes.ready)).unwrap_or_default();
+        self.drop_empty_lanes();
+        ready
+    }
+
+    /// Whether it has lanes and nothing in them: never after a command.
+    pub(super) fn keeps_empty_lanes(&self) -> bool {
+        self.lanes.as_ref().is_some_and(|lanes| !lanes.is_active() && lanes.ready.is_empty())
+    }
+
+    fn drop_empty_lanes(&mut self) {
+        if self.keeps_empty_lanes() {
+            self.lanes = None;
         }
     }
 
@@ -93,9 +133,21 @@ impl Slot {
         }
     }
 
+    /// See [`Lanes::is_active`].
+    pub(super) fn is_active(&self) -> bool {
+        self.lanes().is_active()
+    }
+}
+
+impl Lanes {
     /// Runs that have not begun.
     pub(super) fn not_begun(&self) -> impl Iterator<Item = RunId> + '_ {
         self.waiting.iter().chain(&self.backlog).chain(&self.backfill).chain(&self.manual).copied()
+    }
+
+    /// Runs that are not over.
+    pub(super) fn active(&self) -> impl Iterator<Item = RunId> + '_ {
+        self.not_begun().chain(self.open.iter().copied())
     }
 
     pub(super) fn waiting_count(&self) -> usize {
@@ -119,30 +171,33 @@ impl State {
         let run = &self.runs[&id];
         let slot = self.slots.get_mut(&run.schedule).expect("every row has its schedule");
         let lane = slot.lane_of(run);
+        let lanes = slot.lanes_mut();
         if run.attempt.0 > 0 {
-            slot.open.insert(id);
+            lanes.open.insert(id);
             if lane.is_recovery() {
-                slot.recovering = Some(id);
+                lanes.recovering = Some(id);
             }
             return;
         }
         match lane {
-            Lane::Waiting => slot.waiting.insert(id),
-            Lane::Backlog => slot.backlog.insert(id),
-            Lane::Backfill => slot.backfill = Some(id),
-            Lane::Manual => slot.manual.insert(id),
+            Lane::Waiting => lanes.waiting.insert(id),
+            Lane::Backlog => lanes.backlog.insert(id),
+            Lane::Backfill => lanes.backfill = Some(id),
+            Lane::Manual => lanes.manual.insert(id),
         }
     }
 
     /// Takes a run out of every lane.
     pub(super) fn leave_place(&mut self, id: RunId) {
         let slot = self.slot_mut(self.runs[&id].schedule);
-        slot.waiting.remove(&id);
-        slot.backlog.remove(&id);
-        slot.manual.remove(&id);
-        slot.open.remove(&id);
-        slot.backfill.take_if(|backfill| *backfill == id);
-        slot.recovering.take_if(|recovering| *recovering == id);
+        let lanes = slot.lanes_mut();
+        lanes.waiting.remove(&id);
+        lanes.backlog.remove(&id);
+        lanes.manual.remove(&id);
+        lanes.open.remove(&id);
+        lanes.backfill.take_if(|backfill| *backfill == id);
+        lanes.recovering.take_if(|recovering| *recovering == id);
+        slot.drop_empty_lanes();
     }
 
     /// What follows from a change of a schedule's runs: who may begin, the next instant of a fixed delay, the end of a schedule
@@ -162,11 +217,12 @@ impl State {
     /// up for missed instants goes last and one at a time.
     pub(super) fn offer_ready(&mut self, schedule: ScheduleId, now: UnixMillis, effects: &mut Vec<Effect>) {
         let slot = &self.slots[&schedule];
+        let lanes = slot.lanes();
         let paused = slot.schedule.pause.is_some();
         let running_max = slot.schedule.definition.policies.overlap.running_max();
         let (mut ready, held_retries) = self.ready_retries(slot, running_max);
-        let mut free = running_max.saturating_sub(slot.open.len() - held_retries);
-        for id in &slot.manual {
+        let mut free = running_max.saturating_sub(lanes.open.len() - held_retries);
+        for id in &lanes.manual {
             if self.runs[id].beside {
                 ready.push(*id);
             } else if free > 0 {
@@ -183,19 +239,19 @@ impl State {
         } else {
             None
         };
-        let begin = if held.is_none() { free.min(slot.waiting.len()) } else { 0 };
-        ready.extend(slot.waiting.iter().take(begin).copied());
-        if begin < free && slot.recovering.is_none() {
-            let backlog = slot.backlog.first().filter(|_| held.is_none());
-            ready.extend(backlog.or(slot.backfill.as_ref()).copied());
+        let begin = if held.is_none() { free.min(lanes.waiting.len()) } else { 0 };
+        ready.extend(lanes.waiting.iter().take(begin).copied());
+        if begin < free && lanes.recovering.is_none() {
+            let backlog = lanes.backlog.first().filter(|_| held.is_none());
+            ready.extend(backlog.or(lanes.backfill.as_ref()).copied());
         }
         // The first and the newest of those that have to wait: each row is one of them when it comes.
-        let mut behind = slot.waiting.iter().skip(begin);
+        let mut behind = lanes.waiting.iter().skip(begin);
         let behind = [behind.next().copied(), behind.next_back().copied()];
         for id in behind.into_iter().flatten() {
             self.hold(id, held.unwrap_or(Reason::Overlap), now);
         }
-        if let (Some(first), Some(reason)) = (self.slots[&schedule].backlog.first().copied(), held) {
+        if let (Some(first), Some(reason)) = (self.slots[&schedule].lanes().backlog.first().copied(), held) {
             self.hold(first, reason, now);
         }
         self.announce(schedule, ready, effects);
@@ -206,18 +262,19 @@ impl State {
     /// What a pause holds is in nobody's way: a trigger would wait behind it for the resume, and it does not care about a
     /// pause. After the resume the next attempt waits in turn, until there is room again.
     fn ready_retries(&self, slot: &Slot, running_max: usize) -> (Ready, usize) {
-        if slot.open.is_empty() {
+        let open = &slot.lanes().open;
+        if open.is_empty() {
             return (Ready::new(), 0);
         }
         let is_running = |id: &&RunId| matches!(self.runs[id].state, RunState::Running(_));
         let held_by_pause =
             |id: &RunId| slot.schedule.pause.is_some() && self.runs[id].series() == Series::Timing;
-        let retries = || slot.open.iter().copied().filter(|id| !is_running(&id));
+        let retries = || open.iter().copied().filter(|id| !is_running(&id));
         if !self.knows_level_2() {
             // The first release had a trigger wait.
             return (retries().filter(|id| !held_by_pause(id)).collect(), 0);
         }
-        let running = slot.open.iter().filter(is_running).filter(|id| !self.runs[id].beside).count();
+        let running = open.iter().filter(is_running).filter(|id| !self.runs[id].beside).count();
         let mut room = running_max.saturating_sub(running);
         let (mut ready, mut held) = (Ready::new(), 0);
         for id in retries() {
@@ -241,18 +298,18 @@ impl State {
 
     fn announce(&mut self, schedule: ScheduleId, ready: Ready, effects: &mut Vec<Effect>) {
         let slot = self.slots.get_mut(&schedule).expect("callers name schedules that exist");
-        if slot.ready == ready {
-            return;
-        }
-        let former = std::mem::replace(&mut slot.ready, ready);
-        for id in former.iter().filter(|id| !slot.ready.contains(id)) {
-            self.ready.remove(id);
-        }
-        for id in &slot.ready {
-            if self.ready.insert(*id) {
-                effects.push(Effect::Offer(*id));
+        if slot.lanes().ready != ready {
+            for id in slot.lanes().ready.iter().filter(|id| !ready.contains(id)) {
+                self.ready.remove(id);
             }
+            for id in &ready {
+                if self.ready.insert(*id) {
+                    effects.push(Effect::Offer(*id));
+                }
+            }
+            slot.lanes_mut().ready = ready;
         }
+        slot.drop_empty_lanes();
     }
 
     /// An older definition stays for as long as a row that has not ended was made from it.
@@ -261,8 +318,7 @@ impl State {
         if slot.schedule.retired.is_empty() {
             return;
         }
-        let active = slot.not_begun().chain(slot.open.iter().copied());
-        let wanted: BTreeSet<_> = active.map(|id| self.runs[&id].generation).collect();
+        let wanted: BTreeSet<_> = slot.lanes().active().map(|id| self.runs[&id].generation).collect();
         let slot = self.slot_mut(schedule);
         let former = slot.schedule.retired.len();
         slot.schedule.retired.retain(|generation, _| wanted.contains(generation));

@@ -232,7 +232,7 @@ impl State {
         for slot in self.slots.values_mut() {
             let counters = &slot.schedule.counters;
             let ended = counters.succeeded + counters.unsuccessful + counters.not_started;
-            let active = (slot.waiting_count() + slot.open.len()) as u64;
+            let active = slot.lanes().active().count() as u64;
             if ended + active > slot.rows {
                 slot.schedule.pruned_until = Some(slot.schedule.watermark);
                 self.dirty.insert(BlockId::of_schedule(slot.schedule.id));
@@ -495,19 +495,20 @@ impl State {
     pub fn active_counts(&self, id: ScheduleId) -> (usize, usize) {
         let Some(slot) = self.slots.get(&id) else { return (0, 0) };
         let running = |id: &&RunId| matches!(self.runs[id].state, RunState::Running(_));
-        let running = slot.open.iter().filter(running).count();
-        (slot.waiting_count() + slot.open.len() - running, running)
+        let lanes = slot.lanes();
+        let running = lanes.open.iter().filter(running).count();
+        (lanes.waiting_count() + lanes.open.len() - running, running)
     }
 
     /// How many triggers by hand, and resumes, of a schedule wait to begin.
     pub fn waiting_triggers(&self, id: ScheduleId) -> usize {
-        self.slots.get(&id).map_or(0, |slot| slot.manual.len())
+        self.slots.get(&id).map_or(0, |slot| slot.lanes().manual.len())
     }
 
     /// Runs of a schedule that are not over: those that wait for their first begin, and then those that began.
     pub fn active_runs(&self, id: ScheduleId) -> impl Iterator<Item = &Run> {
         let slot = self.slots.get(&id);
-        let active = slot.into_iter().flat_map(|slot| slot.not_begun().chain(slot.open.iter().copied()));
+        let active = slot.into_iter().flat_map(|slot| slot.lanes().active());
         active.filter_map(|id| self.runs.get(&id))
     }
 

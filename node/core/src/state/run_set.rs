@@ -11,6 +11,10 @@ use crate::ids::RunId;
 pub(super) struct RunSet(SmallVec<[RunId; 2]>);
 
 impl RunSet {
+    pub(super) const fn new() -> Self {
+        Self(SmallVec::new_const())
+    }
+
     pub(super) fn insert(&mut self, id: RunId) {
         if let Err(at) = self.0.binary_search(&id) {
             self.0.insert(at, id);

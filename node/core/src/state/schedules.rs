@@ -46,7 +46,7 @@ impl State {
             next_fire_at,
             watermark: now,
             catching_up: false,
-            pause: pause.map(|pause| Pause { paused_at: now, skipped: 0, ..pause }),
+            pause: pause.map(|pause| Box::new(Pause { paused_at: now, skipped: 0, ..pause })),
             created_at: now,
             updated_at: now,
             timed_with: calendars,
@@ -102,7 +102,7 @@ impl State {
             let begun = slot.schedule.counters.begun;
             let exhausted = definition.max_runs.is_some_and(|max| begun >= max);
             // A fixed delay counts from the end of what is open or waits.
-            let counting = definition.timing.fixed_delay().is_some() && slot.has_timing_runs();
+            let counting = definition.timing.fixed_delay().is_some() && slot.lanes().has_timing_runs();
             self.retime(id, now, next.filter(|_| !exhausted && !counting));
         }
         let in_use = self.slots[&id].is_active();
@@ -166,8 +166,8 @@ impl State {
         slot.schedule.deleted_at = Some(now);
         let key = slot.schedule.key.clone();
         let until = slot.schedule.pause.as_ref().and_then(|pause| pause.until);
-        let ready = std::mem::take(&mut slot.ready);
-        let waiting: Vec<_> = slot.not_begun().chain(slot.open.iter().copied()).collect();
+        let waiting: Vec<_> = slot.lanes().active().collect();
+        let ready = slot.take_ready();
         if let Some(until) = until {
             self.pause_ends.remove(&(until, id));
         }
@@ -338,7 +338,7 @@ impl State {
         self.touch(BlockId::of_schedule(id));
         self.tell_of(id, ScheduleChange::Changed);
         let until = pause.as_ref().and_then(|pause| pause.until);
-        let former = std::mem::replace(&mut self.slot_mut(id).schedule.pause, pause);
+        let former = std::mem::replace(&mut self.slot_mut(id).schedule.pause, pause.map(Box::new));
         if let Some(until) = former.and_then(|former| former.until) {
             self.pause_ends.remove(&(until, id));
         }

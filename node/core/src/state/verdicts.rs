@@ -32,7 +32,7 @@ impl State {
     /// CANCEL_RUNNING: what the timing has open makes way for a newer instant.
     pub(super) fn cancel_open(&mut self, schedule: ScheduleId, now: UnixMillis, effects: &mut Vec<Effect>) {
         let of_timing = |id: &RunId| self.runs[id].series() == Series::Timing;
-        let open: Vec<_> = self.slots[&schedule].open.iter().copied().filter(of_timing).collect();
+        let open: Vec<_> = self.slots[&schedule].lanes().open.iter().copied().filter(of_timing).collect();
         for id in open {
             let reason = "a newer instant took its place (CANCEL_RUNNING)".into();
             let verdict = Verdict { actor: BELFRY.into(), reason, at: now };

@@ -359,7 +359,7 @@ impl Api {
             return self
                 .validated(&key, expected, |schedule, now| {
                     let paused_at = schedule.pause.as_ref().map_or(now, |pause| pause.paused_at);
-                    schedule.pause = Some(Pause { paused_at, ..pause });
+                    schedule.pause = Some(Box::new(Pause { paused_at, ..pause }));
                 })
                 .await;
         }
@@ -653,7 +653,7 @@ fn preview(
         next_fire_at,
         watermark: now,
         catching_up: false,
-        pause,
+        pause: pause.map(Box::new),
         created_at: now,
         updated_at: now,
         timed_with: Revision::default(),

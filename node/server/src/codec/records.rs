@@ -136,7 +136,7 @@ fn encode_schedule(schedule: &Schedule) -> pb::Schedule {
         next_fire_unix_ms: schedule.next_fire_at.map(|at| at.0),
         watermark_unix_ms: schedule.watermark.0,
         catching_up: schedule.catching_up,
-        pause: schedule.pause.as_ref().map(encode_pause),
+        pause: schedule.pause.as_deref().map(encode_pause),
         created_unix_ms: schedule.created_at.0,
         updated_unix_ms: schedule.updated_at.0,
         counters: Some(pb::Counters {
@@ -173,7 +173,7 @@ fn decode_schedule(schedule: pb::Schedule) -> Result<Schedule, CodecError> {
         next_fire_at: schedule.next_fire_unix_ms.map(UnixMillis),
         watermark: UnixMillis(schedule.watermark_unix_ms),
         catching_up: schedule.catching_up,
-        pause: schedule.pause.map(decode_pause),
+        pause: schedule.pause.map(decode_pause).map(Box::new),
         created_at: UnixMillis(schedule.created_unix_ms),
         updated_at: UnixMillis(schedule.updated_unix_ms),
         counters: Counters {

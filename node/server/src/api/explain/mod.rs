@@ -253,7 +253,7 @@ fn read(
         ledger_start: ledger::starts_at(state, id),
         before: before.map(|run| run.nominal_at),
         after: after.map(|run| run.nominal_at),
-        pause: schedule.pause.as_ref().map(facts::paused),
+        pause: schedule.pause.as_deref().map(facts::paused),
         found,
     })
 }
