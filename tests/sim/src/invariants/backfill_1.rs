@@ -10,17 +10,22 @@ use belfry_core::{BackfillId, Generation, Schedule, State, UnixMillis};
 use super::ledger_1::Beat;
 use super::since_epoch;
 
-/// Of which generation schedules were when their backfills were first seen. Times would not tell: leaders' clocks differ.
+/// Of which generation schedules were when their backfills were made. Times would not tell: leaders' clocks differ.
 #[derive(Default)]
 pub(super) struct Begun {
-    generations: BTreeMap<BackfillId, Generation>,
+    /// None where it is not known: the schedule has changed between the looks between which its backfill was made.
+    generations: BTreeMap<BackfillId, Option<Generation>>,
+    /// The newest log index that was looked at.
+    index: u64,
 }
 
 impl Begun {
-    pub(super) fn look(&mut self, state: &State) {
+    pub(super) fn look(&mut self, index: u64, state: &State) {
         for (backfill, schedule) in all(state) {
-            self.generations.entry(backfill.id).or_insert(schedule.generation);
+            let unchanged = schedule.revision.0 <= self.index;
+            self.generations.entry(backfill.id).or_insert(unchanged.then_some(schedule.generation));
         }
+        self.index = self.index.max(index);
     }
 }
 
@@ -36,7 +41,7 @@ pub(super) fn wrong(begun: &Begun, state: &State) -> Vec<String> {
             wrong.push(format!("{} of {} has {made} rows and says {counted}", backfill.id, schedule.key));
         }
         // An edit in its time makes it unknown which instants it saw; and rows of others tell when there was one.
-        let edited = begun.generations.get(&backfill.id) != Some(&schedule.generation);
+        let edited = begun.generations.get(&backfill.id) != Some(&Some(schedule.generation));
         let Some(beat) = Beat::of(&schedule.definition.timing).filter(|_| !edited) else { continue };
         let expected: BTreeSet<_> = beat.between(backfill.from_at.0, backfill.until_at.0).collect();
         let made: BTreeSet<_> = made.iter().map(|run| run.nominal_at.0).collect();

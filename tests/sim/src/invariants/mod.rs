@@ -173,7 +173,7 @@ impl Invariants {
                 if !is_new && !last {
                     return;
                 }
-                self.backfills.look(state);
+                self.backfills.look(at.index, state);
                 for invariant in &mut self.all {
                     let names = &mut self.names;
                     let mut look =
