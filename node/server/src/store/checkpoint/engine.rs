@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,6 +24,8 @@ pub(super) const CHUNK_BYTES: usize = 48 << 10;
 const _: () = assert!((CHUNK_BYTES + 64) * LEAF_VALUES_MAX < SEGMENT_BYTES / 4);
 /// How long to wait for sled's own threads to let go of its file. They take milliseconds.
 const LET_GO_MAX: Duration = Duration::from_secs(5);
+/// Steps of [`free_replaced`], each of some hundred values: more than a checkpoint of a million schedules takes.
+const FREE_STEPS_MAX: u32 = 10_000;
 const TREE_PREFIX: &str = "blocks-";
 
 pub(super) struct Engine {
@@ -150,6 +154,21 @@ impl Engine {
 
     fn error(&self, action: &'static str, error: sled::Error) -> StoreError {
         engine_error(action, &self.folder, error)
+    }
+}
+
+/// Frees what sled has replaced before. It frees by epochs, and those pass only while it is called: after a large checkpoint its
+/// buffers and pages, hundreds of megabytes, would lie there until the next ones. Nothing is promised: who reads may hold it up.
+pub(super) fn free_replaced() {
+    let gone = Arc::new(AtomicBool::new(false));
+    let last = gone.clone();
+    // In order: when this has been called, so has all that came before.
+    crossbeam_epoch::pin().defer(move || last.store(true, Ordering::Relaxed));
+    for _ in 0..FREE_STEPS_MAX {
+        if gone.load(Ordering::Relaxed) {
+            return;
+        }
+        crossbeam_epoch::pin().flush();
     }
 }
 

@@ -168,7 +168,9 @@ impl Opened {
         }
         batch.insert(codec::HEAD_KEY, codec::head_value(head));
         self.engine.apply(&self.blocks, batch)?;
-        self.engine.make_durable()
+        self.engine.make_durable()?;
+        engine::free_replaced();
+        Ok(())
     }
 
     /// The inner error is the source's: then nothing has changed.
@@ -190,6 +192,7 @@ impl Opened {
         self.engine.point_at(generation)?;
         (self.generation, self.blocks, self.chunks) = (generation, tree, chunks);
         self.engine.drop_trees_but(generation)?;
+        engine::free_replaced();
         Ok(Ok(()))
     }
 

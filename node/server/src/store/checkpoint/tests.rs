@@ -60,6 +60,22 @@ fn a_block_that_shrinks_leaves_no_chunks_behind() {
 }
 
 #[test]
+fn what_was_replaced_is_freed() {
+    let replaced = Arc::new(());
+    let held = replaced.clone();
+    crossbeam_epoch::pin().defer(move || drop(held));
+    // Whoever uses a store at this moment, in another test, holds it up.
+    for _ in 0..1000 {
+        engine::free_replaced();
+        if Arc::strong_count(&replaced) == 1 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("it is still there");
+}
+
+#[test]
 fn a_replacement_that_was_cut_off_never_happened() {
     let (folder, store) = store();
     commit(&store, 1, 100);
