@@ -80,7 +80,7 @@ impl State {
         let schedule = &slot.schedule;
         let deleted = schedule.deleted_at.is_some();
         if deleted != self.deleted.contains(&(schedule.key.clone(), id))
-            || deleted == (self.by_key.get(&schedule.key) == Some(&id))
+            || deleted == (self.names.get(&schedule.key) == Some(id))
         {
             say("API-1", format!("schedule {id} cannot be found by its name"));
         }

@@ -12,6 +12,7 @@ mod fire;
 mod invariants;
 mod lanes;
 mod leases;
+mod names;
 mod objects;
 mod records;
 mod restoration;
@@ -37,6 +38,7 @@ use crate::schedule::{Pause, Schedule};
 
 use definitions::Definitions;
 use lanes::Slot;
+use names::NameIndex;
 use records::DirtyBlocks;
 use table::Table;
 
@@ -76,9 +78,8 @@ pub struct State {
     advancing: BTreeSet<BackfillId>,
     running_by_pool: BTreeMap<Arc<str>, u32>,
     running_by_namespace: BTreeMap<Arc<str>, u32>,
-    schedules_by_namespace: BTreeMap<Arc<str>, u64>,
     definitions: Definitions,
-    by_key: BTreeMap<ScheduleKey, ScheduleId>,
+    names: NameIndex,
     by_nominal: BTreeMap<RowKey, RunId>,
     /// Schedules that are deleted and not forgotten, by the name they had.
     deleted: BTreeSet<(ScheduleKey, ScheduleId)>,
@@ -467,12 +468,12 @@ impl State {
 
     /// The schedule of a name.
     pub fn schedule_named(&self, key: &ScheduleKey) -> Option<&Schedule> {
-        self.by_key.get(key).and_then(|id| self.schedule(*id))
+        self.names.get(key).and_then(|id| self.schedule(id))
     }
 
     /// Schedules in order of name, from `from` on.
     pub fn schedules_from<'a>(&'a self, from: &ScheduleKey) -> impl Iterator<Item = &'a Schedule> + 'a {
-        self.by_key.range(from.clone()..).filter_map(|(_, id)| self.schedule(*id))
+        self.names.from(from).filter_map(|id| self.schedule(id))
     }
 
     /// All schedule handles from `from` on, deleted ones with rows included.
@@ -488,7 +489,7 @@ impl State {
 
     /// Number of schedules that are not deleted.
     pub fn schedule_count(&self) -> usize {
-        self.by_key.len()
+        self.names.len()
     }
 
     /// How many runs of a schedule wait to begin, and how many are running.

@@ -235,7 +235,7 @@ impl State {
 
     /// Schedules of a namespace that are not deleted.
     pub fn schedules_in(&self, namespace: &str) -> u64 {
-        self.schedules_by_namespace.get(namespace).copied().unwrap_or(0)
+        self.names.len_in(namespace) as u64
     }
 
     /// Whether pool and namespace have room for a run: judged inside the log entry, so the limits hold across leaders.

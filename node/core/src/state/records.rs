@@ -338,7 +338,7 @@ impl State {
 
     fn restore_schedule(&mut self, mut schedule: Schedule) -> Result<(), RestoreError> {
         let id = schedule.id;
-        schedule.key = self.sharing_namespace(schedule.key);
+        schedule.key = self.names.sharing(schedule.key);
         schedule.definition = self.definitions.share(schedule.definition);
         if schedule.deleted_at.is_some() {
             self.deleted.insert((schedule.key.clone(), id));
@@ -346,8 +346,7 @@ impl State {
             if let Some(until) = schedule.pause.as_ref().and_then(|pause| pause.until) {
                 self.pause_ends.insert((until, id));
             }
-            *self.schedules_by_namespace.entry(schedule.key.namespace.clone()).or_default() += 1;
-            let former = self.by_key.insert(schedule.key.clone(), id);
+            let former = self.names.insert(&schedule.key, id);
             if former.is_some() {
                 return Err(RestoreError::Twice { what: "schedule", id: id.0 });
             }

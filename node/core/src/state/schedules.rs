@@ -23,7 +23,7 @@ impl State {
         calendars: Revision,
         pause: Option<Pause>,
     ) -> Result<Outcome, Rejection> {
-        if self.by_key.contains_key(&key) {
+        if self.names.get(&key).is_some() {
             return Err(Rejection::ScheduleExists { key });
         }
         let max = self.namespace(&key.namespace).and_then(|namespace| namespace.schedules_max);
@@ -32,13 +32,13 @@ impl State {
         }
         self.check_calendars(&key, &definition)?;
         after_now(next_fire_at, now)?;
-        let (key, definition) = (self.sharing_namespace(key), self.definitions.share(definition));
+        let (key, definition) = (self.names.sharing(key), self.definitions.share(definition));
         let id = ScheduleId(self.totals.next_schedule);
         self.totals_mut().next_schedule += 1;
         let schedule = Schedule {
             id,
             uid,
-            key: key.clone(),
+            key,
             generation: Generation(1),
             revision: Revision(self.at.index),
             definition,
@@ -55,26 +55,17 @@ impl State {
             deleted_at: None,
         };
         self.touch(BlockId::of_schedule(id));
-        self.by_key.insert(key, id);
+        self.names.insert(&schedule.key, id);
         if let Some(next) = next_fire_at {
             self.due.insert(next, id);
         }
         if let Some(until) = schedule.pause.as_ref().and_then(|pause| pause.until) {
             self.pause_ends.insert((until, id));
         }
-        *self.schedules_by_namespace.entry(schedule.key.namespace.clone()).or_default() += 1;
         self.slots.insert(id, Slot::new(schedule));
         self.watch_calendars(id);
         self.tell_of(id, ScheduleChange::Created);
         Ok(self.schedule_outcome(id))
-    }
-
-    /// The same name, with the text of its namespace that other names share.
-    pub(super) fn sharing_namespace(&self, key: ScheduleKey) -> ScheduleKey {
-        match self.schedules_by_namespace.get_key_value(&key.namespace) {
-            Some((namespace, _)) => ScheduleKey { namespace: namespace.clone(), ..key },
-            None => key,
-        }
     }
 
     #[allow(clippy::too_many_arguments, reason = "the command's fields, unpacked")]
@@ -156,7 +147,6 @@ impl State {
         let id = self.find_at(&key, expected)?;
         self.caught_up(id, now)?;
         self.retime(id, now, None);
-        self.by_key.remove(&key);
         Ok(self.retire(id, now))
     }
 
@@ -171,15 +161,9 @@ impl State {
         if let Some(until) = until {
             self.pause_ends.remove(&(until, id));
         }
-        self.by_key.remove(&key);
+        self.names.remove(&key);
         self.unwatch_calendars(id);
         self.cancel_backfills(id, now);
-        if let Some(count) = self.schedules_by_namespace.get_mut(&key.namespace) {
-            *count -= 1;
-            if *count == 0 {
-                self.schedules_by_namespace.remove(&key.namespace);
-            }
-        }
         for id in ready {
             self.ready.remove(&id);
         }
@@ -368,7 +352,7 @@ impl State {
     }
 
     pub(super) fn find(&self, key: &ScheduleKey) -> Result<ScheduleId, Rejection> {
-        self.by_key.get(key).copied().ok_or_else(|| Rejection::ScheduleNotFound { key: key.clone() })
+        self.names.get(key).ok_or_else(|| Rejection::ScheduleNotFound { key: key.clone() })
     }
 
     fn find_at(&self, key: &ScheduleKey, expected: Option<Revision>) -> Result<ScheduleId, Rejection> {

@@ -1,4 +1,5 @@
-//! `sled`, and what it leaves to us: syncing (CHECK-1), sizes (CHECK-2), panics (CHECK-4), and its words for errors.
+//! `sled`, and what it leaves to us: syncing (CHECK-1), sizes (CHECK-2), panics (CHECK-4), freeing (CHECK-6), and its words for
+//! errors.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -157,8 +158,8 @@ impl Engine {
     }
 }
 
-/// Frees what sled has replaced before. It frees by epochs, and those pass only while it is called: after a large checkpoint its
-/// buffers and pages, hundreds of megabytes, would lie there until the next ones. Nothing is promised: who reads may hold it up.
+/// Frees what sled has replaced before (CHECK-6): after a large checkpoint its buffers and pages, hundreds of megabytes, would lie
+/// there until the next ones. Nothing is promised: who reads may hold it up.
 pub(super) fn free_replaced() {
     let gone = Arc::new(AtomicBool::new(false));
     let last = gone.clone();
