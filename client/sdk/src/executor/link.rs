@@ -33,6 +33,9 @@ const KEEP_ALIVE_DEFAULT_MS: u32 = 5_000;
 /// election of a second is met within a few hundred milliseconds, and nodes that are gone for good delay the others little.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(5);
+/// Longest wait for a connection to stand, within the limit of being welcomed: a host that is gone says nothing at all, and the
+/// next one is to be asked soon. A lost SYN is sent again after a second (RFC 6298).
+const CONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// What the connection has to tell.
 pub(super) enum Event {
@@ -198,10 +201,10 @@ async fn open(
     hello: pb::Hello,
     limit: Duration,
 ) -> Result<Session, Status> {
-    let connection = dialer
-        .connect(address.endpoint(limit))
-        .await
-        .map_err(|error| Status::unavailable(innermost(&error)))?;
+    let connection = match timeout(CONNECT_MAX, dialer.connect(address.endpoint(limit))).await {
+        Ok(connection) => connection.map_err(|error| Status::unavailable(innermost(&error)))?,
+        Err(_) => return Err(Status::unavailable(format!("not connected within {CONNECT_MAX:?}"))),
+    };
     let mut client = ExecutorServiceClient::new(connection).max_decoding_message_size(REPLY_BYTES_MAX);
     let (outbound, messages) = mpsc::channel(OUTBOUND_MAX);
     // Before the call: a node may want to read Hello before it answers at all.
@@ -254,7 +257,20 @@ fn hello(config: &Config, leases: &Leases) -> pb::Hello {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_answers_nothing_costs_two_seconds() {
+        let dialer = Dialer::by(Arc::new(|_| Box::pin(std::future::pending())));
+        let address = Address::parse("gone:7400").expect("it is one");
+        let began = Instant::now();
+        let Err(status) = open(&address, &dialer, pb::Hello::default(), Duration::from_secs(5)).await else {
+            panic!("nobody is there");
+        };
+        assert_eq!((began.elapsed(), status.message()), (CONNECT_MAX, "not connected within 2s"));
+    }
 
     #[test]
     fn says_that_the_port_may_be_the_wrong_one() {

@@ -220,7 +220,7 @@ impl ExecutorBuilder {
         self
     }
 
-    /// Limit of connecting to a node and being welcomed. Default: 5 s.
+    /// Limit of connecting to a node and being welcomed. Default: 5 s, of which the connection itself may take two.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = Some(timeout);
