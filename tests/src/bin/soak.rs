@@ -26,6 +26,9 @@ const CONFIG: &str = "[retention]\nrows_per_schedule_max = 300\nanswers_for = \"
 const SETTLED_S: i64 = 90;
 /// Seconds judged at once: half of what the retention keeps, with what has not settled.
 const PART_S: i64 = 60;
+/// When samples of memory, disk and handles are taken: whether they grow shows in several.
+const SAMPLE_FIRST: Duration = Duration::from_mins(6);
+const SAMPLE_EVERY: Duration = Duration::from_mins(5);
 const EXECUTORS: [&str; 2] = ["one", "two"];
 
 #[derive(Parser)]
@@ -112,15 +115,16 @@ async fn soak(options: &Options) -> anyhow::Result<()> {
     let writes = Writes::start(clients, manner, clock);
 
     let length = Duration::from_secs(options.minutes * 60);
-    let mut sampled = None;
+    // The first sample when the retention has begun to let rows go, or half-way.
+    let mut sample_at = SAMPLE_FIRST.min(length / 2);
     while clock.elapsed() < length {
         let fault = faults[soak.random.below(faults.len() as u32) as usize];
         Box::pin(soak.inflict(fault)).await?;
         soak.scenario.wait_for_runs(2).await?;
         soak.judge_what_has_settled(SETTLED_S).await?;
-        // The first sample when the retention has begun to let rows go, or half-way.
-        if sampled.is_none() && (clock.elapsed() > length / 2 || clock.elapsed() > Duration::from_secs(360)) {
-            sampled = Some(soak.sample("start")?);
+        if clock.elapsed() > sample_at {
+            soak.sample(&format!("after {} min", clock.elapsed().as_secs() / 60))?;
+            sample_at += SAMPLE_EVERY;
         }
     }
     let mut record = writes.stop().await?;
