@@ -15,6 +15,7 @@
 //!   others have changed or deleted it: it is a write of which no more is known than that it may have been made, and a read. Few answers
 //!   may be taken for such: only what lasted long enough to be sent twice, and only where that explains what is found.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a client did. Values are unique over the history: seen again, a value says who wrote it.
@@ -163,61 +164,124 @@ const SENT_TWICE_US: u64 = 5_000;
 /// Checks a history; says what cannot be. Nothing said: it is linearizable as far as its answers tell.
 pub fn check(history: &[Operation]) -> Vec<String> {
     let writes = history.iter().filter(|operation| operation.is_write()).count();
-    let mut history = history.to_vec();
-    let mut problems = check_strictly(&history);
+    let mut history: Vec<_> = history.iter().map(Cow::Borrowed).collect();
+    let mut found = Found::in_all(&history.iter().map(Cow::as_ref).collect::<Vec<_>>());
     for _ in 0..1 + writes / ANSWERED_LATE_ONE_IN {
-        let late = history.iter().enumerate().filter(|(_, operation)| {
-            operation.may_be_late() && problems.iter().any(|problem| problem.contains(&operation.key))
-        });
-        let tried = late.flat_map(|(index, _)| apart(&history, index)).map(|history| {
-            let left = check_strictly(&history);
-            (history, left)
-        });
+        // Those that a problem names are enough nearly always, and are a few of thousands.
         let explained =
-            tried.min_by_key(|(_, left)| left.len()).filter(|(_, left)| left.len() < problems.len());
-        match explained {
-            Some(better) => (history, problems) = better,
-            None => break,
-        }
+            explain(&history, &found, Found::names).or_else(|| explain(&history, &found, Found::concerns));
+        let Some(Explained { late, unknown, read, left }) = explained else { break };
+        history[late] = Cow::Owned(unknown);
+        history.extend(read.map(Cow::Owned));
+        found = left;
     }
-    problems
+    found.points.into_iter().chain(found.by_key.into_values().flatten()).collect()
 }
 
-/// The history with one answer taken for a late one (HIST-6): what it shows was read, or, where somebody deleted the schedule, is what
-/// was deleted.
-fn apart(history: &[Operation], late: usize) -> Vec<Vec<Operation>> {
-    let answered = &history[late];
-    let mut unknown = history.to_vec();
-    unknown[late].outcome = Outcome::Unknown;
-    let mut read = unknown.clone();
-    read.push(Operation { action: Action::Get, etag: None, ..answered.clone() });
+/// A late answer (HIST-6), what it is taken for, and what cannot be then.
+struct Explained {
+    late: usize,
+    unknown: Operation,
+    read: Option<Operation>,
+    left: Found,
+}
+
+/// The late answer that explains most of what cannot be.
+fn explain(
+    history: &[Cow<'_, Operation>],
+    found: &Found,
+    is_suspect: impl Fn(&Found, &Operation) -> bool,
+) -> Option<Explained> {
+    let (mut best, mut problems) = (None, found.len());
+    let is_suspect = |operation: &Operation| operation.may_be_late() && is_suspect(found, operation);
+    for late in (0..history.len()).filter(|index| is_suspect(&history[*index])) {
+        for read in apart(history, late) {
+            let unknown = Operation { outcome: Outcome::Unknown, ..history[late].as_ref().clone() };
+            let mut operations: Vec<_> = history.iter().map(Cow::as_ref).collect();
+            operations[late] = &unknown;
+            operations.extend(&read);
+            let left = found.anew(&operations, &unknown.key);
+            if left.len() < problems {
+                problems = left.len();
+                best = Some(Explained { late, unknown, read, left });
+            }
+        }
+    }
+    best
+}
+
+/// What may have been read where a late answer is taken for that of a write of unknown outcome (HIST-6): what it shows; or, where
+/// somebody deleted the schedule, nothing, because it shows what was deleted.
+fn apart(history: &[Cow<'_, Operation>], late: usize) -> Vec<Option<Operation>> {
+    let answered = history[late].as_ref();
+    let read = Operation { action: Action::Get, etag: None, ..answered.clone() };
     let is_delete = |it: &Operation| it.action == Action::Delete && it.may_have_happened();
     let is_deleted =
         history.iter().any(|it| it.key == answered.key && is_delete(it) && it.began <= answered.ended);
-    if is_deleted { vec![read, unknown] } else { vec![read] }
+    if is_deleted { vec![Some(read), None] } else { vec![Some(read)] }
 }
 
-/// The same without excuses.
-fn check_strictly(history: &[Operation]) -> Vec<String> {
-    let mut problems = Vec::new();
-    check_points(history, &mut problems);
-    let keys = history.iter().filter(|operation| !operation.key.is_empty());
-    let keys: BTreeSet<_> = keys.map(|operation| operation.key.as_str()).collect();
-    for key in keys {
-        let of_key: Vec<_> = history.iter().filter(|operation| operation.key == key).collect();
-        let sights = sights(key, history);
-        let mut found = Vec::new();
-        let versions = check_contents(&of_key, &sights, &mut found);
-        check_order(&sights, &mut found);
-        check_etags(&of_key, &versions, &mut found);
-        check_lives(&of_key, &sights, &mut found);
-        problems.extend(found.into_iter().map(|problem| format!("{key}: {problem}")));
+/// What cannot be, without excuses.
+#[derive(Clone)]
+struct Found {
+    /// Of the order over all schedules.
+    points: Vec<String>,
+    by_key: BTreeMap<String, Vec<String>>,
+}
+
+impl Found {
+    fn in_all(history: &[&Operation]) -> Self {
+        let keys: BTreeSet<_> = history.iter().map(|operation| operation.key.as_str()).collect();
+        let keys = keys.into_iter().filter(|key| !key.is_empty());
+        let by_key = keys.map(|key| (key.to_owned(), check_key(key, history))).collect();
+        Self { points: check_points(history), by_key }
     }
-    problems
+
+    /// The same of a history in which operations on one schedule, and no lists, are others, none of them with a new place in the log.
+    fn anew(&self, history: &[&Operation], key: &str) -> Self {
+        let mut anew = self.clone();
+        anew.by_key.insert(key.to_owned(), check_key(key, history));
+        if !self.points.is_empty() {
+            anew.points = check_points(history);
+        }
+        anew
+    }
+
+    fn len(&self) -> usize {
+        self.points.len() + self.by_key.values().map(Vec::len).sum::<usize>()
+    }
+
+    /// Whether a problem is about the schedule of an operation.
+    fn concerns(&self, operation: &Operation) -> bool {
+        self.of(&operation.key).next().is_some()
+    }
+
+    /// Whether a problem names an operation, or what it shows.
+    fn names(&self, operation: &Operation) -> bool {
+        let Outcome::Is(version) = &operation.outcome else { return false };
+        let itself = format!("began: {},", operation.began);
+        self.of(&operation.key).any(|problem| problem.contains(&itself) || problem.contains(&version.uid))
+    }
+
+    fn of(&self, key: &str) -> impl Iterator<Item = &String> {
+        let of_order = self.points.iter().filter(move |problem| problem.contains(key));
+        self.by_key.get(key).into_iter().flatten().chain(of_order)
+    }
+}
+
+fn check_key(key: &str, history: &[&Operation]) -> Vec<String> {
+    let of_key: Vec<_> = history.iter().copied().filter(|operation| operation.key == key).collect();
+    let sights = sights(key, history);
+    let mut found = Vec::new();
+    let versions = check_contents(&of_key, &sights, &mut found);
+    check_order(&sights, &mut found);
+    check_etags(&of_key, &versions, &mut found);
+    check_lives(&of_key, &sights, &mut found);
+    found.into_iter().map(|problem| format!("{key}: {problem}")).collect()
 }
 
 /// Everything that was seen of a schedule, in the order in which it began.
-fn sights<'a>(key: &str, history: &'a [Operation]) -> Vec<Sight<'a>> {
+fn sights<'a>(key: &str, history: &[&'a Operation]) -> Vec<Sight<'a>> {
     let mut sights = Vec::new();
     for operation in history {
         let version = match &operation.outcome {
@@ -238,9 +302,10 @@ fn sights<'a>(key: &str, history: &'a [Operation]) -> Vec<Sight<'a>> {
 }
 
 /// HIST-2, over all schedules: writes and lists that follow each other in time do so in the log.
-fn check_points(history: &[Operation], problems: &mut Vec<String>) {
+fn check_points(history: &[&Operation]) -> Vec<String> {
+    let mut problems = Vec::new();
     let mut points: Vec<_> =
-        history.iter().filter_map(|operation| Some((operation.point()?, operation))).collect();
+        history.iter().filter_map(|operation| Some((operation.point()?, *operation))).collect();
     points.sort_by_key(|(_, operation)| operation.began);
     let mut ends: Vec<_> = points.clone();
     ends.sort_by_key(|(_, operation)| operation.ended);
@@ -255,6 +320,7 @@ fn check_points(history: &[Operation], problems: &mut Vec<String>) {
             problems.push(format!("HIST-2: {operation:?} is at {point}, after {by:?} at {newest} had ended"));
         }
     }
+    problems
 }
 
 /// HIST-1 and HIST-5. Says which versions there were.
