@@ -27,6 +27,8 @@ mkdir "$scratch/live" "$scratch/after"
 
 failed=0
 for round in $(seq "$rounds"); do
+    # Files of their own each time: a loop device that the kernel has not let go of yet would go on with those of the last round.
+    rm -f "$scratch/disk" "$scratch/copy"
     truncate -s 512M "$scratch/disk"
     mkfs.ext4 -q -F "$scratch/disk"
     mount -o loop,commit=300 "$scratch/disk" "$scratch/live"
@@ -36,6 +38,8 @@ for round in $(seq "$rounds"); do
     writer=$!
     sleep "$((RANDOM % 3 + 1)).$((RANDOM % 10))"
     kill -STOP "$writer"
+    # A thread in the middle of a sync goes on until it has ended.
+    while grep -qv '^State:.*T' <(cat "/proc/$writer/task/"*/status | grep '^State:'); do sleep 0.01; done
     # What was acknowledged is read before the copy: later acknowledgements cannot be asked for.
     index=$(awk '$1 == "log" { last = $2 } END { print last + 0 }' "$scratch/acknowledged")
     number=$(awk '$1 == "state" { last = $2 } END { print last + 0 }' "$scratch/acknowledged")
