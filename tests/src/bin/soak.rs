@@ -305,8 +305,10 @@ impl Soak {
             );
         }
         for id in 1..=3 {
-            let bytes = usage::of_folder(&self.scenario.cluster.data(id))?;
-            println!("{when}: node {id}: {} MiB on disk", bytes >> 20);
+            let data = self.scenario.cluster.data(id);
+            // The log goes by whole segments: it grows up to one of 64 MiB.
+            let (log, state) = (usage::of_folder(&data.join("log"))?, usage::of_folder(&data.join("state"))?);
+            println!("{when}: node {id}: {} MiB of log and {} MiB of state on disk", log >> 20, state >> 20);
         }
         Ok(())
     }
