@@ -190,7 +190,7 @@ impl State {
     /// Takes a run out of every lane.
     pub(super) fn leave_place(&mut self, id: RunId) {
         let slot = self.slot_mut(self.runs[&id].schedule);
-        let lanes = slot.lanes_mut();
+        let Some(lanes) = &mut slot.lanes else { return };
         lanes.waiting.remove(&id);
         lanes.backlog.remove(&id);
         lanes.manual.remove(&id);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use belfry_core::backfill::{Backfill, BackfillMode, BackfillState};
 use belfry_core::run::Trigger;
-use belfry_core::{BackfillId, Generation, Schedule, State, UnixMillis};
+use belfry_core::{BackfillId, Generation, Schedule, ScheduleId, State, UnixMillis};
 
 use super::ledger_1::Beat;
 use super::since_epoch;
@@ -13,19 +13,25 @@ use super::since_epoch;
 /// Of which generation schedules were when their backfills were made. Times would not tell: leaders' clocks differ.
 #[derive(Default)]
 pub(super) struct Begun {
-    /// None where it is not known: the schedule has changed between the looks between which its backfill was made.
+    /// None where it is not known: the schedule was edited between the looks between which its backfill was made.
     generations: BTreeMap<BackfillId, Option<Generation>>,
-    /// The newest log index that was looked at.
-    index: u64,
+    /// Those of all schedules at the newest log index that was looked at.
+    newest: (u64, BTreeMap<ScheduleId, Generation>),
 }
 
 impl Begun {
     pub(super) fn look(&mut self, index: u64, state: &State) {
         for (backfill, schedule) in all(state) {
-            let unchanged = schedule.revision.0 <= self.index;
-            self.generations.entry(backfill.id).or_insert(unchanged.then_some(schedule.generation));
+            // They only rise: the same at both looks, or the first, it was the same between them.
+            let known = self.newest.1.get(&schedule.id).unwrap_or(&Generation(1));
+            let unedited = schedule.generation == *known;
+            self.generations.entry(backfill.id).or_insert(unedited.then_some(schedule.generation));
         }
-        self.index = self.index.max(index);
+        if index > self.newest.0 {
+            let schedules =
+                state.schedule_ids_from(ScheduleId::default()).filter_map(|id| state.schedule(id));
+            self.newest = (index, schedules.map(|schedule| (schedule.id, schedule.generation)).collect());
+        }
     }
 }
 
@@ -80,7 +86,7 @@ pub(super) fn open(state: &State, now: UnixMillis, waits_ms_max: i64) -> Vec<Str
 }
 
 fn all(state: &State) -> impl Iterator<Item = (&Backfill, &Schedule)> {
-    let ids = state.schedule_ids_from(belfry_core::ScheduleId::default());
+    let ids = state.schedule_ids_from(ScheduleId::default());
     ids.flat_map(|id| state.backfills_of(id))
         .filter_map(|backfill| Some((backfill, state.schedule(backfill.schedule)?)))
 }

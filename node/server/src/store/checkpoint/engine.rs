@@ -158,12 +158,13 @@ impl Engine {
     }
 }
 
-/// Frees what sled has replaced before (CHECK-6): after a large checkpoint its buffers and pages, hundreds of megabytes, would lie
-/// there until the next ones. Nothing is promised: who reads may hold it up.
+/// Frees what sled has replaced by calls from this thread (CHECK-6): after a large checkpoint its buffers and pages, hundreds of
+/// megabytes, would lie there until the next ones. Gives up after some milliseconds when another thread, in the midst of a call, holds
+/// it up.
 pub(super) fn free_replaced() {
     let gone = Arc::new(AtomicBool::new(false));
     let last = gone.clone();
-    // In order: when this has been called, so has all that came before.
+    // In order: when this has been called, so has what this thread left before.
     crossbeam_epoch::pin().defer(move || last.store(true, Ordering::Relaxed));
     for _ in 0..FREE_STEPS_MAX {
         if gone.load(Ordering::Relaxed) {

@@ -13,7 +13,8 @@
 //! - CHECK-3 a replacement is written as a new tree; moving the pointer, in one durable write, makes it count.
 //! - CHECK-4 `sled` panics on some damage: every call of it is fenced, and a panic is reported as damage.
 //! - CHECK-5 once it is closed the folder can be opened again: `sled`'s own threads hold its file a moment longer, which `close` waits for.
-//! - CHECK-6 what a commit has replaced is freed with it: `sled` frees by epochs, which pass only while it is called.
+//! - CHECK-6 what a commit has replaced is freed with it, as far as nobody reads: `sled` frees by epochs, which pass only while it
+//!   is called.
 //!
 //! `sled` may silently go back to an older checkpoint when its file is damaged. Nothing here can tell; whoever
 //! opens the store compares the head with the log ([`DataFolder::verify`](super::DataFolder::verify)) and the
@@ -186,6 +187,7 @@ impl Opened {
             Ok(chunks) => chunks,
             Err(error) => {
                 self.engine.drop_trees_but(self.generation)?;
+                engine::free_replaced();
                 return Ok(Err(error));
             }
         };
