@@ -220,7 +220,8 @@ impl ExecutorBuilder {
         self
     }
 
-    /// Limit of connecting to a node and being welcomed. Default: 5 s, of which the connection itself may take two.
+    /// Limit of connecting to a node and being welcomed. Default: 5 s. The connection itself is waited for 2 s at most, whatever the
+    /// limit: then the next node is asked.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = Some(timeout);
