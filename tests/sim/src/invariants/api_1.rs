@@ -14,6 +14,17 @@ pub fn may_read(record: &Record, name: &str, allowed: &[Option<Value>], read: Op
     }
 }
 
+/// A list has in order of name, each once, all that its reader has, and nothing of it that is no more. `prefix` is that of its reader's names.
+pub fn must_list(record: &Record, known: &[(Value, String)], listed: &[(Value, String)], prefix: &str) {
+    if !listed.is_sorted_by(|(_, one), (_, next)| one < next) {
+        record.violation("API-1", format!("a list is not in order of name: {listed:?}"));
+    }
+    let listed: Vec<_> = listed.iter().filter(|(_, name)| name.starts_with(prefix)).collect();
+    if !known.iter().eq(listed.iter().copied()) {
+        record.violation("API-1", format!("the list of {prefix} has {listed:?}, which must be {known:?}"));
+    }
+}
+
 /// A run that was acknowledged to be cancelled, and not told to end, does not start any more.
 pub fn starts(record: &Record, run: &str, attempt: u32, at: Duration) {
     let cancelled = record.lock().cancelled.get(run).copied();

@@ -4,6 +4,7 @@
 //! A user owns its schedules, and does one thing after the other; so what an answer may say is known exactly. When an answer is lost
 //! the user asks again with the same request id until it knows (API-2 makes that safe), as the documentation tells it to.
 
+mod batch;
 pub mod book;
 mod operator;
 mod reader;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use belfry_sdk::{Client, ClientError, ClientOptions, pb};
 use futures_util::future::join_all;
 
+use self::batch::Change;
 use self::book::{Book, Value};
 use self::operator::Operator;
 use self::request::{Answer, Request};
@@ -116,34 +118,36 @@ impl User {
     async fn do_something(&mut self) {
         let mine = self.book.living_of(self.number);
         if mine.is_empty() || (mine.len() < SCHEDULES_MAX && self.chance.one_in(4)) {
-            return self.create().await;
+            let creation = self.creation();
+            return self.change(creation).await;
         }
         let name = self.chance.pick(&mine).clone();
         match self.chance.within(0..20) {
             0 | 1 => {
-                let request = Request::describe(&name, format!("text {}", self.asked));
-                let after =
-                    self.book.now(&name).map(|value| Value { text: format!("text {}", self.asked), ..value });
-                self.change(&name, request, after).await;
+                let Some(description) = self.description(&name) else { return };
+                self.change(description).await;
             }
             2 | 3 => {
                 let request = Request::retime(&name, &mut self.chance);
                 let after = self.book.now(&name);
-                self.change(&name, request, after).await;
+                self.change(Change { name, request, after }).await;
             }
             4 => {
                 let request = Request::other_policies(&name, &mut self.chance);
                 let after = self.book.now(&name);
-                self.change(&name, request, after).await;
+                self.change(Change { name, request, after }).await;
             }
             5 | 6 => {
                 let Some(now) = self.book.now(&name) else { return };
                 let request =
                     if now.paused { Request::resume(&name, &mut self.chance) } else { Request::pause(&name) };
-                let after = Value { paused: !now.paused, ..now };
-                self.change(&name, request, Some(after)).await;
+                let after = Some(Value { paused: !now.paused, ..now });
+                self.change(Change { name, request, after }).await;
             }
-            7 if mine.len() > 1 => self.change(&name, Request::delete(&name), None).await,
+            7 if mine.len() > 1 => {
+                let request = Request::delete(&name);
+                self.change(Change { name, request, after: None }).await;
+            }
             8 | 9 => self.trigger(&name).await,
             10 => self.ask_again().await,
             11 => self.hand_over().await,
@@ -157,29 +161,42 @@ impl User {
             13 | 14 => self.cancel(&name).await,
             15 => self.resolve(&name).await,
             16 => self.backfill(&name).await,
+            17 => self.change_many().await,
+            18 => self.read_many().await,
             _ => self.read().await,
         }
     }
 
-    async fn create(&mut self) {
+    /// One more schedule.
+    fn creation(&mut self) -> Change {
+        self.asked += 1;
         let id = format!("u{}-{}", self.number, self.asked);
         let request = Request::create(&id, &mut self.chance);
         let name = format!("namespaces/default/schedules/{id}");
-        self.change(&name, request, Some(Value { text: String::new(), paused: false })).await;
+        Change { name, request, after: Some(Value { text: String::new(), paused: false }) }
+    }
+
+    /// Another description, of what is there.
+    fn description(&mut self, name: &str) -> Option<Change> {
+        self.asked += 1;
+        let text = format!("text {}", self.asked);
+        let after = Value { text: text.clone(), ..self.book.now(name)? };
+        Some(Change { name: name.to_owned(), request: Request::describe(name, text), after: Some(after) })
     }
 
     /// Carries a request out until it is known what became of it.
-    async fn change(&mut self, name: &str, request: Request, after: Option<Value>) {
-        self.book.begin(name, after);
+    async fn change(&mut self, change: Change) {
+        let Change { name, request, after } = change;
+        self.book.begin(&name, after);
         let (request, answered) = self.ask(request).await;
         match answered {
             Ok(answer) => {
-                self.book.done(name);
+                self.book.done(&name);
                 self.remember(request, answer);
             }
             Err(error) => {
-                self.book.not_done(name);
-                api_1::refused(&self.record, name, request.what(), &error);
+                self.book.not_done(&name);
+                api_1::refused(&self.record, &name, request.what(), &error);
             }
         }
     }
@@ -214,11 +231,16 @@ impl User {
         }
     }
 
+    /// With a request id of its own.
+    fn numbered(&mut self, request: Request) -> Request {
+        self.asked += 1;
+        request.with_id(&format!("u{}-r{}", self.number, self.asked))
+    }
+
     /// Asks with one request id until there is an answer.
     async fn ask(&mut self, request: Request) -> (Request, Result<Answer, ClientError>) {
-        self.asked += 1;
-        let id = format!("u{}-r{}", self.number, self.asked);
-        let request = request.with_id(&id);
+        let request = self.numbered(request);
+        let id = request.id();
         let twice = self.chance.one_in(8);
         for tried in 0_u32.. {
             let answered = if twice {
