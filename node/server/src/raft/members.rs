@@ -465,7 +465,7 @@ impl Replica {
 
 impl Inner {
     /// A former leader ended between the two entries of a change.
-    fn is_changing_members(&self) -> bool {
+    pub(super) fn is_changing_members(&self) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.membership().get_joint_config().len() > 1

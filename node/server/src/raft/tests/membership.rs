@@ -1,9 +1,9 @@
 //! Handing over, and nodes that must not come back.
 
-use super::super::{Fault, Leadership, NodeId, TransferError};
+use super::super::{Fault, Intent, Leadership, MembershipError, NodeId, TransferError};
 use super::cluster::{Cluster, has, reached};
 use super::site::{Disk, Site};
-use super::{create, eventually};
+use super::{create, eventually, look_again_soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_is_handed_to_whom_it_is_meant_for() {
@@ -42,6 +42,47 @@ async fn a_lone_node_has_nobody_to_hand_over_to() {
     let cluster = Cluster::start([Disk::twin()]).await;
     let (_, leader) = cluster.leader().await;
     assert_eq!(leader.transfer_leadership(None).await, Err(TransferError::NoSuccessor));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn member_5_a_change_that_was_left_half_done_is_finished() {
+    let mut cluster = Cluster::start([Disk::twin(), Disk::twin(), Disk::twin()]).await;
+    let at = cluster.write(&create("before")).await;
+    cluster.agree(at).await;
+    let (old, leader) = cluster.leader().await;
+    let (leaves, stays) = (old % 3 + 1, (old + 1) % 3 + 1);
+    // The first entry of the change needs a majority of the members that will be: of two one is gone, and nobody knows it yet.
+    cluster.stop(stays).await;
+    let removed = tokio::spawn(async move { leader.remove_member(NodeId(leaves), Intent::Act).await });
+    let halved = cluster.replica(leaves);
+    let has_entry = async {
+        while !halved.inner.is_changing_members() {
+            look_again_soon().await;
+        }
+    };
+    eventually("the first entry of the change", has_entry).await;
+    cluster.stop(old).await;
+    let refused = eventually("the caller to be told", removed).await.unwrap();
+    assert!(matches!(refused, Err(MembershipError::Propose(_))), "{refused:?}");
+
+    cluster.begin(stays).await;
+    cluster.begin(old).await;
+    let finished = async {
+        loop {
+            let (_, leader) = cluster.leader().await;
+            if leader.finish_membership_change().await.is_ok() && !leader.inner.is_changing_members() {
+                return leader;
+            }
+            look_again_soon().await;
+        }
+    };
+    let leader = eventually("the change to be finished", finished).await;
+    let members: Vec<_> = leader.status().members.iter().map(|member| (member.id.0, member.voter)).collect();
+    let mut expected = [(old, true), (stays, true)];
+    expected.sort_unstable();
+    assert_eq!(members, expected);
+    let (_, leader) = cluster.leader().await;
+    assert!(has(&leader, "before"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

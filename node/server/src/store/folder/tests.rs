@@ -29,6 +29,25 @@ fn a_folder_keeps_its_identity() {
 }
 
 #[test]
+fn folder_6_what_a_restore_has_begun_and_not_ended_is_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("restored");
+    // Cut off: nobody says that it is whole.
+    drop(DataFolder::begin_restore(&path, node(1)).unwrap());
+    assert!(refusal(&path, node(1)).contains("is half restored"), "{}", refusal(&path, node(1)));
+    let stopped = DataFolder::open_stopped(&path).unwrap_err();
+    assert!(matches!(stopped, FolderError::HalfRestored(_)), "{stopped}");
+    let again = DataFolder::begin_restore(&path, node(1)).unwrap_err();
+    assert!(matches!(again, FolderError::Used(_)), "{again}");
+
+    fs::remove_dir_all(&path).unwrap();
+    let whole = DataFolder::begin_restore(&path, node(1)).unwrap();
+    whole.restored().unwrap();
+    drop(whole);
+    DataFolder::open(&path, node(1)).unwrap();
+}
+
+#[test]
 fn two_folders_are_two_lives() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let one = DataFolder::open(one.path(), node(1)).unwrap();
