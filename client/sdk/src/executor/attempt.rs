@@ -3,14 +3,15 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, poll};
 use tokio::time::Instant;
 
 use super::context::{RunContext, Told};
 use super::deadline::Deadline;
-use super::handler::{AnyHandler, Outcome};
+use super::handler::{Boxed, Outcome};
 use super::leases::{Lease, Offer};
 use super::output::OutputTail;
 use super::stop::{Cancellation, Stop};
@@ -23,38 +24,52 @@ pub(super) const ABORT_AFTER: Duration = Duration::from_secs(10);
 const MESSAGE_BYTES_MAX: usize = 1024;
 
 /// Carries a lease out and says what came of it. Dropping the future drops the user code.
-pub(super) async fn carry_out(lease: Lease, abort_after: Duration) -> pb::Completion {
-    let Lease { offer, fencing_token, stop, note, deadline } = lease;
-    let Offer { run, handler, grant } = offer;
-    let run_id = grant.run_id;
+///
+/// The future is small: it is moved into its task, and most handlers of a storm end when they are polled first.
+pub(super) async fn carry_out(lease: Box<Lease>, abort_after: Duration) -> pb::Completion {
+    let (run_id, fencing_token) = (lease.offer.grant.run_id, lease.fencing_token);
+    let output = OutputTail::new();
     // EXEC-6: leased and cancelled in one breath.
-    if let Some(cancellation @ Cancellation::Requested { .. }) = stop.cancellation() {
+    if let Some(cancellation @ Cancellation::Requested { .. }) = lease.stop.cancellation() {
         let outcome = Outcome::cancelled(format!("{cancellation}, before it began"));
-        return completion(run_id, fencing_token, outcome, &OutputTail::new());
+        return completion(run_id, fencing_token, outcome, &output);
     }
-    let told = Told { stop: stop.clone(), note, deadline: deadline.clone() };
-    let context = RunContext::of(run, grant, fencing_token, told, UnixMillis::now());
-    let output = context.output.clone();
     // Around everything: a future may panic when it is dropped, too.
-    let attempt = AssertUnwindSafe(within_its_time(handler, context, &stop, &deadline, abort_after));
+    let attempt = AssertUnwindSafe(within_its_time(lease, output.clone(), abort_after));
     let outcome = attempt.catch_unwind().await.unwrap_or_else(panicked);
     completion(run_id, fencing_token, outcome, &output)
 }
 
-async fn within_its_time(
-    handler: Arc<dyn AnyHandler>,
-    context: RunContext,
+async fn within_its_time(lease: Box<Lease>, output: OutputTail, abort_after: Duration) -> Outcome {
+    let (stop, deadline) = (lease.stop.clone(), lease.deadline.clone());
+    let handler = Arc::clone(&lease.offer.handler);
+    let mut user_code = handler.run_boxed(context(*lease, output));
+    let ended = match poll!(&mut user_code) {
+        Poll::Ready(outcome) => Some(outcome),
+        Poll::Pending => Box::pin(until_told(&mut user_code, &stop, &deadline, abort_after)).await,
+    };
+    reported(stop.cancellation().as_ref(), ended)
+}
+
+fn context(lease: Lease, output: OutputTail) -> RunContext {
+    let Lease { offer, fencing_token, stop, note, deadline } = lease;
+    let Offer { run, grant, .. } = *offer;
+    RunContext::of(run, grant, fencing_token, Told { stop, note, deadline }, output, UnixMillis::now())
+}
+
+/// What user code came to; none when it did not end in time.
+async fn until_told(
+    user_code: &mut Boxed<'_>,
     stop: &Stop,
     deadline: &Deadline,
     abort_after: Duration,
-) -> Outcome {
+) -> Option<Outcome> {
     let mut timed_out = false;
-    let mut user_code = handler.run_boxed(context);
-    let ended = loop {
+    loop {
         tokio::select! {
             biased;
-            outcome = &mut user_code => break Some(outcome),
-            () = stop.overdue() => break None,
+            outcome = &mut *user_code => return Some(outcome),
+            () = stop.overdue() => return None,
             // However long the grace of a cancellation is, the attempt gets no more time by it.
             () = deadline.passed(), if !timed_out => {
                 timed_out = true;
@@ -64,8 +79,7 @@ async fn within_its_time(
                 stop.ask(Cancellation::AttemptTimeout { timeout }, drop_at);
             }
         }
-    };
-    reported(stop.cancellation().as_ref(), ended)
+    }
 }
 
 /// What is reported of a run, given why it was told to end; `ended` is none when it did not end by itself and was dropped.
@@ -219,13 +233,13 @@ mod tests {
         let handler = Arc::new(|_: RunContext| async { panic!("it has begun") });
         let grant = pb::Grant { run_id: 7, attempt: 1, ..Default::default() };
         let lease = Lease {
-            offer: Offer { run, handler, grant },
+            offer: Box::new(Offer { run, handler, grant }),
             fencing_token: 70,
             stop,
             note: Note::new(Arc::default()),
             deadline: Deadline::new(Instant::now(), Duration::ZERO, Default::default(), Arc::default()),
         };
-        let completion = carry_out(lease, ABORT_AFTER).await;
+        let completion = carry_out(Box::new(lease), ABORT_AFTER).await;
         assert_eq!((completion.run_id, completion.fencing_token), (7, 70));
         assert_eq!(completion.result(), pb::completion::Result::Cancelled);
         assert_eq!(completion.message, "cancelled: by ann: wrong data, before it began");

@@ -152,6 +152,7 @@ impl RunContext {
         grant: pb::Grant,
         fencing_token: u64,
         told: Told,
+        output: OutputTail,
         now: UnixMillis,
     ) -> Self {
         Self {
@@ -169,7 +170,7 @@ impl RunContext {
             manual: grant.manual,
             backfill: grant.backfill,
             payload: grant.payload,
-            output: OutputTail::new(),
+            output,
             cancelled: told.stop.token(),
             told,
         }
@@ -302,7 +303,7 @@ mod tests {
         let timeout = Duration::from_secs(60);
         let deadline = Deadline::new(Instant::now(), timeout, AttemptMax::default(), Arc::default());
         let told = Told { stop: Stop::new(), note: Note::new(Arc::default()), deadline };
-        let run = RunContext::of(name, grant, 77, told, UnixMillis(7_200_000));
+        let run = RunContext::of(name, grant, 77, told, OutputTail::new(), UnixMillis(7_200_000));
         let written: Vec<String> =
             run.environment().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         let expected = "BELFRY_RUN=namespaces/n/schedules/s/runs/r BELFRY_NAMESPACE=n BELFRY_SCHEDULE=s \

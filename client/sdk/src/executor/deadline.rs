@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::watched::Watched;
 use crate::pb;
 use crate::time::after;
 
@@ -51,7 +52,7 @@ pub(super) struct Deadline {
     begun_at: Instant,
     timeout: Duration,
     max: AttemptMax,
-    moves: watch::Sender<Moved>,
+    moves: Watched<Moved>,
     noted: Arc<Notify>,
 }
 
@@ -66,14 +67,14 @@ impl Deadline {
     /// The deadline of an attempt that begins now. Whoever passes extensions on waits for `noted`.
     pub(super) fn new(begun_at: Instant, timeout: Duration, max: AttemptMax, noted: Arc<Notify>) -> Self {
         let moved = Moved { at: after(begun_at, timeout), extended: false, is_new: false };
-        Self { begun_at, timeout, max, moves: watch::Sender::new(moved), noted }
+        Self { begun_at, timeout, max, moves: Watched::new(moved), noted }
     }
 
     /// Moves the deadline as far as it may be moved. Gives where it is now.
     pub(super) fn extend(&self, now: Instant) -> Instant {
         // TIME-1, TIME-2
         let wanted = after(now, self.timeout).min(after(self.begun_at, self.max.get()));
-        let moved = self.moves.send_if_modified(|moved| {
+        let moved = self.moves.change(|moved| {
             // TIME-3
             let moves = now < moved.at && wanted > moved.at;
             if moves {
@@ -88,12 +89,12 @@ impl Deadline {
     }
 
     pub(super) fn at(&self) -> Instant {
-        self.moves.borrow().at
+        self.moves.lock().at
     }
 
     /// How long the attempt may take in all, as things are.
     pub(super) fn allowed(&self) -> Duration {
-        let moved = *self.moves.borrow();
+        let moved = *self.moves.lock();
         let millis = moved.at.saturating_duration_since(self.begun_at).as_millis();
         if moved.extended {
             Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
@@ -102,14 +103,13 @@ impl Deadline {
         }
     }
 
-    /// Completes when the deadline has passed.
+    /// Completes when the deadline has passed. For one task.
     pub(super) async fn passed(&self) {
-        let mut moves = self.moves.subscribe();
         loop {
-            let at = moves.borrow_and_update().at;
+            let at = self.at();
             tokio::select! {
                 biased;
-                changed = moves.changed() => changed.expect("this value holds the sending side"),
+                () = self.moves.changed() => {}
                 () = sleep_until(at) => return,
             }
         }
@@ -117,22 +117,18 @@ impl Deadline {
 
     /// Whether the leader has not heard where it is.
     pub(super) fn is_new(&self) -> bool {
-        self.moves.borrow().is_new
+        self.moves.lock().is_new
     }
 
     /// What to tell the leader, unless it was told.
     pub(super) fn take_new(&self, now: Instant) -> Option<u64> {
-        let mut is_new = false;
-        self.moves.send_if_modified(|moved| {
-            is_new = std::mem::take(&mut moved.is_new);
-            false
-        });
+        let is_new = std::mem::take(&mut self.moves.lock().is_new);
         is_new.then(|| self.extended_for_ms(now)).filter(|millis| *millis > 0)
     }
 
     /// How far ahead the deadline is, if it was extended; else 0.
     pub(super) fn extended_for_ms(&self, now: Instant) -> u64 {
-        let moved = *self.moves.borrow();
+        let moved = *self.moves.lock();
         let left = moved.at.saturating_duration_since(now);
         if moved.extended { u64::try_from(left.as_millis()).unwrap_or(u64::MAX) } else { 0 }
     }

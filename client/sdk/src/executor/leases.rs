@@ -63,7 +63,7 @@ impl Offer {
 
 /// The right to start user code, once.
 pub(super) struct Lease {
-    pub(super) offer: Offer,
+    pub(super) offer: Box<Offer>,
     pub(super) fencing_token: u64,
     pub(super) stop: Stop,
     pub(super) note: Note,
@@ -78,11 +78,11 @@ struct Forestalled {
 
 enum Phase {
     /// Not asked for, so nobody can have given us a lease.
-    Offered(Offer),
+    Offered(Box<Offer>),
     /// Asked for, so a lease may have been committed. `asked_at` is none while the question waits to be put again;
     /// `first_asked_at` is when it was first put in this session: no answer can be older.
     Asked {
-        offer: Offer,
+        offer: Box<Offer>,
         first_asked_at: Option<Instant>,
         asked_at: Option<Instant>,
         forestalled: Option<Forestalled>,
@@ -217,7 +217,7 @@ impl Leases {
                 self.outstanding = self.outstanding.saturating_sub(1);
                 self.unanswered += 1;
                 self.handler_slots.take(&offer.grant.handler);
-                self.held.insert(run_id, Phase::Offered(offer));
+                self.held.insert(run_id, Phase::Offered(Box::new(offer)));
                 self.to_ask.push_back(run_id);
             }
         }
@@ -274,7 +274,13 @@ impl Leases {
         }
     }
 
-    fn leased(&mut self, offer: Offer, fencing_token: u64, age: Duration, now: Instant) -> Option<Lease> {
+    fn leased(
+        &mut self,
+        offer: Box<Offer>,
+        fencing_token: u64,
+        age: Duration,
+        now: Instant,
+    ) -> Option<Lease> {
         if !self.may_begin(&offer, fencing_token, age) {
             self.handler_slots.free(&offer.grant.handler);
             return None;

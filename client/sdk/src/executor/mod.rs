@@ -30,6 +30,7 @@ mod recent;
 mod runtime;
 mod slots;
 mod stop;
+mod watched;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

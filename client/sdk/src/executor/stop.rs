@@ -7,10 +7,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::watched::Watched;
 use crate::time::at;
 
 /// Why a run is to end before it has come to its end. Displays as one line.
@@ -48,7 +48,7 @@ impl fmt::Display for Cancellation {
 #[derive(Clone, Debug)]
 pub(super) struct Stop {
     token: CancellationToken,
-    asked: watch::Sender<Option<Asked>>,
+    asked: Watched<Option<Asked>>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ struct Asked {
 
 impl Stop {
     pub(super) fn new() -> Self {
-        Self { token: CancellationToken::new(), asked: watch::Sender::new(None) }
+        Self { token: CancellationToken::new(), asked: Watched::new(None) }
     }
 
     /// What user code watches. It fires when the reason is known.
@@ -69,32 +69,34 @@ impl Stop {
 
     /// Tells the attempt to end; at `drop_at` nobody waits for it any longer.
     pub(super) fn ask(&self, cancellation: Cancellation, drop_at: Instant) {
-        self.asked.send_modify(|asked| match asked {
-            None => *asked = Some(Asked { cancellation, drop_at }),
-            Some(asked) => {
-                // STOP-1
-                asked.drop_at = asked.drop_at.min(drop_at);
-                if outranks(&cancellation, &asked.cancellation) {
-                    asked.cancellation = cancellation;
+        self.asked.change(|asked| {
+            match asked {
+                None => *asked = Some(Asked { cancellation, drop_at }),
+                Some(asked) => {
+                    // STOP-1
+                    asked.drop_at = asked.drop_at.min(drop_at);
+                    if outranks(&cancellation, &asked.cancellation) {
+                        asked.cancellation = cancellation;
+                    }
                 }
             }
+            true
         });
         self.token.cancel();
     }
 
     /// Why it was told to end, once it was.
     pub(super) fn cancellation(&self) -> Option<Cancellation> {
-        self.asked.borrow().as_ref().map(|asked| asked.cancellation.clone())
+        self.asked.lock().as_ref().map(|asked| asked.cancellation.clone())
     }
 
-    /// Completes when the attempt has not ended in time.
+    /// Completes when the attempt has not ended in time. For one task.
     pub(super) async fn overdue(&self) {
-        let mut asked = self.asked.subscribe();
         loop {
-            let drop_at = asked.borrow_and_update().as_ref().map(|asked| asked.drop_at);
+            let drop_at = self.asked.lock().as_ref().map(|asked| asked.drop_at);
             tokio::select! {
                 () = at(drop_at) => return,
-                changed = asked.changed() => changed.expect("this value holds the sending side"),
+                () = self.asked.changed() => {}
             }
         }
     }
@@ -123,7 +125,7 @@ mod tests {
     #[test]
     fn stop_1_being_told_again_never_prolongs_it() {
         let (stop, start) = (Stop::new(), Instant::now());
-        let drop_at = || stop.asked.borrow().as_ref().unwrap().drop_at - start;
+        let drop_at = || stop.asked.lock().as_ref().unwrap().drop_at - start;
         let seconds = Duration::from_secs;
         assert!(stop.cancellation().is_none());
         stop.ask(requested(), start + seconds(10));
