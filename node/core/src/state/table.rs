@@ -1,8 +1,8 @@
 //! Records by handle.
 //!
-//! Handles are counted up, so records of neighbouring handles share a page: finding one costs a step in a tree that is 64 times
-//! smaller than the table, and what a batch touches lies together. A page keeps only the records that are there, so what
-//! retention leaves of a page costs what it holds.
+//! Handles are counted up, so records of neighbouring handles share a page, and neighbouring pages a group: finding a record costs a
+//! step in a tree that is 4096 times smaller than the table, and what a batch touches lies together. Pages and groups keep only
+//! what is there, so what retention leaves of them costs what it holds.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -10,8 +10,10 @@ use std::ops::{Bound, Index, RangeBounds};
 
 use crate::ids::{RunId, ScheduleId};
 
-/// Handles per page: as many as [`Page::present`] has bits.
+/// Places of a page: as many as [`Page::present`] has bits.
 const SPAN: u64 = 64;
+/// The last of them.
+const LAST: u32 = 63;
 
 /// A number that names a record.
 pub(super) trait Handle: Copy + Ord {
@@ -40,21 +42,26 @@ impl Handle for ScheduleId {
 /// A map from handles to records, in order of handle.
 #[derive(Clone)]
 pub(super) struct Table<H, T> {
-    pages: BTreeMap<u64, Page<T>>,
+    groups: BTreeMap<u64, Page<Page<T>>>,
     len: usize,
     handles: PhantomData<H>,
 }
 
+/// Up to 64 items, each in its place.
 #[derive(Clone)]
 struct Page<T> {
-    /// Bit n: there is a record of the page's n-th handle.
+    /// Bit n: there is an item in the n-th place.
     present: u64,
-    /// Those records, in order.
-    records: Vec<T>,
+    /// The items, in order.
+    items: Vec<T>,
 }
 
 impl<T> Page<T> {
-    /// Where the record of the page's `place`-th handle is, or would be.
+    const fn new() -> Self {
+        Self { present: 0, items: Vec::new() }
+    }
+
+    /// Where the item of a place is, or would be.
     fn index(&self, place: u32) -> usize {
         (self.present & ((1 << place) - 1)).count_ones() as usize
     }
@@ -64,64 +71,122 @@ impl<T> Page<T> {
     }
 
     fn get(&self, place: u32) -> Option<&T> {
-        self.holds(place).then(|| &self.records[self.index(place)])
+        self.holds(place).then(|| &self.items[self.index(place)])
     }
 
-    fn iter(&self) -> Records<'_, T> {
-        Records { present: self.present, records: self.records.iter() }
+    fn get_mut(&mut self, place: u32) -> Option<&mut T> {
+        let index = self.index(place);
+        self.holds(place).then(|| &mut self.items[index])
+    }
+
+    fn get_or_insert_with(&mut self, place: u32, item: impl FnOnce() -> T) -> &mut T {
+        let index = self.index(place);
+        if !self.holds(place) {
+            self.items.insert(index, item());
+            self.present |= 1 << place;
+        }
+        &mut self.items[index]
+    }
+
+    fn insert(&mut self, place: u32, item: T) -> Option<T> {
+        let index = self.index(place);
+        if self.holds(place) {
+            return Some(std::mem::replace(&mut self.items[index], item));
+        }
+        self.items.insert(index, item);
+        self.present |= 1 << place;
+        None
+    }
+
+    fn remove(&mut self, place: u32) -> Option<T> {
+        if !self.holds(place) {
+            return None;
+        }
+        let item = self.items.remove(self.index(place));
+        self.present &= !(1 << place);
+        if self.items.len() * 4 <= self.items.capacity() {
+            self.items.shrink_to(self.items.len() * 2);
+        }
+        Some(item)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The items of the places from `first` to `last`.
+    fn range(&self, first: u32, last: u32) -> Items<'_, T> {
+        let within = (u64::MAX << first) & (u64::MAX >> (LAST - last));
+        let present = self.present & within;
+        let (from, count) = (self.index(first), present.count_ones() as usize);
+        Items { present, items: self.items[from..from + count].iter() }
     }
 }
 
-/// Records of a page with their places.
-struct Records<'a, T> {
+/// Items of a page with their places.
+struct Items<'a, T> {
     /// The places of those that are left.
     present: u64,
-    records: std::slice::Iter<'a, T>,
+    items: std::slice::Iter<'a, T>,
 }
 
-impl<'a, T> Iterator for Records<'a, T> {
+impl<'a, T> Iterator for Items<'a, T> {
     type Item = (u32, &'a T);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let record = self.records.next()?;
+        let item = self.items.next()?;
         let place = self.present.trailing_zeros();
         self.present &= !(1 << place);
-        Some((place, record))
+        Some((place, item))
     }
 }
 
-impl<T> DoubleEndedIterator for Records<'_, T> {
+impl<T> DoubleEndedIterator for Items<'_, T> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let record = self.records.next_back()?;
-        let place = u64::BITS - 1 - self.present.leading_zeros();
+        let item = self.items.next_back()?;
+        let place = LAST - self.present.leading_zeros();
         self.present &= !(1 << place);
-        Some((place, record))
+        Some((place, item))
     }
 }
 
-/// The page of a handle, and its place there.
-fn place_of<H: Handle>(handle: H) -> (u64, u32) {
-    let place = u32::try_from(handle.number() % SPAN).expect("it is below 64");
-    (handle.number() / SPAN, place)
+/// Where the record of a handle is.
+#[derive(Clone, Copy)]
+struct Place {
+    group: u64,
+    /// In its group.
+    page: u32,
+    /// In its page.
+    record: u32,
+}
+
+impl Place {
+    fn of(number: u64) -> Self {
+        let place = |number: u64| u32::try_from(number % SPAN).expect("it is below 64");
+        Self { group: number / (SPAN * SPAN), page: place(number / SPAN), record: place(number) }
+    }
+}
+
+/// The number of the record at these places.
+fn number_of(group: u64, page: u32, record: u32) -> u64 {
+    (group * SPAN + u64::from(page)) * SPAN + u64::from(record)
 }
 
 impl<H, T> Default for Table<H, T> {
     fn default() -> Self {
-        Self { pages: BTreeMap::new(), len: 0, handles: PhantomData }
+        Self { groups: BTreeMap::new(), len: 0, handles: PhantomData }
     }
 }
 
 impl<H: Handle, T> Table<H, T> {
     pub(super) fn get(&self, handle: &H) -> Option<&T> {
-        let (page, place) = place_of(*handle);
-        self.pages.get(&page)?.get(place)
+        let place = Place::of(handle.number());
+        self.groups.get(&place.group)?.get(place.page)?.get(place.record)
     }
 
     pub(super) fn get_mut(&mut self, handle: &H) -> Option<&mut T> {
-        let (page, place) = place_of(*handle);
-        let page = self.pages.get_mut(&page)?;
-        let index = page.index(place);
-        page.holds(place).then(|| &mut page.records[index])
+        let place = Place::of(handle.number());
+        self.groups.get_mut(&place.group)?.get_mut(place.page)?.get_mut(place.record)
     }
 
     pub(super) fn contains_key(&self, handle: &H) -> bool {
@@ -130,32 +195,25 @@ impl<H: Handle, T> Table<H, T> {
 
     /// Puts a record in; gives the one that was there.
     pub(super) fn insert(&mut self, handle: H, record: T) -> Option<T> {
-        let (page, place) = place_of(handle);
-        let page = self.pages.entry(page).or_insert_with(|| Page { present: 0, records: Vec::new() });
-        let index = page.index(place);
-        if page.holds(place) {
-            return Some(std::mem::replace(&mut page.records[index], record));
-        }
-        page.records.insert(index, record);
-        page.present |= 1 << place;
-        self.len += 1;
-        None
+        let place = Place::of(handle.number());
+        let group = self.groups.entry(place.group).or_insert_with(Page::new);
+        let former = group.get_or_insert_with(place.page, Page::new).insert(place.record, record);
+        self.len += usize::from(former.is_none());
+        former
     }
 
     /// Takes a record out.
     pub(super) fn remove(&mut self, handle: &H) -> Option<T> {
-        let (number, place) = place_of(*handle);
-        let page = self.pages.get_mut(&number)?;
-        if !page.holds(place) {
-            return None;
-        }
-        let record = page.records.remove(page.index(place));
-        page.present &= !(1 << place);
+        let place = Place::of(handle.number());
+        let group = self.groups.get_mut(&place.group)?;
+        let page = group.get_mut(place.page)?;
+        let record = page.remove(place.record)?;
         self.len -= 1;
-        if page.records.is_empty() {
-            self.pages.remove(&number);
-        } else if page.records.len() * 4 <= page.records.capacity() {
-            page.records.shrink_to(page.records.len() * 2);
+        if page.is_empty() {
+            group.remove(place.page);
+            if group.is_empty() {
+                self.groups.remove(&place.group);
+            }
         }
         Some(record)
     }
@@ -173,34 +231,44 @@ impl<H: Handle, T> Table<H, T> {
     }
 
     pub(super) fn values(&self) -> impl DoubleEndedIterator<Item = &T> {
-        self.pages.values().flat_map(|page| page.records.iter())
+        self.groups.values().flat_map(|group| group.items.iter()).flat_map(|page| page.items.iter())
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.pages.values_mut().flat_map(|page| page.records.iter_mut())
+        let pages = self.groups.values_mut().flat_map(|group| group.items.iter_mut());
+        pages.flat_map(|page| page.items.iter_mut())
     }
 
-    /// Records of a range of handles. Costs a step and what is found, and a look at the rest of the pages at both ends.
+    /// Records of a range of handles. Costs a step and what is found.
     pub(super) fn range(&self, handles: impl RangeBounds<H>) -> impl DoubleEndedIterator<Item = (H, &T)> {
-        let number = |handle: &H| handle.number();
-        let (from, to) = (handles.start_bound().map(number), handles.end_bound().map(number));
-        let first = match from {
-            Bound::Included(number) => number,
-            Bound::Excluded(number) => number.saturating_add(1),
-            Bound::Unbounded => 0,
+        let first = match handles.start_bound() {
+            Bound::Included(handle) => Some(handle.number()),
+            Bound::Excluded(handle) => handle.number().checked_add(1),
+            Bound::Unbounded => Some(0),
         };
-        // The handle behind the last one is out of the range, but may share its page.
-        let last = match to {
-            Bound::Included(number) | Bound::Excluded(number) => number.max(first),
-            Bound::Unbounded => u64::MAX,
+        let last = match handles.end_bound() {
+            Bound::Included(handle) => Some(handle.number()),
+            Bound::Excluded(handle) => handle.number().checked_sub(1),
+            Bound::Unbounded => Some(u64::MAX),
         };
-        let pages = self.pages.range(first / SPAN..=last / SPAN);
-        let records = pages.flat_map(|(number, page)| {
-            let first = number * SPAN;
-            page.iter().map(move |(place, record)| (first + u64::from(place), record))
+        let ends = first.zip(last).filter(|(first, last)| first <= last);
+        let found = ends.map(|(first, last)| {
+            let (first, last) = (Place::of(first), Place::of(last));
+            let groups = self.groups.range(first.group..=last.group);
+            let pages = groups.flat_map(move |(&group, pages)| {
+                let from = if group == first.group { first.page } else { 0 };
+                let to = if group == last.group { last.page } else { LAST };
+                pages.range(from, to).map(move |(page, records)| (group, page, records))
+            });
+            pages.flat_map(move |(group, page, records)| {
+                let from = if (group, page) == (first.group, first.page) { first.record } else { 0 };
+                let to = if (group, page) == (last.group, last.page) { last.record } else { LAST };
+                records
+                    .range(from, to)
+                    .map(move |(record, item)| (H::of_number(number_of(group, page, record)), item))
+            })
         });
-        let within = move |(number, _): &(u64, &T)| (from, to).contains(number);
-        records.filter(within).map(|(number, record)| (H::of_number(number), record))
+        found.into_iter().flatten()
     }
 }
 
@@ -220,10 +288,15 @@ mod tests {
 
     use super::*;
 
+    /// In some neighbouring pages, and at both ends of groups.
+    fn handle() -> impl Strategy<Value = u64> {
+        prop_oneof![0..300u64, 4090..4100u64, 8_100..8_300u64, u64::MAX - 2..=u64::MAX]
+    }
+
     proptest! {
         /// Any sequence of changes leaves what it leaves in a map.
         #[test]
-        fn it_is_a_map(steps in prop::collection::vec((any::<bool>(), 0..300u64, any::<u8>()), 0..200), ends in (0..320u64, 0..320u64)) {
+        fn it_is_a_map(steps in prop::collection::vec((any::<bool>(), handle(), any::<u8>()), 0..200), ends in (handle(), handle())) {
             let (mut table, mut map) = (Table::<RunId, u8>::default(), BTreeMap::new());
             for (insert, id, record) in steps {
                 let id = RunId(id);
@@ -258,9 +331,10 @@ mod tests {
         for number in 1..SPAN {
             table.remove(&RunId(number));
         }
-        let page = table.pages.values().next().expect("one record is left");
-        assert!(page.records.capacity() <= 4, "{} places for one record", page.records.capacity());
+        let group = table.groups.values().next().expect("one record is left");
+        let page = group.get(0).expect("it is in the first page");
+        assert!(page.items.capacity() <= 4, "{} places for one record", page.items.capacity());
         table.remove(&RunId(0));
-        assert!(table.pages.is_empty());
+        assert!(table.groups.is_empty());
     }
 }
