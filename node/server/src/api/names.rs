@@ -5,6 +5,8 @@
 //!
 //! - NAME-1: each thing has exactly one name: a text that parses is the text that would be written.
 
+use std::fmt::{self, Write as _};
+
 use belfry_core::run::Series;
 use belfry_core::{BackfillId, Run, Schedule, ScheduleKey, UnixMillis};
 use jiff::{Timestamp, tz::Offset};
@@ -172,37 +174,55 @@ pub fn backfill_name(key: &ScheduleKey, id: BackfillId) -> String {
 
 /// The name of a run.
 pub fn run_name(key: &ScheduleKey, run: &Run) -> String {
-    format!("namespaces/{}/schedules/{}/runs/{}", key.namespace, key.name, run_id(run))
+    let length = SCHEDULE_FORM.len() + key.namespace.len() + key.name.len();
+    let mut name = String::with_capacity(length + RUN_ID_LENGTH);
+    write!(name, "namespaces/{}/schedules/{}/runs/{}", key.namespace, key.name, run_id(run))
+        .expect("a text takes what it is given");
+    name
 }
 
 /// The same for every attempt of a run, and never for another one.
 pub fn idempotency_key(schedule: &Schedule, run: &Run) -> String {
-    format!("{}-{}", schedule.uid, run_id(run))
+    let mut key = String::with_capacity(schedule.uid.len() + 1 + RUN_ID_LENGTH);
+    write!(key, "{}-{}", schedule.uid, run_id(run)).expect("a text takes what it is given");
+    key
 }
 
 const SCHEDULE_FORM: &str = "namespaces/{namespace}/schedules/{schedule}";
 
-fn run_id(run: &Run) -> String {
-    format_run_id(RunKey { nominal_at: run.nominal_at, series: run.series() })
+/// Bytes of a run id, unless it belongs to a backfill or its instant is no whole second.
+const RUN_ID_LENGTH: usize = "20260101T000000Z".len();
+
+fn run_id(run: &Run) -> RunIdText {
+    RunIdText(RunKey { nominal_at: run.nominal_at, series: run.series() })
 }
 
-fn format_run_id(key: RunKey) -> String {
-    let suffix = match key.series {
-        Series::Timing => String::new(),
-        Series::Manual => MANUAL.to_owned(),
-        Series::Backfill(id) => format!("{BACKFILL}{id}"),
-    };
-    let Ok(instant) = Timestamp::from_millisecond(key.nominal_at.0) else {
-        // Timings end with the year 2100; only a proposer with a broken clock comes here.
-        return format!("{}ms{suffix}", key.nominal_at.0);
-    };
-    let time = Offset::UTC.to_datetime(instant);
-    let (year, month, day) = (time.year(), time.month(), time.day());
-    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
-    let whole = format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}");
-    match key.nominal_at.0.rem_euclid(1000) {
-        0 => format!("{whole}Z{suffix}"),
-        millis => format!("{whole}.{millis:03}Z{suffix}"),
+/// A run as the last segment of its name. A storm writes two of them for each run.
+struct RunIdText(RunKey);
+
+impl fmt::Display for RunIdText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(RunKey { nominal_at, series }) = self;
+        match Timestamp::from_millisecond(nominal_at.0) {
+            Ok(instant) => {
+                let at = Offset::UTC.to_datetime(instant);
+                let date = i32::from(at.year()) * 10_000 + i32::from(at.month()) * 100 + i32::from(at.day());
+                let time =
+                    i32::from(at.hour()) * 10_000 + i32::from(at.minute()) * 100 + i32::from(at.second());
+                write!(f, "{date:08}T{time:06}")?;
+                match nominal_at.0.rem_euclid(1000) {
+                    0 => f.write_str("Z")?,
+                    millis => write!(f, ".{millis:03}Z")?,
+                }
+            }
+            // Timings end with the year 2100; only a proposer with a broken clock comes here.
+            Err(_) => write!(f, "{}ms", nominal_at.0)?,
+        }
+        match series {
+            Series::Timing => Ok(()),
+            Series::Manual => f.write_str(MANUAL),
+            Series::Backfill(id) => write!(f, "{BACKFILL}{id}"),
+        }
     }
 }
 
@@ -221,7 +241,7 @@ fn parse_run_id(text: &str) -> Option<RunKey> {
     let nominal_at = UnixMillis(instant.as_second() * 1000 + i64::from(millis));
     let key = RunKey { nominal_at, series };
     // NAME-1: `.000`, a sign or a leap second would be second names of the same run.
-    (format_run_id(key) == text).then_some(key)
+    (RunIdText(key).to_string() == text).then_some(key)
 }
 
 fn schedule_key(namespace: &str, name: &str, max: usize) -> Result<ScheduleKey, NameError> {
@@ -279,11 +299,11 @@ mod tests {
             (0, Series::Backfill(BackfillId(7)), "19700101T000000Z-backfill7"),
         ] {
             let key = RunKey { nominal_at: UnixMillis(millis), series };
-            assert_eq!(format_run_id(key), id);
+            assert_eq!(RunIdText(key).to_string(), id);
             assert_eq!(parse_run_id(id), Some(key), "{id}");
         }
         let broken = RunKey { nominal_at: UnixMillis(i64::MAX), series: Series::Timing };
-        assert_eq!(format_run_id(broken), "9223372036854775807ms");
+        assert_eq!(RunIdText(broken).to_string(), "9223372036854775807ms");
     }
 
     #[test]
