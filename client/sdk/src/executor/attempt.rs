@@ -10,11 +10,10 @@ use futures_util::{FutureExt as _, poll};
 use tokio::time::Instant;
 
 use super::context::{RunContext, Told};
-use super::deadline::Deadline;
 use super::handler::{Boxed, Outcome};
 use super::leases::{Lease, Offer};
 use super::output::OutputTail;
-use super::stop::{Cancellation, Stop};
+use super::stop::Cancellation;
 use crate::pb;
 use crate::time::{UnixMillis, after};
 
@@ -30,7 +29,7 @@ pub(super) async fn carry_out(lease: Box<Lease>, abort_after: Duration) -> pb::C
     let (run_id, fencing_token) = (lease.offer.grant.run_id, lease.fencing_token);
     let output = OutputTail::new();
     // EXEC-6: leased and cancelled in one breath.
-    if let Some(cancellation @ Cancellation::Requested { .. }) = lease.stop.cancellation() {
+    if let Some(cancellation @ Cancellation::Requested { .. }) = lease.told.stop.cancellation() {
         let outcome = Outcome::cancelled(format!("{cancellation}, before it began"));
         return completion(run_id, fencing_token, outcome, &output);
     }
@@ -41,29 +40,25 @@ pub(super) async fn carry_out(lease: Box<Lease>, abort_after: Duration) -> pb::C
 }
 
 async fn within_its_time(lease: Box<Lease>, output: OutputTail, abort_after: Duration) -> Outcome {
-    let (stop, deadline) = (lease.stop.clone(), lease.deadline.clone());
+    let told = Arc::clone(&lease.told);
     let handler = Arc::clone(&lease.offer.handler);
     let mut user_code = handler.run_boxed(context(*lease, output));
     let ended = match poll!(&mut user_code) {
         Poll::Ready(outcome) => Some(outcome),
-        Poll::Pending => Box::pin(until_told(&mut user_code, &stop, &deadline, abort_after)).await,
+        Poll::Pending => Box::pin(until_told(&mut user_code, &told, abort_after)).await,
     };
-    reported(stop.cancellation().as_ref(), ended)
+    reported(told.stop.cancellation().as_ref(), ended)
 }
 
 fn context(lease: Lease, output: OutputTail) -> RunContext {
-    let Lease { offer, fencing_token, stop, note, deadline } = lease;
+    let Lease { offer, fencing_token, told } = lease;
     let Offer { run, grant, .. } = *offer;
-    RunContext::of(run, grant, fencing_token, Told { stop, note, deadline }, output, UnixMillis::now())
+    RunContext::of(run, grant, fencing_token, told, output, UnixMillis::now())
 }
 
 /// What user code came to; none when it did not end in time.
-async fn until_told(
-    user_code: &mut Boxed<'_>,
-    stop: &Stop,
-    deadline: &Deadline,
-    abort_after: Duration,
-) -> Option<Outcome> {
+async fn until_told(user_code: &mut Boxed<'_>, told: &Told, abort_after: Duration) -> Option<Outcome> {
+    let Told { stop, deadline, .. } = told;
     let mut timed_out = false;
     loop {
         tokio::select! {
@@ -173,7 +168,9 @@ fn shortened(mut message: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::context::RunName;
+    use super::super::deadline::Deadline;
     use super::super::progress::Note;
+    use super::super::stop::Stop;
     use super::*;
 
     #[test]
@@ -235,9 +232,11 @@ mod tests {
         let lease = Lease {
             offer: Box::new(Offer { run, handler, grant }),
             fencing_token: 70,
-            stop,
-            note: Note::new(Arc::default()),
-            deadline: Deadline::new(Instant::now(), Duration::ZERO, Default::default(), Arc::default()),
+            told: Arc::new(Told {
+                stop,
+                note: Note::new(Arc::default()),
+                deadline: Deadline::new(Instant::now(), Duration::ZERO, Default::default(), Arc::default()),
+            }),
         };
         let completion = carry_out(Box::new(lease), ABORT_AFTER).await;
         assert_eq!((completion.run_id, completion.fencing_token), (7, 70));

@@ -107,11 +107,11 @@ pub struct RunContext {
     /// Fires when the run is to end: it was cancelled, its attempt timeout passed, or the executor's grace period did.
     /// [`RunContext::cancellation`] says which.
     pub cancelled: CancellationToken,
-    told: Told,
+    told: Arc<Told>,
 }
 
 /// What the runtime and the code of a run tell each other.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Told {
     pub(super) stop: Stop,
     pub(super) note: Note,
@@ -142,7 +142,7 @@ impl RunContext {
             payload: payload.into(),
             output: OutputTail::new(),
             cancelled: stop.token(),
-            told: Told { stop, note: Note::new(Arc::default()), deadline },
+            told: Arc::new(Told { stop, note: Note::new(Arc::default()), deadline }),
         }
     }
 
@@ -151,7 +151,7 @@ impl RunContext {
         run: RunName,
         grant: pb::Grant,
         fencing_token: u64,
-        told: Told,
+        told: Arc<Told>,
         output: OutputTail,
         now: UnixMillis,
     ) -> Self {
@@ -302,7 +302,7 @@ mod tests {
         };
         let timeout = Duration::from_secs(60);
         let deadline = Deadline::new(Instant::now(), timeout, AttemptMax::default(), Arc::default());
-        let told = Told { stop: Stop::new(), note: Note::new(Arc::default()), deadline };
+        let told = Arc::new(Told { stop: Stop::new(), note: Note::new(Arc::default()), deadline });
         let run = RunContext::of(name, grant, 77, told, OutputTail::new(), UnixMillis(7_200_000));
         let written: Vec<String> =
             run.environment().into_iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -46,8 +46,8 @@ impl AttemptMax {
     }
 }
 
-/// The deadline of one attempt. Clones are the same deadline.
-#[derive(Clone, Debug)]
+/// The deadline of one attempt.
+#[derive(Debug)]
 pub(super) struct Deadline {
     begun_at: Instant,
     timeout: Duration,

@@ -21,7 +21,7 @@ use prost::Message as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::context::RunName;
+use super::context::{RunName, Told};
 use super::deadline::{AttemptMax, Deadline, attempt_timeout};
 use super::handler::AnyHandler;
 use super::line::one_line;
@@ -65,9 +65,7 @@ impl Offer {
 pub(super) struct Lease {
     pub(super) offer: Box<Offer>,
     pub(super) fencing_token: u64,
-    pub(super) stop: Stop,
-    pub(super) note: Note,
-    pub(super) deadline: Deadline,
+    pub(super) told: Arc<Told>,
 }
 
 /// A cancel that came before the lease that it names.
@@ -88,14 +86,7 @@ enum Phase {
         forestalled: Option<Forestalled>,
     },
     /// User code runs.
-    Running {
-        attempt: Attempt,
-        handler: String,
-        fencing_token: u64,
-        stop: Stop,
-        note: Note,
-        deadline: Deadline,
-    },
+    Running { attempt: Attempt, handler: String, fencing_token: u64, told: Arc<Told> },
     /// Over, and not acknowledged. `sent_at` is none while the completion waits to be sent (again).
     Ended { completion: pb::Completion, sent_at: Option<Instant> },
 }
@@ -178,13 +169,13 @@ impl Leases {
                     self.to_ask.push_back(run_id);
                 }
                 // Notes are not replicated: this leader has not heard them.
-                Phase::Running { note, deadline, .. } => {
-                    note.renew();
-                    if note.is_new() {
+                Phase::Running { told, .. } => {
+                    told.note.renew();
+                    if told.note.is_new() {
                         self.to_note.push_back(run_id);
                     }
                     // What was said before is in Hello.
-                    if deadline.is_new() && self.attempt_max.is_any() {
+                    if told.deadline.is_new() && self.attempt_max.is_any() {
                         self.to_extend.push_back(run_id);
                     }
                 }
@@ -287,20 +278,21 @@ impl Leases {
         }
         let attempt = offer.attempt();
         assert!(self.started.insert(attempt), "EXEC-1: an attempt is started once");
-        let (stop, note) = (Stop::new(), Note::new(Arc::clone(&self.noted)));
         let (max, noted) = (self.attempt_max.clone(), Arc::clone(&self.noted));
-        let deadline = Deadline::new(now, attempt_timeout(&offer.grant), max, noted);
+        let told = Arc::new(Told {
+            stop: Stop::new(),
+            note: Note::new(Arc::clone(&noted)),
+            deadline: Deadline::new(now, attempt_timeout(&offer.grant), max, noted),
+        });
         self.running += 1;
         let phase = Phase::Running {
             attempt,
             handler: offer.grant.handler.clone(),
             fencing_token,
-            stop: stop.clone(),
-            note: note.clone(),
-            deadline: deadline.clone(),
+            told: Arc::clone(&told),
         };
         self.held.insert(offer.grant.run_id, phase);
-        Some(Lease { offer, fencing_token, stop, note, deadline })
+        Some(Lease { offer, fencing_token, told })
     }
 
     /// Whether an answer lets its run begin. A lease that does not is handed back.
@@ -404,10 +396,10 @@ impl Leases {
         let cancellation =
             || Cancellation::Requested { reason: one_line(&cancel.reason, REASON_BYTES_MAX), grace };
         match self.held.get_mut(&run_id) {
-            Some(Phase::Running { fencing_token: held, stop, .. }) if *held == fencing_token => {
+            Some(Phase::Running { fencing_token: held, told, .. }) if *held == fencing_token => {
                 tracing::info!(run_id, fencing_token, reason = cancel.reason, ?grace, "the run is to end");
                 let last_words = LAST_WORDS.min(abort_after);
-                stop.ask(cancellation(), after(now, grace.saturating_add(last_words)));
+                told.stop.ask(cancellation(), after(now, grace.saturating_add(last_words)));
             }
             // The lease may be committed and its answer under way: only that tells whether the token is ours.
             Some(Phase::Asked { forestalled, .. }) => {
@@ -423,8 +415,8 @@ impl Leases {
     /// Tells all that runs to end by then, because this executor does.
     pub(super) fn cancel_running(&self, drop_at: Instant) {
         for phase in self.held.values() {
-            if let Phase::Running { stop, .. } = phase {
-                stop.ask(Cancellation::Draining, drop_at);
+            if let Phase::Running { told, .. } = phase {
+                told.stop.ask(Cancellation::Draining, drop_at);
             }
         }
     }
@@ -455,9 +447,9 @@ impl Leases {
 
     /// It is time to say what was noted, and who asked for more time.
     pub(super) fn notes_due(&mut self) {
-        let news = |phase: &Phase| matches!(phase, Phase::Running { note, .. } if note.is_new());
+        let news = |phase: &Phase| matches!(phase, Phase::Running { told, .. } if told.note.is_new());
         self.to_note = self.held.iter().filter(|(_, phase)| news(phase)).map(|(&run_id, _)| run_id).collect();
-        let longer = |phase: &Phase| matches!(phase, Phase::Running { deadline, .. } if deadline.is_new());
+        let longer = |phase: &Phase| matches!(phase, Phase::Running { told, .. } if told.deadline.is_new());
         // An older leader would end the stream.
         let any = self.attempt_max.is_any();
         let extended = self.held.iter().filter(|(_, phase)| any && longer(phase));
@@ -548,8 +540,8 @@ impl Leases {
         while extensions.len() < BATCH_MAX
             && let Some(run_id) = self.to_extend.pop_front()
         {
-            if let Some(Phase::Running { fencing_token, deadline, .. }) = self.held.get(&run_id)
-                && let Some(for_ms) = deadline.take_new(now)
+            if let Some(Phase::Running { fencing_token, told, .. }) = self.held.get(&run_id)
+                && let Some(for_ms) = told.deadline.take_new(now)
             {
                 extensions.push(pb::Extension { run_id, fencing_token: *fencing_token, for_ms });
             }
@@ -562,8 +554,8 @@ impl Leases {
         while notes.len() < BATCH_MAX
             && let Some(run_id) = self.to_note.pop_front()
         {
-            if let Some(Phase::Running { fencing_token, note, .. }) = self.held.get(&run_id)
-                && let Some(text) = note.take_new()
+            if let Some(Phase::Running { fencing_token, told, .. }) = self.held.get(&run_id)
+                && let Some(text) = told.note.take_new()
             {
                 notes.push(pb::ProgressNote { run_id, fencing_token: *fencing_token, text });
             }
@@ -611,8 +603,8 @@ impl Leases {
 fn held(run_id: u64, phase: &Phase, now: Instant) -> Option<pb::Held> {
     match phase {
         Phase::Offered(_) | Phase::Asked { .. } => None,
-        Phase::Running { fencing_token, deadline, .. } => {
-            let extended_for_ms = deadline.extended_for_ms(now);
+        Phase::Running { fencing_token, told, .. } => {
+            let extended_for_ms = told.deadline.extended_for_ms(now);
             Some(pb::Held { run_id, fencing_token: *fencing_token, extended_for_ms })
         }
         Phase::Ended { completion, .. } => {

@@ -378,13 +378,13 @@ fn exec_6_a_cancel_reaches_the_lease_that_it_names_and_no_other() {
     for other in [cancel(7, 69), cancel(7, 71), cancel(9, 70)] {
         heard_cancel(&mut leases, &other);
     }
-    assert!(seven.stop.cancellation().is_none());
+    assert!(seven.told.stop.cancellation().is_none());
     for _ in 0..2 {
         heard_cancel(&mut leases, &cancel(7, 70));
         let (reason, grace) = ("by ann: wrong data".to_owned(), Duration::from_secs(5));
-        assert_eq!(seven.stop.cancellation(), Some(Cancellation::Requested { reason, grace }));
+        assert_eq!(seven.told.stop.cancellation(), Some(Cancellation::Requested { reason, grace }));
     }
-    assert!(eight.stop.cancellation().is_none());
+    assert!(eight.told.stop.cancellation().is_none());
     assert!(said(&mut leases).is_empty(), "its completion is the answer");
 }
 
@@ -410,7 +410,7 @@ fn exec_6_a_cancel_of_an_earlier_lease_leaves_the_later_one_alone() {
     said(&mut leases);
     heard_cancel(&mut leases, &cancel(7, 70));
     let lease = leases.answer(answer(7, 71), Instant::now()).unwrap();
-    assert!(lease.stop.cancellation().is_none());
+    assert!(lease.told.stop.cancellation().is_none());
 }
 
 #[test]
@@ -499,25 +499,25 @@ fn notes_are_said_together_when_they_are_due() {
         leases.answer(answer(run_id, run_id * 10), Instant::now()).unwrap()
     };
     let (seven, eight) = (lease(&mut leases, 7), lease(&mut leases, 8));
-    seven.note.write("1 of 100");
-    seven.note.write("42 of 100");
+    seven.told.note.write("1 of 100");
+    seven.told.note.write("42 of 100");
     assert!(said(&mut leases).is_empty());
     leases.notes_due();
     assert_eq!(said(&mut leases), ["progress 7:70 42 of 100"]);
     leases.notes_due();
     assert!(said(&mut leases).is_empty(), "there is nothing new");
-    eight.note.write("half");
-    seven.note.write("43 of 100");
+    eight.told.note.write("half");
+    seven.told.note.write("43 of 100");
     leases.notes_due();
     // What is noted until it is said wins, too.
-    seven.note.write("44 of 100");
+    seven.told.note.write("44 of 100");
     let Some(Message::Progress(mut progress)) = leases.next_message(Instant::now()) else {
         panic!("two notes")
     };
     progress.notes.sort_by_key(|note| note.run_id);
     assert_eq!(line(Message::Progress(progress)), "progress 7:70 44 of 100 8:80 half");
     assert!(!leases.has_message());
-    seven.note.write("100 of 100");
+    seven.told.note.write("100 of 100");
     leases.notes_due();
     leases.ended(success(7, 70));
     assert_eq!(said(&mut leases), ["credits 1", "end 7:70 SUCCEEDED"], "the run is over");

@@ -16,10 +16,10 @@ const NOTE_BYTES_MAX: usize = 256;
 /// The notes of all runs are passed on at most this often: people do not read faster.
 const NOTES_PERIOD: Duration = Duration::from_secs(1);
 
-/// The note of one run. Clones are the same note.
-#[derive(Clone, Debug)]
+/// The note of one run.
+#[derive(Debug)]
 pub(super) struct Note {
-    latest: Arc<Mutex<Latest>>,
+    latest: Mutex<Latest>,
     noted: Arc<Notify>,
 }
 
@@ -32,7 +32,7 @@ struct Latest {
 impl Note {
     /// An empty note. Whoever passes notes on waits for `noted`.
     pub(super) fn new(noted: Arc<Notify>) -> Self {
-        Self { latest: Arc::default(), noted }
+        Self { latest: Mutex::default(), noted }
     }
 
     pub(super) fn write(&self, text: &str) {

@@ -1,7 +1,7 @@
 //! A memory of what was started lately.
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 use super::context::RunName;
 
@@ -12,7 +12,7 @@ const REMEMBERED_MAX: usize = 65_536;
 ///
 /// The name belongs to it: a cluster that was set up anew or restored counts run ids again that this process knows from
 /// before, and those are other runs. Its hash stands for it, which keeps the memory small.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Attempt {
     run_id: u64,
     name: u64,
@@ -23,6 +23,13 @@ impl Attempt {
     pub(super) fn new(run_id: u64, name: &RunName, attempt: u32) -> Self {
         let name = BuildHasherDefault::<DefaultHasher>::default().hash_one(name);
         Self { run_id, name, attempt }
+    }
+}
+
+impl Hash for Attempt {
+    /// The name is a hash already, and the attempts of a run are few.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.name ^ self.run_id);
     }
 }
 

@@ -44,8 +44,8 @@ impl fmt::Display for Cancellation {
     }
 }
 
-/// The way by which one attempt is told to end. Clones are the same way.
-#[derive(Clone, Debug)]
+/// The way by which one attempt is told to end.
+#[derive(Debug)]
 pub(super) struct Stop {
     token: CancellationToken,
     asked: Watched<Option<Asked>>,

@@ -3,49 +3,39 @@
 //! `tokio::sync::watch` serves any number of receivers; made for every attempt and hardly ever waited for, its eight lists of waiters cost a tenth
 //! of what an executor does for a run.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Clones are the same value.
 #[derive(Debug)]
-pub(super) struct Watched<T>(Arc<Inner<T>>);
-
-#[derive(Debug)]
-struct Inner<T> {
+pub(super) struct Watched<T> {
     value: Mutex<T>,
     changed: Notify,
 }
 
 impl<T> Watched<T> {
     pub(super) fn new(value: T) -> Self {
-        Self(Arc::new(Inner { value: Mutex::new(value), changed: Notify::new() }))
+        Self { value: Mutex::new(value), changed: Notify::new() }
     }
 
     /// The value. Nobody changes it while this is held.
     pub(super) fn lock(&self) -> MutexGuard<'_, T> {
         // Every change is a single step, so a panic elsewhere does not spoil it.
-        self.0.value.lock().unwrap_or_else(PoisonError::into_inner)
+        self.value.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the value; whoever waits is woken if `change` says so.
     pub(super) fn change(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
         let tells = change(&mut self.lock());
         if tells {
-            self.0.changed.notify_one();
+            self.changed.notify_one();
         }
         tells
     }
 
     /// Completes when the value was changed since this was awaited last. For one task: of two that wait one is woken.
     pub(super) async fn changed(&self) {
-        self.0.changed.notified().await;
-    }
-}
-
-impl<T> Clone for Watched<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        self.changed.notified().await;
     }
 }
 
@@ -55,7 +45,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_change_wakes_whoever_waits_also_when_it_comes_before() {
-        let (watched, seconds) = (Watched::new(0), std::time::Duration::from_secs);
+        let (watched, seconds) = (std::sync::Arc::new(Watched::new(0)), std::time::Duration::from_secs);
         let waits = || tokio::time::timeout(seconds(1), watched.changed());
         assert!(waits().await.is_err());
         watched.change(|value| {
