@@ -353,7 +353,7 @@ impl World {
 
     fn begin(&mut self, view: View, executor: &str, from: usize, count: usize) {
         let state = self.view(view);
-        let ready: Vec<_> = state.ready().iter().map(|id| state.run(*id).unwrap()).collect();
+        let ready: Vec<_> = state.ready().iter().map(|id| state.run(id).unwrap()).collect();
         let offered = ready.iter().cycle().skip(from).take(count.min(ready.len()));
         let begins: Vec<_> = offered.map(|run| Begin { run: run.id, attempt: run.attempt.next() }).collect();
         let asked = begins.clone();

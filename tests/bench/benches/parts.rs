@@ -60,8 +60,7 @@ impl Machine {
 
     /// What is ready, begun.
     fn begin(&self) -> Action {
-        let begins =
-            self.state.ready().iter().map(|run| Begin { run: *run, attempt: AttemptNo(1) }).collect();
+        let begins = self.state.ready().iter().map(|run| Begin { run, attempt: AttemptNo(1) }).collect();
         Action::Begin(vec![BeginGroup { executor: "01J00000000000000000000000".into(), begins }])
     }
 }

@@ -16,6 +16,7 @@ mod names;
 mod objects;
 mod records;
 mod restoration;
+mod run_id_set;
 mod run_set;
 mod schedules;
 mod table;
@@ -48,6 +49,7 @@ pub use invariants::Violation;
 pub use leases::LeaseIndex;
 pub use records::{Answer, BlockId, BlockKind, Record, RestoreError, Subject, Totals};
 pub use restoration::{COUNTER_GAP, Restoration, RestoreTally};
+pub use run_id_set::RunIdSet;
 pub use zones::{LastPart, MOVES_NAMED_MAX, ZoneChange, ZoneData, ZoneMove};
 
 /// Runs triggered by hand that may wait on one schedule.
@@ -87,7 +89,7 @@ pub struct State {
     /// Number of answers about a record: as long as there are any, it stays (API-2).
     answered: BTreeMap<Subject, u32>,
     due: DueIndex,
-    ready: BTreeSet<RunId>,
+    ready: RunIdSet,
     leases: LeaseIndex,
     deadlines: BTreeSet<(UnixMillis, RunId)>,
     /// Pauses that end by themselves.
@@ -577,7 +579,7 @@ impl State {
     }
 
     /// Runs that may begin now, in order of creation.
-    pub fn ready(&self) -> &BTreeSet<RunId> {
+    pub fn ready(&self) -> &RunIdSet {
         &self.ready
     }
 

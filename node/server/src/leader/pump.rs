@@ -93,7 +93,7 @@ pub(super) async fn run(
         limited: BTreeSet::new(),
     };
     pump.refresh_limits();
-    let ready: Vec<_> = pump.shared.replica.read(|state| state.ready().iter().copied().collect());
+    let ready: Vec<_> = pump.shared.replica.read(|state| state.ready().iter().collect());
     pump.offer(&ready);
 
     let offer_timeout = pump.shared.limits.offer_timeout;
@@ -353,10 +353,8 @@ impl Pump {
     fn find_lost(&mut self) {
         let now = Instant::now();
         let Some(from) = self.reconcile.cursor(now) else { return };
-        let ready: Vec<_> = self
-            .shared
-            .replica
-            .read(|state| state.ready().range(from..).take(reconcile::SLICE).copied().collect());
+        let ready: Vec<_> =
+            self.shared.replica.read(|state| state.ready().range(from..).take(reconcile::SLICE).collect());
         let apart = self.shared.limits.offer_timeout;
         let lost = self.reconcile.look(&ready, |id| self.dispatch.knows(id), now, apart);
         if !lost.is_empty() {

@@ -178,10 +178,7 @@ async fn the_leader_collects_effects() {
     applied.outcome.unwrap();
     assert!(at > LogPosition::default());
     let offered = eventually("an offer", leader.effects().take()).await;
-    assert_eq!(
-        offered,
-        leader.read(|state| state.ready().iter().copied().map(Effect::Offer).collect::<Vec<_>>())
-    );
+    assert_eq!(offered, leader.read(|state| state.ready().iter().map(Effect::Offer).collect::<Vec<_>>()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
