@@ -137,12 +137,17 @@ async fn storms(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow
             ..=10_000 => Asked::AtMost(200.0),
             _ => Asked::Nothing,
         };
-        let is_large = *due >= 100_000;
+        let last_begin = match due {
+            ..=10_000 => Asked::Nothing,
+            ..=100_000 => Asked::AtMost(1_200.0),
+            _ => Asked::AtMost(15_000.0),
+        };
+        let is_large = *due == 100_000;
         let of_large = |asked| if is_large { asked } else { Asked::Nothing };
         rows.extend([
             row(&name, "lag p50", ("ms", Asked::Nothing), (&figures, "/lag/p50_ms")),
             row(&name, "lag p99", ("ms", p99), (&figures, "/lag/p99_ms")),
-            row(&name, "last begin", ("ms", of_large(Asked::AtMost(1200.0))), (&figures, "/last_begin_ms")),
+            row(&name, "last begin", ("ms", last_begin), (&figures, "/last_begin_ms")),
             row(&name, "last completion", ("ms", Asked::Nothing), (&figures, "/last_completion_ms")),
             row(&name, "runs", ("/s", of_large(Asked::AtLeast(80_000.0))), (&figures, "/runs_per_second")),
             row(

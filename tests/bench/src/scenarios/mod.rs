@@ -39,10 +39,10 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Those that figures are asked for, as far as schedules can be created one by one in minutes.
+    /// Those that figures are asked for.
     pub fn full() -> Self {
         Self {
-            storms: vec![1_000, 10_000, 100_000],
+            storms: vec![1_000, 10_000, 100_000, 1_000_000],
             beside: 100_000,
             one_by_one: 10_000,
             rounds: 5,
@@ -50,9 +50,9 @@ impl Sizes {
             crud: 10_000,
             bulk: 100_000,
             failover: (10_000, 5),
-            asleep: 100_000,
-            remove: [10_000, 100_000],
-            growth: [10_000, 100_000],
+            asleep: 1_000_000,
+            remove: [10_000, 1_000_000],
+            growth: [10_000, 1_000_000],
             growth_storm: 10_000,
         }
     }
