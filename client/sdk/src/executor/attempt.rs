@@ -25,7 +25,7 @@ const MESSAGE_BYTES_MAX: usize = 1024;
 /// Carries a lease out and says what came of it. Dropping the future drops the user code.
 ///
 /// The future is small: it is moved into its task, and most handlers of a storm end when they are polled first.
-pub(super) async fn carry_out(lease: Box<Lease>, abort_after: Duration) -> pb::Completion {
+pub(super) async fn carry_out(lease: Lease, abort_after: Duration) -> pb::Completion {
     let (run_id, fencing_token) = (lease.offer.grant.run_id, lease.fencing_token);
     let output = OutputTail::new();
     // EXEC-6: leased and cancelled in one breath.
@@ -39,10 +39,10 @@ pub(super) async fn carry_out(lease: Box<Lease>, abort_after: Duration) -> pb::C
     completion(run_id, fencing_token, outcome, &output)
 }
 
-async fn within_its_time(lease: Box<Lease>, output: OutputTail, abort_after: Duration) -> Outcome {
+async fn within_its_time(lease: Lease, output: OutputTail, abort_after: Duration) -> Outcome {
     let told = Arc::clone(&lease.told);
     let handler = Arc::clone(&lease.offer.handler);
-    let mut user_code = handler.run_boxed(context(*lease, output));
+    let mut user_code = handler.run_boxed(context(lease, output));
     let ended = match poll!(&mut user_code) {
         Poll::Ready(outcome) => Some(outcome),
         Poll::Pending => Box::pin(until_told(&mut user_code, &told, abort_after)).await,
@@ -238,7 +238,7 @@ mod tests {
                 deadline: Deadline::new(Instant::now(), Duration::ZERO, Default::default(), Arc::default()),
             }),
         };
-        let completion = carry_out(Box::new(lease), ABORT_AFTER).await;
+        let completion = carry_out(lease, ABORT_AFTER).await;
         assert_eq!((completion.run_id, completion.fencing_token), (7, 70));
         assert_eq!(completion.result(), pb::completion::Result::Cancelled);
         assert_eq!(completion.message, "cancelled: by ann: wrong data, before it began");

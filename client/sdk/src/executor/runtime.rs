@@ -226,7 +226,7 @@ impl Runtime {
             attempt = lease.offer.grant.attempt,
             fencing_token = lease.fencing_token,
         );
-        self.running.spawn(carry_out(Box::new(lease), self.config.abort_after).instrument(span));
+        self.running.spawn(carry_out(lease, self.config.abort_after).instrument(span));
     }
 
     fn take_more_ends(&mut self) {

@@ -12,27 +12,44 @@ use crate::run::Lease;
 /// Looking for lost leases costs what is found and a step per executor, never a look at every lease.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct LeaseIndex {
-    /// By how long their executor may be silent.
-    by_executor: BTreeMap<Arc<str>, BTreeMap<Duration, RunIdSet>>,
+    by_executor: BTreeMap<Arc<str>, Held>,
     by_end: BTreeSet<(UnixMillis, RunId)>,
+}
+
+/// The leases of one executor.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+struct Held {
+    len: usize,
+    /// By how long the executor may be silent.
+    by_silence: BTreeMap<Duration, RunIdSet>,
+}
+
+impl Held {
+    fn insert(&mut self, run: RunId, silence: Duration) {
+        let is_new = self.by_silence.entry(silence).or_default().insert(run);
+        self.len += usize::from(is_new);
+    }
+
+    fn remove(&mut self, run: RunId, silence: Duration) {
+        let Some(runs) = self.by_silence.get_mut(&silence) else { return };
+        self.len -= usize::from(runs.remove(&run));
+        if runs.is_empty() {
+            self.by_silence.remove(&silence);
+        }
+    }
 }
 
 impl LeaseIndex {
     pub(super) fn insert(&mut self, run: RunId, lease: &Lease, policies: &Policies) {
-        let of_executor = self.by_executor.entry(lease.executor.clone()).or_default();
-        of_executor.entry(policies.lease_duration).or_default().insert(run);
+        let held = self.by_executor.entry(lease.executor.clone()).or_default();
+        held.insert(run, policies.lease_duration);
         self.by_end.insert((end_of(lease, policies), run));
     }
 
     pub(super) fn remove(&mut self, run: RunId, lease: &Lease, policies: &Policies) {
-        if let Some(of_executor) = self.by_executor.get_mut(&lease.executor) {
-            if let Some(runs) = of_executor.get_mut(&policies.lease_duration) {
-                runs.remove(&run);
-                if runs.is_empty() {
-                    of_executor.remove(&policies.lease_duration);
-                }
-            }
-            if of_executor.is_empty() {
+        if let Some(held) = self.by_executor.get_mut(&lease.executor) {
+            held.remove(run, policies.lease_duration);
+            if held.len == 0 {
                 self.by_executor.remove(&lease.executor);
             }
         }
@@ -41,18 +58,20 @@ impl LeaseIndex {
 
     /// Executors that hold leases, each with their number.
     pub fn executors(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
-        self.by_executor.iter().map(|(executor, leases)| (executor, count(leases)))
+        self.by_executor.iter().map(|(executor, held)| (executor, held.len))
     }
 
     /// Number of leases that an executor holds.
     pub fn count_of(&self, executor: &str) -> usize {
-        self.by_executor.get(executor).map_or(0, count)
+        self.by_executor.get(executor).map_or(0, |held| held.len)
     }
 
     /// Runs whose executor is lost to them, if it has been silent for so long.
     pub fn lost_after(&self, executor: &str, silent_for: Duration) -> impl Iterator<Item = RunId> + '_ {
-        let leases = self.by_executor.get(executor).into_iter().flatten();
-        leases.take_while(move |(lease, _)| **lease < silent_for).flat_map(|(_, runs)| runs.iter())
+        let held = self.by_executor.get(executor);
+        held.into_iter()
+            .flat_map(move |held| held.by_silence.range(..silent_for))
+            .flat_map(|(_, runs)| runs.iter())
     }
 
     /// Runs that have overrun their attempt timeout by a whole lease: the executor should have ended them.
@@ -61,8 +80,8 @@ impl LeaseIndex {
     }
 
     pub(super) fn contains(&self, run: RunId, lease: &Lease, policies: &Policies) -> bool {
-        let of_executor = self.by_executor.get(&lease.executor);
-        let of_executor = of_executor.and_then(|leases| leases.get(&policies.lease_duration));
+        let held = self.by_executor.get(&lease.executor);
+        let of_executor = held.and_then(|held| held.by_silence.get(&policies.lease_duration));
         of_executor.is_some_and(|runs| runs.contains(&run))
             && self.by_end.contains(&(end_of(lease, policies), run))
     }
@@ -70,11 +89,6 @@ impl LeaseIndex {
     pub(super) fn len(&self) -> usize {
         self.by_end.len()
     }
-}
-
-/// Those of each silence are few sets: lease durations are a matter of policy.
-fn count(leases: &BTreeMap<Duration, RunIdSet>) -> usize {
-    leases.values().map(RunIdSet::len).sum()
 }
 
 fn end_of(lease: &Lease, policies: &Policies) -> UnixMillis {

@@ -64,3 +64,32 @@ impl fmt::Debug for RunIdSet {
         f.debug_set().entries(self.iter()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Any sequence of changes leaves what it leaves in a set.
+        #[test]
+        fn it_is_a_set(steps in prop::collection::vec((any::<bool>(), 0..9_000u64), 0..200), from in 0..9_000u64) {
+            let (mut runs, mut set) = (RunIdSet::default(), BTreeSet::new());
+            for (insert, id) in steps {
+                let id = RunId(id);
+                if insert {
+                    prop_assert_eq!(runs.insert(id), set.insert(id));
+                } else {
+                    prop_assert_eq!(runs.remove(&id), set.remove(&id));
+                }
+                prop_assert_eq!(runs.contains(&id), set.contains(&id));
+                prop_assert_eq!(runs.len(), set.len());
+            }
+            prop_assert!(runs.iter().eq(set.iter().copied()));
+            prop_assert!(runs.range(RunId(from)..).eq(set.range(RunId(from)..).copied()));
+        }
+    }
+}

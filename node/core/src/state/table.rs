@@ -319,6 +319,12 @@ mod tests {
             prop_assert!(table.range(from..=to).map(owned).eq(map.range(from..=to).map(of_map)));
             prop_assert!(table.range(..to).rev().map(owned).eq(map.range(..to).rev().map(of_map)));
             prop_assert!(table.range(from..).map(owned).eq(map.range(from..).map(of_map)));
+            prop_assert!(table.range(from..).rev().map(owned).eq(map.range(from..).rev().map(of_map)));
+            if from < to {
+                let behind = (Bound::Excluded(from), Bound::Included(to));
+                prop_assert!(table.range(behind).map(owned).eq(map.range(behind).map(of_map)));
+                prop_assert!(table.range((Bound::Included(to), Bound::Excluded(from))).next().is_none());
+            }
         }
     }
 

@@ -174,8 +174,8 @@ pub fn backfill_name(key: &ScheduleKey, id: BackfillId) -> String {
 
 /// The name of a run.
 pub fn run_name(key: &ScheduleKey, run: &Run) -> String {
-    let length = SCHEDULE_FORM.len() + key.namespace.len() + key.name.len();
-    let mut name = String::with_capacity(length + RUN_ID_LENGTH);
+    let parts = key.namespace.len() + key.name.len() + RUN_ID_LENGTH;
+    let mut name = String::with_capacity("namespaces//schedules//runs/".len() + parts);
     write!(name, "namespaces/{}/schedules/{}/runs/{}", key.namespace, key.name, run_id(run))
         .expect("a text takes what it is given");
     name
@@ -190,7 +190,7 @@ pub fn idempotency_key(schedule: &Schedule, run: &Run) -> String {
 
 const SCHEDULE_FORM: &str = "namespaces/{namespace}/schedules/{schedule}";
 
-/// Bytes of a run id, unless it belongs to a backfill or its instant is no whole second.
+/// Bytes of nearly all run ids: of the timing, at a whole second.
 const RUN_ID_LENGTH: usize = "20260101T000000Z".len();
 
 fn run_id(run: &Run) -> RunIdText {
@@ -203,9 +203,9 @@ struct RunIdText(RunKey);
 impl fmt::Display for RunIdText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(RunKey { nominal_at, series }) = self;
-        match Timestamp::from_millisecond(nominal_at.0) {
-            Ok(instant) => {
-                let at = Offset::UTC.to_datetime(instant);
+        let at = Timestamp::from_millisecond(nominal_at.0).map(|instant| Offset::UTC.to_datetime(instant));
+        match at {
+            Ok(at) if at.year() >= 0 => {
                 let date = i32::from(at.year()) * 10_000 + i32::from(at.month()) * 100 + i32::from(at.day());
                 let time =
                     i32::from(at.hour()) * 10_000 + i32::from(at.minute()) * 100 + i32::from(at.second());
@@ -215,8 +215,8 @@ impl fmt::Display for RunIdText {
                     millis => write!(f, ".{millis:03}Z")?,
                 }
             }
-            // Timings end with the year 2100; only a proposer with a broken clock comes here.
-            Err(_) => write!(f, "{}ms", nominal_at.0)?,
+            // Timings begin in 1970 and end with the year 2100; only a proposer with a broken clock comes here.
+            Ok(_) | Err(_) => write!(f, "{}ms", nominal_at.0)?,
         }
         match series {
             Series::Timing => Ok(()),
@@ -302,6 +302,8 @@ mod tests {
             assert_eq!(RunIdText(key).to_string(), id);
             assert_eq!(parse_run_id(id), Some(key), "{id}");
         }
+        let before_christ = RunKey { nominal_at: UnixMillis(-62_200_000_000_000), series: Series::Timing };
+        assert_eq!(RunIdText(before_christ).to_string(), "-62200000000000ms");
         let broken = RunKey { nominal_at: UnixMillis(i64::MAX), series: Series::Timing };
         assert_eq!(RunIdText(broken).to_string(), "9223372036854775807ms");
     }

@@ -14,7 +14,8 @@ pub fn may_read(record: &Record, name: &str, allowed: &[Option<Value>], read: Op
     }
 }
 
-/// A list has in order of name, each once, all that its reader has, and nothing of it that is no more. `prefix` is that of its reader's names.
+/// A list has in order of name, each once, all that its reader has, and nothing of it that is no more. `prefix` begins the names of
+/// what is the reader's.
 pub fn must_list(record: &Record, known: &[(Value, String)], listed: &[(Value, String)], prefix: &str) {
     if !listed.is_sorted_by(|(_, one), (_, next)| one < next) {
         record.violation("API-1", format!("a list is not in order of name: {listed:?}"));

@@ -55,7 +55,7 @@ impl User {
             self.book.begin(&change.name, change.after.clone());
         }
         let requests: Vec<_> = changes.iter().map(|change| change.request.clone()).collect();
-        let mut answers: Vec<Option<Result<Answer, ()>>> = vec![None; changes.len()];
+        let mut answers = vec![None; changes.len()];
         while answers.iter().any(Option::is_none) {
             match send(&requests, &self.clients[0]).await {
                 Ok(items) => {
@@ -64,11 +64,9 @@ impl User {
                     }
                 }
                 Err(error) if is_undecided(&error) => self.record.count("asked_again_for_a_batch"),
+                // What is wrong with one schedule is said of its item.
                 Err(error) => {
-                    for change in &changes {
-                        self.book.not_done(&change.name);
-                        api_1::refused(&self.record, &change.name, "batch", &error);
-                    }
+                    self.record.violation("API-1", format!("a batch was refused: {error}"));
                     return;
                 }
             }
@@ -78,36 +76,28 @@ impl User {
         }
         self.record.count("batch");
         for (change, answer) in changes.into_iter().zip(answers) {
-            if let Some(Ok(answer)) = answer {
+            if let Some(answer) = answer {
                 // From now on as a call for one.
                 self.remember(change.request, answer);
             }
         }
     }
 
-    fn take_item(
-        &self,
-        change: &Change,
-        known: &mut Option<Result<Answer, ()>>,
-        item: Result<Answer, ClientError>,
-    ) {
+    fn take_item(&self, change: &Change, known: &mut Option<Answer>, item: Result<Answer, ClientError>) {
         let (id, what, name) = (change.request.id(), change.request.what(), &change.name);
         match (item, &known) {
             (Err(error), _) if is_undecided(&error) => {}
-            (Ok(again), Some(Ok(answer))) => api_2::same(&self.record, &id, answer, &again),
-            (Err(error), Some(Ok(answer))) => api_2::refused(&self.record, &id, answer, &error),
-            (_, Some(Err(()))) => {}
+            (Ok(again), Some(answer)) => api_2::same(&self.record, &id, answer, &again),
+            (Err(error), Some(answer)) => api_2::refused(&self.record, &id, answer, &error),
             (Ok(answer), None) => {
                 self.record.trace(format!("{id} {what} {name} in a batch: {answer:?}"));
                 self.record.count("batch_item");
                 self.book.done(name);
-                *known = Some(Ok(answer));
+                *known = Some(answer);
             }
+            // Nothing of what is asked for here can be refused.
             (Err(error), None) => {
-                self.record.trace(format!("{id} {what} {name} in a batch refused: {error}"));
-                self.book.not_done(name);
-                api_1::refused(&self.record, name, what, &error);
-                *known = Some(Err(()));
+                self.record.violation("API-1", format!("{what} of {name} in a batch was refused: {error}"));
             }
         }
     }
@@ -119,15 +109,28 @@ impl User {
 
     async fn read_batch(&self) {
         let names = self.book.all_of(self.number);
-        let Ok(items) = self.clients[1].batch_get_schedules(names.clone()).await else { return };
+        let items = match self.clients[1].batch_get_schedules(names.clone()).await {
+            Ok(items) => items,
+            Err(error) => return self.unreadable("a batch", &error),
+        };
         self.record.count("read_batch");
         for (name, item) in names.iter().zip(items) {
             let read = match item {
                 Ok(schedule) => Some(Value::of(&schedule)),
                 Err(ClientError::NotFound(_)) => None,
-                Err(_) => continue,
+                Err(error) => {
+                    self.unreadable(name, &error);
+                    continue;
+                }
             };
             api_1::may_read(&self.record, name, &[self.book.now(name)], read.as_ref());
+        }
+    }
+
+    /// Nobody may be able to answer just now; anything else is wrong.
+    fn unreadable(&self, what: &str, error: &ClientError) {
+        if !is_undecided(error) {
+            self.record.violation("API-1", format!("{what} cannot be read: {error}"));
         }
     }
 
@@ -140,7 +143,10 @@ impl User {
         let mut pages = self.clients[1].stream_schedules(request);
         let mut listed = Vec::new();
         while let Some(page) = pages.next().await {
-            let Ok(page) = page else { return };
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => return self.unreadable("a list", &error),
+            };
             self.record.count("page");
             listed.extend(page.schedules.into_iter().map(|schedule| (Value::of(&schedule), schedule.name)));
         }
@@ -152,7 +158,7 @@ impl User {
     }
 }
 
-/// One kind of change for all of them.
+/// All of them, which are of one kind.
 fn send<'a>(requests: &[Request], client: &'a Client) -> BoxFuture<'a, Result<Answers, ClientError>> {
     macro_rules! items {
         ($kind:ident) => {
@@ -169,6 +175,8 @@ fn send<'a>(requests: &[Request], client: &'a Client) -> BoxFuture<'a, Result<An
         items.into_iter().map(|item| item.map(|schedule| Answer::Schedule(schedule.uid))).collect()
     };
     let (creations, updates, deletions) = (items!(Create), items!(Update), items!(Delete));
+    let most = creations.len().max(updates.len()).max(deletions.len());
+    assert_eq!(most, requests.len(), "a batch is of one kind");
     Box::pin(async move {
         if !creations.is_empty() {
             let items = creations.into_iter().map(|item| *item).collect();

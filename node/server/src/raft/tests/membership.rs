@@ -51,16 +51,18 @@ async fn member_5_a_change_that_was_left_half_done_is_finished() {
     cluster.agree(at).await;
     let (old, leader) = cluster.leader().await;
     let (leaves, stays) = (old % 3 + 1, (old + 1) % 3 + 1);
-    // The first entry of the change needs a majority of the members that will be: of two one is gone, and nobody knows it yet.
-    cluster.stop(stays).await;
+    // The change needs a majority of the members that will be, and of these two one writes nothing any more.
+    cluster.site(stays).disk.twin_mut().log.hold();
     let removed = tokio::spawn(async move { leader.remove_member(NodeId(leaves), Intent::Act).await });
     let halved = cluster.replica(leaves);
     let has_entry = async {
         while !halved.inner.is_changing_members() {
+            assert!(!removed.is_finished(), "the change does not begin");
             look_again_soon().await;
         }
     };
     eventually("the first entry of the change", has_entry).await;
+    cluster.stop(stays).await;
     cluster.stop(old).await;
     let refused = eventually("the caller to be told", removed).await.unwrap();
     assert!(matches!(refused, Err(MembershipError::Propose(_))), "{refused:?}");

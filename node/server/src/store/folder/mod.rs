@@ -99,9 +99,9 @@ impl DataFolder {
                 return Err(FolderError::Used(path.to_path_buf()));
             }
         }
-        let folder = Self::open_as_it_is(path, identity)?;
+        // Before anything else: a folder with an identity and nothing in it would be that of a new node.
         files::write_whole(&path.join(RESTORING), b"")?;
-        Ok(folder)
+        Self::open_as_it_is(path, identity)
     }
 
     /// The folder is whole.
@@ -225,7 +225,7 @@ fn must_be_ours_or_empty(path: &Path) -> Result<(), FolderError> {
         let name = item.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // A first start that was cut off has made these, and nothing in them (FOLDER-4).
         let harmless = match name.as_str() {
-            LOCK | LOST_AND_FOUND => true,
+            LOCK | LOST_AND_FOUND | RESTORING => true,
             LOG | STATE | SNAPSHOTS => fs::read_dir(&item).is_ok_and(|mut items| items.next().is_none()),
             name => files::fresh_name(Path::new(IDENTITY)) == Path::new(name),
         };

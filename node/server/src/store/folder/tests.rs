@@ -32,7 +32,11 @@ fn a_folder_keeps_its_identity() {
 fn folder_6_what_a_restore_has_begun_and_not_ended_is_refused() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("restored");
-    // Cut off: nobody says that it is whole.
+    fs::create_dir_all(&path).unwrap();
+    fs::write(path.join(RESTORING), "").unwrap();
+    assert!(refusal(&path, node(1)).contains("is half restored"), "cut off before there was an identity");
+    fs::remove_dir_all(&path).unwrap();
+    // Cut off later: nobody says that it is whole.
     drop(DataFolder::begin_restore(&path, node(1)).unwrap());
     assert!(refusal(&path, node(1)).contains("is half restored"), "{}", refusal(&path, node(1)));
     let stopped = DataFolder::open_stopped(&path).unwrap_err();
