@@ -119,7 +119,7 @@ impl Invariants {
             Box::new(ledger_2::Begun),
             Box::new(catch_1::Budget::default()),
             Box::new(clock_1::Rows::default()),
-            Box::new(lease::Quiet),
+            Box::new(lease::Quiet::default()),
             Box::new(pool_1::Slots::default()),
             Box::new(freeze_1::Frozen::default()),
         ];
