@@ -188,6 +188,9 @@ pub(super) async fn rest_until(instant_ms: i64, before: Duration) {
     sleep(Duration::from_micros((at_us - now_us()).max(0).unsigned_abs())).await;
 }
 
+/// Instants of which the ledger has dropped the rows, for want of room.
+const DROPPED: &str = "DROPPED";
+
 /// What the ledger says of the instants of a plan, by state.
 async fn ledger(site: &Site, plan: &Plan) -> Result<BTreeMap<&'static str, u64>, Failure> {
     let start = Instant::now();
@@ -207,6 +210,11 @@ async fn ledger(site: &Site, plan: &Plan) -> Result<BTreeMap<&'static str, u64>,
             }
             if report.missing_count > 0 {
                 *counts.entry("MISSING").or_default() += report.missing_count;
+            }
+            if report.ledger_start_time.is_some() {
+                let rows: u64 = report.states.iter().map(|state| state.count).sum();
+                *counts.entry(DROPPED).or_default() +=
+                    plan.instants.saturating_sub(rows + report.missing_count);
             }
         }
         if page.next_page_token.is_empty() {
@@ -252,11 +260,15 @@ impl Figures for LoadFigures {
     }
 
     fn problem(&self) -> Option<String> {
-        let succeeded = self.ledger.get(pb::run::State::Succeeded.as_str_name()).copied().unwrap_or_default();
+        let count = |state| self.ledger.get(state).copied().unwrap_or_default();
+        let (succeeded, dropped) = (count(pb::run::State::Succeeded.as_str_name()), count(DROPPED));
         let unlike = || {
             let Verdict { begun, .. } = self.verdict;
-            (succeeded != begun)
-                .then(|| format!("{begun} runs began, and the ledger has {succeeded} that succeeded"))
+            (succeeded + dropped != begun).then(|| {
+                format!(
+                    "{begun} runs began, and the ledger has {succeeded} that succeeded and dropped {dropped}"
+                )
+            })
         };
         self.verdict.problem().or_else(unlike)
     }
