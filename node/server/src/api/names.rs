@@ -177,14 +177,14 @@ pub fn run_name(key: &ScheduleKey, run: &Run) -> String {
     let parts = key.namespace.len() + key.name.len() + RUN_ID_LENGTH;
     let mut name = String::with_capacity("namespaces//schedules//runs/".len() + parts);
     write!(name, "namespaces/{}/schedules/{}/runs/{}", key.namespace, key.name, run_id(run))
-        .expect("a text takes what it is given");
+        .expect("writing to a String cannot fail");
     name
 }
 
 /// The same for every attempt of a run, and never for another one.
 pub fn idempotency_key(schedule: &Schedule, run: &Run) -> String {
     let mut key = String::with_capacity(schedule.uid.len() + 1 + RUN_ID_LENGTH);
-    write!(key, "{}-{}", schedule.uid, run_id(run)).expect("a text takes what it is given");
+    write!(key, "{}-{}", schedule.uid, run_id(run)).expect("writing to a String cannot fail");
     key
 }
 
