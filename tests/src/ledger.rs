@@ -30,10 +30,10 @@ pub async fn rows(client: &Client, schedule: &str) -> anyhow::Result<Vec<pb::Run
 }
 
 /// Whether a row would begin only after a resume. One that was held by its predecessor at the time of the pause keeps that
-/// as its reason.
+/// as its reason, and so does one that was made late: for an instant before the pause, after it.
 pub fn waits_for_resume(run: &pb::Run) -> bool {
     use pb::run::{Reason, State};
-    run.state() == State::Due && matches!(run.reason(), Reason::Paused | Reason::Overlap)
+    run.state() == State::Due && matches!(run.reason(), Reason::Paused | Reason::Overlap | Reason::CatchUp)
 }
 
 /// Waits until nothing runs and nothing more will begin, once every schedule is paused.
