@@ -202,6 +202,10 @@ fn a_benchmark_finds_what_began_and_takes_its_schedules_away_again() {
     dev.check_refused(2, line, &["bench", "remove", "--schedules", "1"]);
     let removed = dev.json(&["bench", "remove", "--schedules", "3", "--yes"]);
     assert_eq!(removed["schedules"], 3, "{removed}");
+    let rescheduled = dev.json(&["bench", "reschedule", "--schedules", "3", "--yes"]);
+    assert!(rescheduled["schedules_per_second"].as_f64().is_some_and(|rate| rate > 0.0), "{rescheduled}");
+    let left = dev.json(&["schedule", "list", "-N", "-"]);
+    assert_eq!(left["schedules"].as_array().map(Vec::len), Some(1), "{left}");
     dev.json(&["schedule", "get", "greet"]);
     assert_eq!(dev.interrupt().0.code(), Some(0));
 }

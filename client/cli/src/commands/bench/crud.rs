@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Figures;
 use super::progress::Progress;
-use super::site::{BATCH, Site, asleep_schedule, batches};
+use super::site::{BATCH, Site, asleep_schedule, batches, update};
 use super::stats::{Spread, per_second, shown_ms};
 use super::storm::SCHEDULES_MAX;
 use crate::exit::Failure;
@@ -98,11 +98,7 @@ impl Call {
                 let read = site.client().batch_get_schedules(numbers.map(name).collect()).await?;
                 Ok(read.into_iter().try_for_each(|result| result.map(drop))?)
             }
-            Self::Update => {
-                let requests = numbers.map(|number| described(name(number))).collect();
-                let changed = site.client().batch_update_schedules(requests).await?;
-                Ok(changed.into_iter().try_for_each(|result| result.map(drop))?)
-            }
+            Self::Update => site.update_batch(numbers.map(|number| described(name(number))).collect()).await,
             Self::List => {
                 let request = pb::ListSchedulesRequest {
                     parent: site.parent(),
@@ -205,9 +201,7 @@ async fn measure<F: Future<Output = Result<(), Failure>>>(
 
 /// Changes a description.
 fn described(name: String) -> pb::UpdateScheduleRequest {
-    let schedule = pb::Schedule { name, description: "changed".to_owned(), ..Default::default() };
-    let update_mask = Some(prost_types::FieldMask { paths: vec!["description".to_owned()] });
-    pb::UpdateScheduleRequest { schedule: Some(schedule), update_mask, ..Default::default() }
+    update(pb::Schedule { name, description: "changed".to_owned(), ..Default::default() }, "description")
 }
 
 impl Figures for CrudFigures {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   scenarios: storm steady failover ── load ── plan, record (pure)   what must begin, and what began
-//!              crud idle remove         │  └─── executors             who begins it
+//!              crud idle change         │  └─── executors             who begins it
 //!                  └────────────────────┴────── site, usage, stats    schedules; CPU and memory; percentiles (pure)
 //! ```
 //!
@@ -11,6 +11,7 @@
 //! - BENCH-2: a cluster that has schedules is left alone unless `--yes` is given: a benchmark takes all it can get.
 //! - BENCH-3: a run that was missed, or that began twice, by the executors' own record, is a failure whatever the speed.
 
+mod change;
 mod crud;
 mod executors;
 mod failover;
@@ -19,7 +20,6 @@ mod load;
 mod plan;
 mod progress;
 mod record;
-mod remove;
 mod site;
 mod stats;
 mod steady;
@@ -30,6 +30,7 @@ use belfry_sdk::pb;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use self::change::Change;
 use self::site::Site;
 use self::usage::Nodes;
 use super::{Context, Signals, cannot_start};
@@ -61,7 +62,9 @@ enum Scenario {
     /// What schedules cost that are not due. Needs --admin.
     Idle(idle::IdleArgs),
     /// Delete many schedules.
-    Remove(remove::RemoveArgs),
+    Remove(change::ChangeArgs),
+    /// Move the next instant of many schedules.
+    Reschedule(change::ChangeArgs),
 }
 
 /// What a scenario found.
@@ -111,7 +114,8 @@ async fn measure(context: &Context, site: &Site, args: &BenchArgs) -> Result<(),
         Scenario::Crud(args) => show(context, &crud::run(site, args).await?),
         Scenario::Failover(args) => show(context, &failover::run(site, args).await?),
         Scenario::Idle(args) => show(context, &idle::run(site, args).await?),
-        Scenario::Remove(args) => show(context, &remove::run(site, args).await?),
+        Scenario::Remove(args) => show(context, &change::run(site, args, Change::Remove).await?),
+        Scenario::Reschedule(args) => show(context, &change::run(site, args, Change::Reschedule).await?),
     }
 }
 
