@@ -58,7 +58,9 @@ Three nodes, each a process, share this one machine and its loopback with the pr
 executors; every acknowledged write is synced on a quorum of the nodes. The handlers do nothing, and what began is counted by the
 executors themselves, not by the ledger. The log is counted as its entries, without framing, on one node. A run that was missed, or that began twice, makes its scenario *failed*, whatever its speed.
 Times are from the instant at which runs were due. A ratio is what was seen by what was asked. A leader that was killed
-only after the last run had begun shows nothing, and its scenario is *failed* too.
+only after the last run had begun shows nothing, and its scenario is *failed* too. Days of history are as many rows as they would
+leave, made at once by earlier storms. Others beside a storm have a namespace and a pool of their own; their lag is the worst of the
+parts of the time that the storm reached into.
 
 Absolute times are those of this machine with whatever else it was doing. What stands beside PostgreSQL was measured in turn with it,
 in the same rounds, and as the median of them: that ratio depends much less on the machine. PostgreSQL is one server that neither

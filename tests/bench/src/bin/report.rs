@@ -11,7 +11,9 @@ use anyhow::ensure;
 use belfry_bench::machine::{Machine, said_by};
 use belfry_bench::page::{Asked, Report, Row, median, page};
 use belfry_bench::postgres::{Server, Storm};
-use belfry_bench::scenarios::{Bench, Figures, Sizes, cold_start, kill_the_leader};
+use belfry_bench::scenarios::{
+    Bench, Figures, Interval, Sizes, cold_start, kill_the_leader, storm_beside_others,
+};
 use belfry_tests::binary;
 use belfry_tests::cluster::Cluster;
 use clap::Parser;
@@ -20,6 +22,12 @@ use clap::Parser;
 const NODES: u64 = 3;
 /// When the leader is killed, in milliseconds after the instant.
 const KILLS_MS: [i64; 4] = [-300, 0, 20, 100];
+/// Days of history beside a storm; rows are kept for thirty.
+const DAYS: [u64; 3] = [1, 10, 30];
+/// How often a storm is measured whose cost is held against another's: what the nodes write behind falls into some of them.
+const REPEATS: usize = 3;
+/// What an item of a benchmark cost.
+const COST: &str = "/cost/cpu_us_per_item";
 /// Connections of the baseline: more do not make it faster on two cores.
 const BATCH_WORKERS: u32 = 4;
 const SINGLE_WORKERS: u32 = 32;
@@ -44,12 +52,14 @@ struct Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Group {
     Storm,
+    Tenants,
     Beside,
     Steady,
     Crud,
     Failover,
-    Remove,
+    Change,
     Growth,
+    History,
     Idle,
     ColdStart,
 }
@@ -66,8 +76,8 @@ async fn main() -> anyhow::Result<()> {
         sizes: if options.quick { "quick".into() } else { "full".into() },
         ..Report::default()
     };
-    use Group::{Beside, ColdStart, Crud, Failover, Growth, Idle, Remove, Steady, Storm};
-    for group in [Storm, Beside, Steady, Crud, Failover, Remove, Growth, Idle, ColdStart] {
+    use Group::{Beside, Change, ColdStart, Crud, Failover, Growth, History, Idle, Steady, Storm, Tenants};
+    for group in [Storm, Tenants, Beside, Steady, Crud, Failover, Change, Growth, History, Idle, ColdStart] {
         if !options.only.is_empty() && !options.only.contains(&group) {
             continue;
         }
@@ -76,12 +86,14 @@ async fn main() -> anyhow::Result<()> {
         let rows = &mut report.rows;
         match group {
             Storm => storms(&cluster, &sizes, rows).await?,
+            Tenants => tenants(&cluster, &sizes, rows).await?,
             Beside => report.baseline = beside(&cluster, &sizes, rows).await?,
             Steady => steady(&cluster, &sizes, rows).await?,
             Crud => crud(&cluster, &sizes, rows).await?,
             Failover => failover(&mut cluster, &sizes, rows).await?,
-            Remove => remove(&cluster, &sizes, rows).await?,
+            Change => changes(&cluster, &sizes, rows).await?,
             Growth => growth(&cluster, &sizes, rows).await?,
+            History => history(&cluster, &sizes, rows).await?,
             Idle => idle(&cluster, &sizes, rows).await?,
             ColdStart => cold(&mut cluster, &sizes, rows).await?,
         }
@@ -150,18 +162,31 @@ async fn storms(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow
             row(&name, "last begin", ("ms", last_begin), (&figures, "/last_begin_ms")),
             row(&name, "last completion", ("ms", Asked::Nothing), (&figures, "/last_completion_ms")),
             row(&name, "runs", ("/s", of_large(Asked::AtLeast(80_000.0))), (&figures, "/runs_per_second")),
-            row(
-                &name,
-                "CPU of all",
-                ("us per run", of_large(Asked::AtMost(20.0))),
-                (&figures, "/cost/cpu_us_per_item"),
-            ),
+            row(&name, "CPU of all", ("us per run", of_large(Asked::AtMost(20.0))), (&figures, COST)),
             row(&name, "log", ("B per run", Asked::AtMost(150.0)), (&figures, "/cost/log_bytes_per_item")),
         ]);
     }
     let figures = bench.run(&["storm", "--due", "1000", "--handler", "command"]).await?;
     let name = "storm of 1000 processes";
     rows.push(row(name, "last completion", ("ms", Asked::Nothing), (&figures, "/last_completion_ms")));
+    Ok(())
+}
+
+/// What others notice of the largest storm.
+async fn tenants(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let probe = Bench::of(cluster, NODES)?.run(&["storm", "--due", "1000"]).await?;
+    let created = probe.number("/created_per_second").unwrap_or_default();
+    let found = storm_beside_others(cluster, NODES, sizes.tenants, created).await?;
+    let name = format!("on-time runs of others beside a storm of {}", sizes.tenants);
+    rows.extend([
+        computed(
+            &name,
+            "lag p99, worst part of the storm",
+            ("ms", Asked::AtMost(1_000.0)),
+            (found.worst_p99_ms(), &found.others.problem),
+        ),
+        row(&name, "last begin of the storm", ("ms", Asked::Nothing), (&found.storm, "/last_begin_ms")),
+    ]);
     Ok(())
 }
 
@@ -231,25 +256,25 @@ async fn steady(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow
     let figures =
         bench.run(&["steady", "--rate", &rate.to_string(), "--for", &format!("{seconds}s")]).await?;
     let name = format!("{rate} runs/s for {seconds} s");
-    let per_interval = |number: usize| figures.number(&format!("/intervals/{number}/lag/p99_ms"));
-    let last = (0..).take_while(|number| per_interval(*number).is_some()).last();
-    let cores = figures.number("/cost/cpu_us_per_item").map(|us| us * rate as f64 / 1e6);
+    let intervals = figures.intervals();
+    let p99_of = |interval: Option<&Interval>| interval.map(|interval| interval.p99_ms);
+    let cores = figures.number(COST).map(|us| us * rate as f64 / 1e6);
     rows.extend([
         row(&name, "lag p50", ("ms", Asked::Nothing), (&figures, "/lag/p50_ms")),
         row(&name, "lag p99", ("ms", Asked::AtMost(100.0)), (&figures, "/lag/p99_ms")),
-        row(
+        computed(
             &name,
             "lag p99 of the first tenth",
             ("ms", Asked::Nothing),
-            (&figures, "/intervals/0/lag/p99_ms"),
+            (p99_of(intervals.first()), &figures.problem),
         ),
         computed(
             &name,
             "lag p99 of the last tenth",
             ("ms", Asked::AtMost(100.0)),
-            (last.and_then(per_interval), &figures.problem),
+            (p99_of(intervals.last()), &figures.problem),
         ),
-        row(&name, "CPU of all", ("us per run", Asked::AtMost(20.0)), (&figures, "/cost/cpu_us_per_item")),
+        row(&name, "CPU of all", ("us per run", Asked::AtMost(20.0)), (&figures, COST)),
         computed(&name, "CPU of all", ("cores", Asked::Nothing), (cores, &figures.problem)),
     ]);
     Ok(())
@@ -316,48 +341,91 @@ async fn failover(cluster: &mut Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> 
     Ok(())
 }
 
-async fn remove(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+async fn changes(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let bench = Bench::of(cluster, NODES)?;
-    let (mut costs, mut problem) = (Vec::new(), None);
-    for schedules in sizes.remove {
-        let figures = bench.run(&["remove", "--schedules", &schedules.to_string()]).await?;
-        let name = format!("remove {schedules} of {schedules}");
-        rows.extend([
-            row(&name, "removed", ("/s", Asked::Nothing), (&figures, "/removed_per_second")),
-            row(&name, "CPU of all", ("us each", Asked::Nothing), (&figures, "/cost/cpu_us_per_item")),
-        ]);
-        costs.extend(figures.number("/cost/cpu_us_per_item"));
-        problem = problem.or(figures.problem);
+    for change in ["remove", "reschedule"] {
+        let mut growth = Growth::default();
+        for schedules in sizes.change {
+            let figures = bench.run(&[change, "--schedules", &schedules.to_string()]).await?;
+            let name = format!("{change} {schedules} of {schedules}");
+            let per_second = "/schedules_per_second";
+            rows.push(row(&name, "schedules", ("/s", Asked::Nothing), (&figures, per_second)));
+            rows.push(row(&name, "CPU of all", ("us each", Asked::Nothing), (&figures, COST)));
+            growth.add(figures.number(COST), figures.problem);
+        }
+        let [few, many] = sizes.change;
+        rows.push(growth.row(&format!("{change} {many} by {few}")));
     }
-    let [few, many] = sizes.remove;
-    rows.push(grown(&format!("remove {many} by {few}"), &costs, &problem));
     Ok(())
 }
 
-/// How much more each costs where there are many.
-fn grown(name: &str, costs: &[f64], problem: &Option<String>) -> Row {
-    let ratio = match costs {
-        [few, many] => Some(many / few),
-        _ => None,
-    };
-    computed(name, "CPU of each", ("x", Asked::AtMost(1.5)), (ratio, problem))
+/// What each item costs, from few to many.
+#[derive(Default)]
+struct Growth {
+    costs: Vec<Option<f64>>,
+    problem: Option<String>,
 }
 
+impl Growth {
+    fn add(&mut self, cost: Option<f64>, problem: Option<String>) {
+        self.costs.push(cost);
+        self.problem = self.problem.take().or(problem);
+    }
+
+    /// How much more each costs in the last case than in the first.
+    fn row(&self, name: &str) -> Row {
+        let ratio = || Some(self.costs.last().copied()?? / self.costs.first().copied()??);
+        computed(name, "CPU of each", ("x", Asked::AtMost(1.5)), (ratio(), &self.problem))
+    }
+}
+
+/// The median cost of a run, over some storms of the same size.
+async fn cost_of_storms(bench: &Bench, arguments: &[&str]) -> anyhow::Result<(Option<f64>, Option<String>)> {
+    let (mut costs, mut problem) = (Vec::new(), None);
+    for _ in 0..REPEATS {
+        let figures = bench.run(&[&["storm"], arguments].concat()).await?;
+        costs.extend(figures.number(COST));
+        problem = problem.or(figures.problem);
+    }
+    Ok((median(&costs), problem))
+}
+
+/// Storms beside ever more schedules that sleep.
 async fn growth(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let bench = Bench::of(cluster, NODES)?;
     let due = sizes.growth_storm;
-    let (mut costs, mut problem) = (Vec::new(), None);
-    for asleep in sizes.growth {
-        let asleep_text = asleep.to_string();
-        let figures = bench.run(&["storm", "--due", &due.to_string(), "--asleep", &asleep_text]).await?;
+    let mut growth = Growth::default();
+    for asleep in &sizes.growth {
+        let arguments = ["--due", &due.to_string(), "--asleep", &asleep.to_string()];
+        let (cost, problem) = cost_of_storms(&bench, &arguments).await?;
         let name = format!("storm of {due} beside {asleep} that sleep");
-        let cost = "/cost/cpu_us_per_item";
-        rows.push(row(&name, "CPU of all", ("us per run", Asked::Nothing), (&figures, cost)));
-        costs.extend(figures.number(cost));
-        problem = problem.or(figures.problem);
+        rows.push(computed(&name, "CPU of all", ("us per run", Asked::Nothing), (cost, &problem)));
+        growth.add(cost, problem);
     }
-    let [few, many] = sizes.growth;
-    rows.push(grown(&format!("storm of {due} beside {many} by {few}"), &costs, &problem));
+    if let [few, .., many] = sizes.growth[..] {
+        rows.push(growth.row(&format!("storm of {due} beside {many} by {few}")));
+    }
+    Ok(())
+}
+
+/// Storms beside ever more rows of the ledger: those of earlier ones, whose schedules are gone.
+async fn history(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let bench = Bench::of(cluster, NODES)?;
+    let due = sizes.growth_storm;
+    let (mut growth, mut ended) = (Growth::default(), 0);
+    for days in DAYS {
+        let wanted = days * sizes.history_day;
+        let more = wanted.saturating_sub(ended).max(1);
+        let earlier = bench.run(&["storm", "--due", &more.to_string()]).await?;
+        let (cost, problem) = cost_of_storms(&bench, &["--due", &due.to_string()]).await?;
+        let problem = problem.or(earlier.problem);
+        ended += more + due * REPEATS as u64;
+        let name = format!("storm of {due} beside {days} days of {} rows", sizes.history_day);
+        rows.push(computed(&name, "CPU of all", ("us per run", Asked::Nothing), (cost, &problem)));
+        growth.add(cost, problem);
+    }
+    let [first, .., last] = DAYS;
+    rows.push(growth.row(&format!("storm of {due} beside {last} days by {first}")));
     Ok(())
 }
 

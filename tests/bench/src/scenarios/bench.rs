@@ -24,6 +24,17 @@ pub struct Figures {
     pub problem: Option<String>,
 }
 
+/// A part of a steady load.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Interval {
+    /// After the first instant.
+    pub from_s: f64,
+    /// The same.
+    pub to_s: f64,
+    /// 99th percentile of the lag of what was due in it.
+    pub p99_ms: f64,
+}
+
 impl Bench {
     /// Of all nodes of a cluster.
     pub fn of(cluster: &Cluster, nodes: u64) -> anyhow::Result<Self> {
@@ -76,6 +87,19 @@ impl Figures {
     /// One figure, by its path: `/lag/p99_ms`. None where it was not measured.
     pub fn number(&self, path: &str) -> Option<f64> {
         self.document.pointer(path)?.as_f64()
+    }
+
+    /// The lag of a steady load over time.
+    pub fn intervals(&self) -> Vec<Interval> {
+        let intervals = self.document.pointer("/intervals").and_then(Value::as_array);
+        let read = |interval: &Value| {
+            Some(Interval {
+                from_s: interval["from_s"].as_f64()?,
+                to_s: interval["to_s"].as_f64()?,
+                p99_ms: interval.pointer("/lag/p99_ms")?.as_f64()?,
+            })
+        };
+        intervals.into_iter().flatten().filter_map(read).collect()
     }
 
     /// Schedules per second of one kind of call of `crud`, so many calls at once.

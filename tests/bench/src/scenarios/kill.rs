@@ -1,9 +1,10 @@
 //! A storm, and a leader that is killed around its instant.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use belfry_tests::cluster::Cluster;
 
+use super::instant::{instant_ms, now_ms, rfc_3339};
 use super::{Bench, Figures};
 
 /// Kills the leader with SIGKILL so many milliseconds after the instant at which `due` runs are due (negative: before it),
@@ -16,11 +17,8 @@ pub async fn kill_the_leader(
     created_per_second: f64,
 ) -> anyhow::Result<Figures> {
     let bench = Bench::of(cluster, nodes)?.without_usage();
-    // Twice the time that creating them took before, and some to start.
-    let lead_s = 5 + (2.0 * due as f64 / created_per_second.max(50.0)) as i64;
-    let due_ms = (now_ms() / 1000 + lead_s) * 1000;
-    let at = rfc_3339(due_ms);
-    let storm = bench.start(&["storm", "--due", &due.to_string(), "--at", &at])?;
+    let due_ms = instant_ms(due, created_per_second);
+    let storm = bench.start(&["storm", "--due", &due.to_string(), "--at", &rfc_3339(due_ms)])?;
     let leader = cluster.wait_for_leader().await?;
     let wait_ms = (due_ms + offset_ms - now_ms()).max(0);
     tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())).await;
@@ -39,16 +37,6 @@ fn shows_nothing(offset_ms: i64, last_begin_ms: Option<f64>) -> Option<String> {
     Some(format!(
         "the last run began {last:.0} ms after the instant, before the leader was killed: take more schedules"
     ))
-}
-
-/// RFC 3339.
-fn rfc_3339(ms: i64) -> String {
-    prost_types::Timestamp { seconds: ms / 1000, nanos: 0 }.to_string()
-}
-
-fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

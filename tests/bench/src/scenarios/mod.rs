@@ -3,17 +3,22 @@
 
 mod bench;
 mod cold_start;
+mod instant;
 mod kill;
+mod tenants;
 
-pub use bench::{Bench, Figures};
+pub use bench::{Bench, Figures, Interval};
 pub use cold_start::cold_start;
 pub use kill::kill_the_leader;
+pub use tenants::{Tenants, storm_beside_others};
 
 /// How much of everything.
 #[derive(Clone, Debug)]
 pub struct Sizes {
     /// Schedules that are due at once.
     pub storms: Vec<u64>,
+    /// The storm of one tenant beside which the others' lag is looked at.
+    pub tenants: u64,
     /// The storm that stands beside PostgreSQL.
     pub beside: u64,
     /// Of it, what PostgreSQL does one by one.
@@ -30,12 +35,14 @@ pub struct Sizes {
     pub failover: (u64, u32),
     /// Schedules that sleep: what they cost, and a start with them.
     pub asleep: u64,
-    /// Schedules that are deleted, few and many.
-    pub remove: [u64; 2],
-    /// Schedules that sleep beside a storm of ten thousand, few and many.
-    pub growth: [u64; 2],
+    /// Schedules that are deleted, and moved: few and many.
+    pub change: [u64; 2],
+    /// Schedules that sleep beside a storm, from few to many.
+    pub growth: Vec<u64>,
     /// That storm.
     pub growth_storm: u64,
+    /// Rows that a day leaves in the ledger, of which a number of days lies beside that storm: more than its own.
+    pub history_day: u64,
 }
 
 impl Sizes {
@@ -43,6 +50,7 @@ impl Sizes {
     pub fn full() -> Self {
         Self {
             storms: vec![1_000, 10_000, 100_000, 1_000_000],
+            tenants: 1_000_000,
             beside: 100_000,
             one_by_one: 10_000,
             rounds: 5,
@@ -51,9 +59,11 @@ impl Sizes {
             bulk: 100_000,
             failover: (10_000, 5),
             asleep: 1_000_000,
-            remove: [10_000, 1_000_000],
-            growth: [10_000, 1_000_000],
+            change: [10_000, 1_000_000],
+            growth: vec![10_000, 100_000, 1_000_000],
             growth_storm: 10_000,
+            // Thirty of them are nine tenths of what the ledger keeps.
+            history_day: 30_000,
         }
     }
 
@@ -61,6 +71,7 @@ impl Sizes {
     pub fn quick() -> Self {
         Self {
             storms: vec![1_000, 10_000],
+            tenants: 10_000,
             beside: 10_000,
             one_by_one: 2_000,
             rounds: 2,
@@ -70,9 +81,10 @@ impl Sizes {
             // Fewer are over before the leader is killed.
             failover: (10_000, 1),
             asleep: 5_000,
-            remove: [1_000, 5_000],
-            growth: [0, 5_000],
+            change: [1_000, 5_000],
+            growth: vec![0, 1_000, 5_000],
             growth_storm: 1_000,
+            history_day: 2_000,
         }
     }
 }
