@@ -20,6 +20,8 @@ use crate::ledger;
 
 /// Lease of the schedules: short, so that what was lost is known soon.
 pub const LEASE: Duration = Duration::from_secs(3);
+/// What a node takes the time to be is never further ahead: the default of `clock.offset_max`.
+const EARLY_MS_MAX: i64 = 500;
 /// Calls of one client at the same time, where many schedules are made or paused.
 const CALLS: usize = 32;
 
@@ -75,6 +77,9 @@ impl Scenario {
         loop {
             for entry in self.journal.entries_from(&mut read)? {
                 let nominal: Timestamp = entry.nominal_time.parse()?;
+                // Seen in the journal: it has begun.
+                let early_ms = nominal.seconds * 1000 - now_ms();
+                ensure!(early_ms <= EARLY_MS_MAX, "CLOCK-1: {entry:?} began {early_ms} ms early");
                 // Not what is made up for: an instant that comes now.
                 if nominal.seconds > now {
                     *runs.entry(entry.schedule).or_default() += 1;

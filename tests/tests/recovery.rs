@@ -75,6 +75,11 @@ async fn restore(cluster: &mut Cluster, file: &str, id: u64) -> String {
     restored
 }
 
+async fn cluster_id(cluster: &Cluster) -> String {
+    let asked = cluster.client().unwrap().get_cluster_status(pb::GetClusterStatusRequest {}).await;
+    asked.unwrap().cluster_id
+}
+
 /// Everything that began, began once, and tokens only rise from one cluster to the next; every second of every schedule has
 /// its row; what the former cluster may have run says so. Gives how many rows are RESTORED.
 async fn judge(cluster: &Cluster, journal: &Journal, former: &[Entry]) -> usize {
@@ -117,6 +122,7 @@ async fn a_lost_majority_is_recovered_from_one_survivor() {
     create_schedules(&cluster, &[1, 2, 3], &journal).await;
     until(&journal, "runs", |entries| of_all_schedules(entries, 3)).await;
 
+    let former_id = cluster_id(&cluster).await;
     // Two die for good, the leader among them.
     let leader = cluster.wait_for_leader().await.unwrap();
     let survivor = if leader == 3 { 2 } else { 3 };
@@ -158,6 +164,11 @@ async fn a_lost_majority_is_recovered_from_one_survivor() {
         newer.len() >= SCHEDULES && entries.len() > count + 3 * SCHEDULES
     })
     .await;
+    assert_ne!(
+        cluster_id(&cluster).await,
+        former_id,
+        "nodes of the former cluster must not take it for theirs"
+    );
     pause_all(&cluster, &[10, 11, 12]).await;
     let restored = judge(&cluster, &journal, &former).await;
     assert!(restored > 0, "the survivor was dead for seconds");

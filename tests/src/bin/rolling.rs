@@ -5,9 +5,13 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Context as _, ensure};
 use belfry_tests::executor::{self, ExecutorOptions};
 use belfry_tests::rolling::{Deploy, deploy};
 use clap::{Parser, Subcommand};
+
+/// How late the runs of the first instant after a hand-over may begin.
+const LATE_MS_MAX: i64 = 300;
 
 #[derive(Parser)]
 struct Options {
@@ -39,11 +43,18 @@ async fn main() -> anyhow::Result<()> {
     match command {
         Some(Command::Executor(options)) => executor::run(options).await,
         None => {
-            let program = std::env::current_exe()?;
+            let (program, is_upgrade) = (std::env::current_exe()?, from.is_some());
             let report = Box::pin(deploy(&program, Deploy { from, schedules, rounds, clients })).await?;
             println!("{report}");
             let hand_overs: Vec<_> = report.hand_overs.iter().map(|(_, begin)| begin).collect();
             println!("begins of the first instant after each hand-over, ms late: {hand_overs:?}");
+            let worst = hand_overs.into_iter().max().context("no leader was stopped")?;
+            ensure!(*worst < LATE_MS_MAX, "a run began {worst} ms late after a hand-over");
+            let (before, after) = report.levels;
+            ensure!(
+                !is_upgrade || before < after,
+                "the feature level stayed at {before}: nothing new came with it"
+            );
             Ok(())
         }
     }

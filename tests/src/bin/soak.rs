@@ -15,7 +15,7 @@ use belfry_tests::history;
 use belfry_tests::needs::or_not_run;
 use belfry_tests::netns::Network;
 use belfry_tests::scenario::{Carrier, LEASE, Scenario, now_ms};
-use belfry_tests::usage;
+use belfry_tests::usage::{self, Usage};
 use belfry_tests::writes::{Manner, Random, Writes, read_all};
 use clap::{Parser, Subcommand};
 
@@ -108,6 +108,7 @@ async fn soak(options: &Options) -> anyhow::Result<()> {
         random: Random(options.seed),
         judged_until: now_ms() / 1000 + 1,
         counts: Counts::default(),
+        taken_first: BTreeMap::new(),
     };
     let manner = Manner { keys: 4, apart: false, pace: Duration::from_millis(100), seed: options.seed };
     let clock = Instant::now();
@@ -185,6 +186,8 @@ struct Soak {
     /// The first second that has not been judged.
     judged_until: i64,
     counts: Counts,
+    /// What each process took when it was first looked at.
+    taken_first: BTreeMap<String, Usage>,
 }
 
 impl Soak {
@@ -294,9 +297,13 @@ impl Soak {
         Ok(())
     }
 
-    fn sample(&self, when: &str) -> anyhow::Result<()> {
+    /// Says what every process takes; it may not be much more than at first.
+    fn sample(&mut self, when: &str) -> anyhow::Result<()> {
         for (name, pid) in self.scenario.cluster.processes() {
             let usage = usage::of_process(pid)?;
+            let first = *self.taken_first.entry(name.clone()).or_insert(usage);
+            let grows = usage.memory_kib > first.memory_kib * 3 / 2 || usage.handles > first.handles * 2;
+            ensure!(!grows, "{name} took {first:?} at first, {when} it takes {usage:?}");
             println!(
                 "{when}: {name}: {} MiB of memory, {} handles, {} s old",
                 usage.memory_kib / 1024,

@@ -12,4 +12,6 @@ async fn a_rolling_deploy_under_load_is_not_noticed() {
     println!("{report}");
     assert_eq!((report.lost, report.doubled, report.failures.len()), (0, 0, 0));
     assert!(!report.hand_overs.is_empty(), "no leader was stopped");
+    // On a machine that does other things beside, in a debug build; the program asks for 300 ms.
+    assert!(report.hand_overs.iter().all(|(_, begin)| *begin < 3000), "{report:?}");
 }

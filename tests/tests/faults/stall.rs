@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use belfry_sdk::pb::run::{Reason, State};
 use belfry_tests::by_hand::{create, trigger, wait_for};
 use belfry_tests::cluster::{Cluster, PATIENCE};
-use belfry_tests::scenario::{Carrier, Scenario};
+use belfry_tests::scenario::{Carrier, LEASE, Scenario};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_stalls_longer_than_an_election_makes_nothing_twice() {
+async fn a_leader_that_stalls_longer_than_an_election_and_the_lease_makes_nothing_twice() {
     let mut cluster = Cluster::start(3, "").await.unwrap();
     cluster.start_executor("one", 32).unwrap();
     cluster.start_executor("two", 32).unwrap();
@@ -19,9 +19,12 @@ async fn a_leader_that_stalls_longer_than_an_election_makes_nothing_twice() {
     for _ in 0..2 {
         let leader = cluster.wait_for_leader().await.unwrap();
         cluster.stall_node(leader).await.unwrap();
+        let stalled = Instant::now();
         let others: Vec<_> = (1..=3).filter(|id| *id != leader).collect();
         let next = cluster.wait_for_leader_of(&others).await.unwrap();
         scenario.wait_for_runs(2).await.unwrap();
+        // Longer than the lease of what it had begun, too.
+        tokio::time::sleep((2 * LEASE).saturating_sub(stalled.elapsed())).await;
         cluster.wake_node(leader).unwrap();
         scenario.wait_for_runs(2).await.unwrap();
         let seen = cluster.status(leader).await.unwrap();

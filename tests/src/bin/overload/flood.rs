@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use belfry_sdk::{Client, pb};
 use belfry_tests::cluster::Cluster;
 use belfry_tests::creation::{creation, handler};
@@ -19,6 +19,12 @@ use clap::Args;
 use super::begins::{Begins, percentile};
 use super::callers::Calls;
 use super::now_ms;
+
+/// How runs of the schedules begin that fire every second.
+const EVERY_SECOND: &str = "every-second-";
+/// How much later runs may begin under a flood than beside one that takes the same of the processors.
+const LATE_FACTOR_MAX: i64 = 4;
+const LATE_MORE_MS_MAX: i64 = 200;
 
 /// How much of it.
 #[derive(Args, Debug)]
@@ -66,7 +72,7 @@ pub(super) async fn run(options: FloodOptions) -> anyhow::Result<()> {
         client
             .create_schedule(creation(
                 "default",
-                format!("every-second-{number}"),
+                format!("{EVERY_SECOND}{number}"),
                 "* * * * * *",
                 handler("nothing"),
             ))
@@ -91,8 +97,16 @@ pub(super) async fn run(options: FloodOptions) -> anyhow::Result<()> {
     for (name, pid) in cluster.processes() {
         println!("memory     {name} {} MiB", usage::of_process(pid)?.memory_kib / 1024);
     }
-    judge(&client, &options, &Begins::read(&record)?, from..now_ms() - 3000).await?;
-    let flooded = &parts.last().context("three parts")?.calls;
+    let begins = Begins::read(&record)?;
+    judge(&client, &options, &begins, from..now_ms() - 3000).await?;
+    let [_, elsewhere, flooded] = &parts[..] else { unreachable!("three parts") };
+    let p99 = |part: &Part| percentile(&begins.lateness(EVERY_SECOND, &part.due), 99);
+    let (beside, under) = (p99(elsewhere), p99(flooded));
+    ensure!(
+        under <= LATE_FACTOR_MAX * beside + LATE_MORE_MS_MAX,
+        "runs begin {under} ms late at p99 under the flood, {beside} ms when it floods another cluster of this machine"
+    );
+    let flooded = &flooded.calls;
     ensure!(flooded.refused > 0, "nothing was refused: more callers, or a lower limit");
     ensure!(flooded.refused_without_advice == 0, "a refusal says nothing of another try");
     cluster.stop_executor("one").await
@@ -150,7 +164,7 @@ async fn part(
 }
 
 fn print(part: &Part, begins: &Begins) {
-    let late = begins.lateness("every-second-", &part.due);
+    let late = begins.lateness(EVERY_SECOND, &part.due);
     let cpu: Vec<_> = part.cpu.iter().map(|(name, share)| format!("{name} {share}")).collect();
     println!(
         "{:<10} {:>6} {:>7} {:>7} {:>7} {:>9} {:>9}  {}",
@@ -185,7 +199,7 @@ async fn judge(
     let doubled = begins.doubled();
     let (mut rows, mut missing, mut merged) = (0, 0, 0);
     for number in 0..options.schedules {
-        let found: BTreeMap<i64, _> = ledger::rows(client, &format!("every-second-{number}"))
+        let found: BTreeMap<i64, _> = ledger::rows(client, &format!("{EVERY_SECOND}{number}"))
             .await?
             .into_iter()
             .filter_map(|run| Some((millis(run.nominal_time.as_ref())?, run.state())))
