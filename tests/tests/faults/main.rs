@@ -10,6 +10,7 @@ mod clock;
 mod disk;
 mod kill;
 mod partition;
+mod power;
 mod rolling;
 mod slow;
 mod stall;

@@ -1,0 +1,64 @@
+//! The power goes: two cuts. The script makes as many as it is asked for.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use belfry_tests::needs::or_not_run;
+
+/// The program that writes and checks: an example, built with all others before the first test runs.
+fn program() -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.ancestors().nth(2).context("it lies in target/PROFILE/deps")?;
+    let program = folder.join("examples/powercut");
+    ensure!(
+        program.exists(),
+        "build {} first: cargo build -p belfry-server --example powercut",
+        program.display()
+    );
+    Ok(program)
+}
+
+/// Whether this machine gives us a loop device, which no package brings along, and can put a file system onto it.
+fn has_loop_devices() -> bool {
+    let can = |program: &str, argument: &str| {
+        let asked = Command::new(program).arg(argument).stdin(Stdio::null()).output();
+        asked.is_ok_and(|answer| answer.status.success())
+    };
+    can("losetup", "--find") && can("mkfs.ext4", "-V")
+}
+
+fn checks(program: &Path, folder: &Path, index: u64, number: u64) -> bool {
+    let arguments = [index, number].map(|number| number.to_string());
+    let status = Command::new(program).arg("check").arg(folder).args(arguments).status();
+    status.unwrap().success()
+}
+
+#[test]
+fn a_power_cut_loses_nothing_that_was_acknowledged() {
+    let Some(program) = or_not_run("power cuts", program()) else { return };
+    // What the judge of the cuts says of a store that lacks what was acknowledged.
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("node");
+    let mut writer = Command::new(&program);
+    writer.arg("write").arg(&store).arg("both").stdout(Stdio::null());
+    let mut writer = writer.spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    assert!(checks(&program, &store, 1, 1), "it writes");
+    assert!(!checks(&program, &store, u64::MAX, 1), "an entry is missing");
+    assert!(!checks(&program, &store, 1, u64::MAX), "a checkpoint is missing");
+
+    if !has_loop_devices() {
+        eprintln!("NOT RUN: power cuts: this machine has no loop device for us, or no mkfs.ext4");
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("powercut/run.sh");
+    let output =
+        Command::new("bash").arg(script).arg("2").env("POWERCUT_PROGRAM", &program).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    println!("{}", said[0]);
+    assert!(output.status.success(), "{said:?}");
+}
