@@ -1,4 +1,5 @@
-//! Three nodes whose clocks are moved: who leads, and what is fired by whose clock (CLOCK-1, CLOCK-3).
+//! Three nodes whose clocks are moved: who leads, and what is fired by whose clock (CLOCK-1, CLOCK-3); and a day that one of them
+//! is away.
 
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ struct Clocked {
     node: Node,
     clock: Arc<ShiftedClock>,
     channel: Channel,
-    _data: TempDir,
+    /// With the addresses that it was given.
+    config: Config,
+    data: TempDir,
 }
 
 async fn three() -> Vec<Clocked> {
@@ -36,10 +39,11 @@ async fn three() -> Vec<Clocked> {
     let mut nodes = Vec::new();
     for ((mut config, listeners, data), member) in sites.into_iter().zip(&members) {
         config.cluster.members = members.clone();
+        config.listen = Listen { api: member.api.clone(), peer: member.peer.clone(), admin: any() };
         let clock = Arc::new(ShiftedClock::new(Arc::new(SystemClock)));
         let node = Box::pin(Node::start(&config, listeners, clock.clone())).await.unwrap();
         let channel = Endpoint::from_shared(format!("http://{}", member.api)).unwrap().connect_lazy();
-        nodes.push(Clocked { node, clock, channel, _data: data });
+        nodes.push(Clocked { node, clock, channel, config, data });
     }
     nodes
 }
@@ -66,7 +70,15 @@ async fn rows(clocked: &Clocked, count: usize) {
 }
 
 async fn every_second(clocked: &Clocked) {
-    let every = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    every(clocked, 1).await;
+}
+
+async fn every_hour(clocked: &Clocked) {
+    every(clocked, 3600).await;
+}
+
+async fn every(clocked: &Clocked, seconds: i64) {
+    let every = Some(prost_types::Duration { seconds, nanos: 0 });
     let interval = pb::Interval { every, ..Default::default() };
     let timing = pb::Timing {
         include: vec![pb::Rule { rule: Some(pb::rule::Rule::Interval(interval)) }],
@@ -114,4 +126,41 @@ async fn a_leader_whose_clock_jumps_ahead_fires_nothing_early_and_hands_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_clock_falls_behind_hands_over() {
     check(-3_600_000).await;
+}
+
+/// A day passes hour by hour while a follower is away: instants come, request ids are forgotten. It comes back to the same state.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_was_away_for_a_day_catches_up() {
+    const HOUR_MS: i64 = 3_600_000;
+    let mut nodes = three().await;
+    let first = leader(&nodes, None).await;
+    every_hour(&nodes[first]).await;
+    let away = nodes.remove((first + 1) % 3);
+    away.node.stop(Handover::Skip).await;
+    for _ in 0..24 {
+        let leads = leader(&nodes, None).await;
+        let before = nodes[leads].node.replica().read(State::run_count);
+        nodes.iter().for_each(|clocked| clocked.clock.step_ms(HOUR_MS));
+        rows(&nodes[leads], before + 1).await;
+    }
+
+    let listeners = Listeners::bind(&away.config).await.unwrap();
+    away.clock.step_ms(24 * HOUR_MS);
+    let node = Box::pin(Node::start(&away.config, listeners, away.clock.clone())).await.unwrap();
+    let leads = leader(&nodes, None).await;
+    let at = |node: &Node| node.replica().read_at(|position, state| (position, state.digest()));
+    let mut applied = node.replica().applied();
+    // What the leader does meanwhile is compared, too, once both stand at the same entry.
+    while at(&node) != at(&nodes[leads].node) {
+        tokio::select! {
+            _ = applied.changed() => {}
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+    }
+    assert!(node.replica().read(State::run_count) >= 24);
+    node.stop(Handover::Skip).await;
+    for clocked in nodes {
+        clocked.node.stop(Handover::Skip).await;
+    }
+    drop(away.data);
 }

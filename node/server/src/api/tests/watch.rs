@@ -133,6 +133,41 @@ async fn what_is_not_there_is_said_to_be() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_who_falls_behind_what_is_kept_is_told() {
+    let alone = Alone::start().await;
+    alone.create("team", "invoices").await;
+    let mut changes = watch_runs(&alone, runs_of(ALL, 0)).await.unwrap();
+    changes.message().await.unwrap().unwrap();
+    let revision = alone.node.replica().applied().borrow().index;
+    alone.node.replica().changes().forget_for_test(revision + 5);
+    let ended = loop {
+        alone.trigger(NAME).await;
+        match tokio::time::timeout(std::time::Duration::from_millis(50), changes.message()).await {
+            Err(_) | Ok(Ok(Some(_))) => {}
+            Ok(Ok(None)) => panic!("it ended without a word"),
+            Ok(Err(status)) => break status,
+        }
+    };
+    assert_eq!(super::told(&ended), (Code::OutOfRange, "REVISION_COMPACTED".into()));
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_takes_so_many_who_watch() {
+    let alone = Alone::start_by(Arc::new(SystemClock), |config| config.limits.watchers_max = 1).await;
+    let mut first = watch_runs(&alone, runs_of(ALL, 0)).await.unwrap();
+    first.message().await.unwrap().unwrap();
+    let refused = watch_runs(&alone, runs_of(ALL, 0)).await.unwrap_err();
+    assert_eq!(super::told(&refused), (Code::ResourceExhausted, "TOO_MANY_WATCHERS".into()));
+    drop(first);
+    // Its place is free once the node has seen that it is gone.
+    while watch_runs(&alone, runs_of(ALL, 0)).await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_stops_says_so() {
     let alone = Alone::start().await;
     let mut changes = watch_runs(&alone, runs_of(ALL, 0)).await.unwrap();
