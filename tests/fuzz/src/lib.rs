@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | [`cron`] | the parser of expressions, then the search for instants | no text panics or loops, instants rise (TIMING-1, TIMING-2) |
 //! | [`crontab`] | the reader of crontabs | no text panics |
-//! | [`requests`] | every unary method of a node that runs | what a client can send never panics a node, and is never its "internal error" |
+//! | [`requests`] | every method of a node that runs | what a client can send never panics a node, and is never its "internal error" |
 //! | [`stored`] | the decoders of log entries and of blocks of a checkpoint | damage is an error; what decodes is written back as it was understood |
 //! | [`log_file`] | the write-ahead log, as the content of its newest file | damage is an error that says what to do (STORE-5) |
 //! | [`commands`] | the state machine, as a log | no log panics `apply`, and a restart gives the same state (APPLY-1) |
@@ -21,7 +21,7 @@ mod state;
 
 pub use cron::{cron, crontab};
 pub use log_file::{log_file, sound_log_file};
-pub use requests::{methods, requests};
+pub use requests::{Method, methods, requests};
 pub use seeds::seeds;
 pub use state::{commands, log_of, stored};
 

@@ -1,4 +1,4 @@
-//! The edge: any bytes as the message of any unary method, to a node that runs.
+//! The edge: any bytes as the message, or the messages, of any method, to a node that runs.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,9 +8,11 @@ use belfry_server::config::{Config, Listen};
 use belfry_server::node::{Listeners, Node};
 use belfry_server::raft::Leadership;
 use bytes::{Buf as _, BufMut as _, Bytes};
+use futures_util::{StreamExt as _, stream};
 use prost::Message as _;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -21,26 +23,42 @@ const CALLS_MAX: usize = 20_000;
 /// Longest wait for one answer. No request needs a second; a busy machine may.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The paths of all unary methods of the public contract, in its order.
-pub fn methods() -> Vec<String> {
+/// Messages that are read of a method that answers with a stream, and how long each is waited for: one who watches may have nothing
+/// to be told.
+const ANSWERS_MAX: usize = 3;
+const NEXT_ANSWER_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// A method of the public contract.
+#[derive(Clone, Debug)]
+pub struct Method {
+    /// `/PACKAGE.SERVICE/NAME`.
+    pub path: String,
+    /// It takes a stream of messages.
+    pub takes_many: bool,
+    /// It answers with one.
+    pub answers_many: bool,
+}
+
+/// All methods of the public contract, in its order.
+pub fn methods() -> Vec<Method> {
     let files = prost_types::FileDescriptorSet::decode(belfry_proto::DESCRIPTORS)
         .expect("the descriptors were written by our own build")
         .file;
-    let mut paths = Vec::new();
+    let mut methods = Vec::new();
     for file in files.iter().filter(|file| file.package() == "belfry.v1") {
         for service in &file.service {
-            let unary = |method: &&prost_types::MethodDescriptorProto| {
-                !method.client_streaming() && !method.server_streaming()
-            };
-            for method in service.method.iter().filter(unary) {
-                paths.push(format!("/belfry.v1.{}/{}", service.name(), method.name()));
-            }
+            methods.extend(service.method.iter().map(|method| Method {
+                path: format!("/belfry.v1.{}/{}", service.name(), method.name()),
+                takes_many: method.client_streaming(),
+                answers_many: method.server_streaming(),
+            }));
         }
     }
-    paths
+    methods
 }
 
-/// The number of a method, then the bytes of its request. The node answers, and not that it has failed.
+/// The number of a method, then the bytes of its request; of one that takes a stream, how many messages they are cut into comes first.
+/// The node answers, and not that it has failed.
 pub fn requests(input: &[u8]) {
     static SITE: Mutex<Option<Site>> = Mutex::new(None);
     let Some((method, message)) = input.split_first() else { return };
@@ -49,9 +67,10 @@ pub fn requests(input: &[u8]) {
         *site = None;
     }
     let site = site.get_or_insert_with(Site::start);
-    let path = &site.methods[usize::from(*method) % site.methods.len()];
+    let method = &site.methods[usize::from(*method) % site.methods.len()];
     site.calls += 1;
-    let answer = site.runtime.block_on(call(site.channel.clone(), path, message));
+    let messages = if method.takes_many { cut(message) } else { vec![Bytes::copy_from_slice(message)] };
+    let answer = site.runtime.block_on(call(site.channel.clone(), method, messages));
     let Err(status) = answer else { return };
     // tonic's own words for bytes that are no message.
     let is_no_message =
@@ -60,23 +79,46 @@ pub fn requests(input: &[u8]) {
         status.code(),
         Code::Internal | Code::Unknown | Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded
     );
-    assert!(is_no_message || !is_failure, "{path} given {message:02x?}: {status}");
+    assert!(is_no_message || !is_failure, "{} given {message:02x?}: {status}", method.path);
 }
 
-async fn call(channel: Channel, path: &str, message: &[u8]) -> Result<(), Status> {
+/// One to four messages of about the same length.
+fn cut(input: &[u8]) -> Vec<Bytes> {
+    let Some((count, message)) = input.split_first() else { return Vec::new() };
+    let length = message.len().div_ceil(1 + usize::from(count % 4)).max(1);
+    message.chunks(length).map(Bytes::copy_from_slice).collect()
+}
+
+async fn call(channel: Channel, method: &Method, messages: Vec<Bytes>) -> Result<(), Status> {
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    let mut request = Request::new(Bytes::copy_from_slice(message));
+    // One who sends many has more to say, and says nothing.
+    let more =
+        if method.takes_many { stream::pending().left_stream() } else { stream::empty().right_stream() };
+    let mut request = Request::new(stream::iter(messages).chain(more));
     request.set_timeout(ANSWER_TIMEOUT);
-    let path = path.parse().expect("a path of the contract");
-    client.unary(request, path, Raw).await.map(drop)
+    let path = method.path.parse().expect("a path of the contract");
+    let answers = client.streaming(request, path, Raw);
+    if !method.answers_many {
+        return answers.await?.into_inner().message().await.map(drop);
+    }
+    let Ok(answers) = timeout(NEXT_ANSWER_TIMEOUT, answers).await else { return Ok(()) };
+    let mut answers = answers?.into_inner();
+    for _ in 0..ANSWERS_MAX {
+        match timeout(NEXT_ANSWER_TIMEOUT, answers.message()).await {
+            Ok(Ok(Some(_))) => {}
+            Ok(Err(status)) => return Err(status),
+            Ok(Ok(None)) | Err(_) => break,
+        }
+    }
+    Ok(())
 }
 
 /// A node that is alone, and a way to it.
 struct Site {
     runtime: Runtime,
     channel: Channel,
-    methods: Vec<String>,
+    methods: Vec<Method>,
     calls: usize,
     _node: Node,
     _data: TempDir,

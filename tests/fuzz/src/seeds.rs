@@ -49,7 +49,7 @@ fn cron() -> Vec<Vec<u8>> {
 fn requests() -> Vec<Vec<u8>> {
     let methods = methods();
     let number = |name: &str| {
-        let found = methods.iter().position(|path| path.ends_with(name));
+        let found = methods.iter().position(|method| method.path.ends_with(name));
         u8::try_from(found.expect("a method of the contract")).expect("there are fewer than 256")
     };
     let of = |name: &str, message: Vec<u8>| [vec![number(name)], message].concat();
@@ -85,6 +85,15 @@ fn requests() -> Vec<Vec<u8>> {
         pb::ListRunsRequest { parent: name(), page_size: 10, page_token: "x".into(), ..Default::default() };
     let pool = pb::Pool { name: "pools/p".into(), slots: 1, ..Default::default() };
     let put = pb::PutPoolRequest { pool: Some(pool), ..Default::default() };
+    let watch = pb::WatchRunsRequest { parent: name(), ..Default::default() };
+    let list = pb::ListSchedulesRequest { parent: "namespaces/-".into(), ..Default::default() };
+    let hello = pb::Hello {
+        executor_id: "01M8D9CMX39FB94S4WF2AXT7NR".into(),
+        slots: 2,
+        handlers: vec!["h".into()],
+        ..Default::default()
+    };
+    let hello = pb::ExecutorMessage { message: Some(pb::executor_message::Message::Hello(hello)) };
     let empty = (0..methods.len()).map(|number| vec![number as u8]);
     empty
         .chain([
@@ -94,6 +103,10 @@ fn requests() -> Vec<Vec<u8>> {
             of("/TriggerSchedule", trigger.encode_to_vec()),
             of("/ListRuns", runs.encode_to_vec()),
             of("/PutPool", put.encode_to_vec()),
+            of("/WatchRuns", watch.encode_to_vec()),
+            of("/StreamSchedules", list.encode_to_vec()),
+            // One message.
+            of("/Session", [vec![0], hello.encode_to_vec()].concat()),
         ])
         .collect()
 }
