@@ -1,4 +1,4 @@
-//! LEDGER-1: every instant up to the watermark has its row. The instants are counted here by other means than those of the shipping
+//! LEDGER-1: every instant up to the watermark has its row, and the watermark never goes back. The instants are counted here by other means than those of the shipping
 //! code: the workload's timings are all multiples of some seconds.
 
 use std::collections::BTreeMap;
@@ -69,6 +69,35 @@ impl Invariant for Instants {
                 rows.push((next.0, schedule.generation));
             }
             self.check(schedule, &rows, say);
+        }
+    }
+}
+
+/// How far each schedule was, on the replica that was furthest.
+#[derive(Default)]
+pub(super) struct Watermarks {
+    index: u64,
+    reached: BTreeMap<ScheduleId, UnixMillis>,
+}
+
+impl Invariant for Watermarks {
+    fn look(&mut self, look: &mut Look<'_>, say: &mut Say<'_>) {
+        // One that is behind has older ones.
+        if look.index < self.index {
+            return;
+        }
+        self.index = look.index;
+        for id in look.state.schedule_ids_from(ScheduleId::default()) {
+            let Some(schedule) = look.state.schedule(id) else { continue };
+            let reached = self.reached.entry(id).or_insert(schedule.watermark);
+            if schedule.watermark < *reached {
+                let (now, before) = (since_epoch(schedule.watermark), since_epoch(*reached));
+                say(
+                    "LEDGER-1",
+                    format!("the watermark of {} went back from {before} to {now}", schedule.key),
+                );
+            }
+            *reached = schedule.watermark;
         }
     }
 }

@@ -116,6 +116,7 @@ impl Invariants {
             Box::new(run_3::Tokens::default()),
             Box::new(run_4::Moves::default()),
             Box::new(ledger_1::Instants::default()),
+            Box::new(ledger_1::Watermarks::default()),
             Box::new(ledger_2::Begun),
             Box::new(catch_1::Budget::default()),
             Box::new(clock_1::Rows::default()),
