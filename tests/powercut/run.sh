@@ -36,6 +36,11 @@ for round in $(seq "$rounds"); do
     if [ $((round % 2)) -eq 0 ]; then what=state; fi
     "$program" write "$scratch/live/node" "$what" >"$scratch/acknowledged" &
     writer=$!
+    # A cut before anything was acknowledged would show nothing.
+    until grep -q '^state ' "$scratch/acknowledged" && { [ "$what" = state ] || grep -q '^log ' "$scratch/acknowledged"; }; do
+        kill -0 "$writer"
+        sleep 0.05
+    done
     sleep "$((RANDOM % 3 + 1)).$((RANDOM % 10))"
     kill -STOP "$writer"
     # A thread in the middle of a sync goes on until it has ended.

@@ -19,11 +19,16 @@ pub fn or_not_run<T>(what: &str, needed: anyhow::Result<T>) -> Option<T> {
             panic!("{what} cannot run, and {REQUIRED} is set: {cause:#}")
         }
         Err(cause) => {
-            // Not `eprintln`: the output of a test that passes is not shown.
-            let _ = writeln!(std::io::stderr(), "\nNOT RUN: {what}: {cause:#}");
+            not_run(what, &cause);
             None
         }
     }
+}
+
+/// Says that a test does not run.
+pub fn not_run(what: &str, cause: &anyhow::Error) {
+    // Not `eprintln`: the output of a test that passes is not shown.
+    let _ = writeln!(std::io::stderr(), "\nNOT RUN: {what}: {cause:#}");
 }
 
 /// The library that shifts the clock of a program that is linked dynamically.

@@ -58,7 +58,7 @@ pub fn methods() -> Vec<Method> {
 }
 
 /// The number of a method, then the bytes of its request; of one that takes a stream, how many messages they are cut into comes first.
-/// The node answers, and not that it has failed.
+/// The node does not answer that it has failed.
 pub fn requests(input: &[u8]) {
     static SITE: Mutex<Option<Site>> = Mutex::new(None);
     let Some((method, message)) = input.split_first() else { return };
@@ -100,9 +100,12 @@ async fn call(channel: Channel, method: &Method, messages: Vec<Bytes>) -> Result
     let path = method.path.parse().expect("a path of the contract");
     let answers = client.streaming(request, path, Raw);
     if !method.answers_many {
-        return answers.await?.into_inner().message().await.map(drop);
+        let answer = answers.await?.into_inner().message().await?;
+        return answer.map(drop).ok_or_else(|| Status::internal("an answer without a message"));
     }
-    let Ok(answers) = timeout(NEXT_ANSWER_TIMEOUT, answers).await else { return Ok(()) };
+    // One who sends many is answered once there is something to say.
+    let begins_within = if method.takes_many { NEXT_ANSWER_TIMEOUT } else { ANSWER_TIMEOUT };
+    let Ok(answers) = timeout(begins_within, answers).await else { return Ok(()) };
     let mut answers = answers?.into_inner();
     for _ in 0..ANSWERS_MAX {
         match timeout(NEXT_ANSWER_TIMEOUT, answers.message()).await {

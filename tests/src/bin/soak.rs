@@ -82,6 +82,9 @@ const WITHOUT_NETWORK: [Fault; 8] = [
 const WITH_NETWORK: [Fault; 4] =
     [Fault::IsolateLeader, Fault::IsolateExecutor, Fault::OneWayToLeader, Fault::LosePackets];
 
+/// A process of this age has read its state and found its peers.
+const SETTLED_AGE_S: u64 = 30;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
@@ -297,13 +300,16 @@ impl Soak {
         Ok(())
     }
 
-    /// Says what every process takes; it may not be much more than at first.
+    /// Says what every process takes; of one that has come to rest it may not be half as much again as when it first had, nor may it have
+    /// twice as many handles: connections come and go.
     fn sample(&mut self, when: &str) -> anyhow::Result<()> {
         for (name, pid) in self.scenario.cluster.processes() {
             let usage = usage::of_process(pid)?;
-            let first = *self.taken_first.entry(name.clone()).or_insert(usage);
-            let grows = usage.memory_kib > first.memory_kib * 3 / 2 || usage.handles > first.handles * 2;
-            ensure!(!grows, "{name} took {first:?} at first, {when} it takes {usage:?}");
+            if usage.age_s >= SETTLED_AGE_S {
+                let first = *self.taken_first.entry(name.clone()).or_insert(usage);
+                let grows = usage.memory_kib > first.memory_kib * 3 / 2 || usage.handles > first.handles * 2;
+                ensure!(!grows, "{name} took {first:?} at first, {when} it takes {usage:?}");
+            }
             println!(
                 "{when}: {name}: {} MiB of memory, {} handles, {} s old",
                 usage.memory_kib / 1024,

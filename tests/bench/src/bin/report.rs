@@ -415,17 +415,18 @@ async fn history(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyho
     let (mut growth, mut ended) = (Growth::default(), 0);
     for days in DAYS {
         let wanted = days * sizes.history_day;
-        let more = wanted.saturating_sub(ended).max(1);
+        // So that the second of the three storms has so many before it, and its cost is the one in the middle.
+        let more = wanted.saturating_sub(ended + due).max(1);
         let earlier = bench.run(&["storm", "--due", &more.to_string()]).await?;
         let (cost, problem) = cost_of_storms(&bench, &["--due", &due.to_string()]).await?;
         let problem = problem.or(earlier.problem);
         ended += more + due * REPEATS as u64;
-        let name = format!("storm of {due} beside {days} days of {} rows", sizes.history_day);
+        let name = format!("storm of {due} beside {days} × {} rows of history", sizes.history_day);
         rows.push(computed(&name, "CPU of all", ("us per run", Asked::Nothing), (cost, &problem)));
         growth.add(cost, problem);
     }
     let [first, .., last] = DAYS;
-    rows.push(growth.row(&format!("storm of {due} beside {last} days by {first}")));
+    rows.push(growth.row(&format!("storm of {due} beside {last} days of history by {first}")));
     Ok(())
 }
 

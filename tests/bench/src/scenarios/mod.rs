@@ -41,7 +41,7 @@ pub struct Sizes {
     pub growth: Vec<u64>,
     /// That storm.
     pub growth_storm: u64,
-    /// Rows that a day leaves in the ledger, of which a number of days lies beside that storm: more than its own.
+    /// Rows that a day leaves in the ledger, of which some days lie beside that storm. More than the storm itself leaves.
     pub history_day: u64,
 }
 

@@ -39,8 +39,15 @@ pub async fn storm_beside_others(
     let at = rfc_3339(due_ms - before_ms);
     let others = bench.start(&["steady", "--rate", &rate, "--for", &seconds, "--at", &at])?;
     let (storm, mut others) = (Bench::finish(storm).await?, Bench::finish(others).await?);
-    others.problem = others.problem.or_else(|| storm.problem.clone());
+    others.problem = others.problem.or_else(|| storm.problem.clone()).or_else(|| outlasted(&storm));
     Ok(Tenants { storm, others })
+}
+
+/// Why what the others saw is not all of it, if it is not.
+fn outlasted(storm: &Figures) -> Option<String> {
+    let beside_ms = 1000.0 * (SECONDS - BEFORE_S) as f64;
+    let storm_ms = storm.number("/last_completion_ms").filter(|storm_ms| *storm_ms > beside_ms)?;
+    Some(format!("the storm took {storm_ms:.0} ms, the others were looked at for {beside_ms:.0} ms of it"))
 }
 
 impl Tenants {

@@ -1,5 +1,5 @@
-//! LEDGER-1: every instant up to the watermark has its row, and the watermark never goes back. The instants are counted here by other means than those of the shipping
-//! code: the workload's timings are all multiples of some seconds.
+//! LEDGER-1: every instant up to the watermark has its row, and the watermark never goes back. The instants are counted here by other means
+//! than those of the shipping code: the workload's timings are all multiples of some seconds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -73,35 +73,6 @@ impl Invariant for Instants {
     }
 }
 
-/// How far each schedule was, on the replica that was furthest.
-#[derive(Default)]
-pub(super) struct Watermarks {
-    index: u64,
-    reached: BTreeMap<ScheduleId, UnixMillis>,
-}
-
-impl Invariant for Watermarks {
-    fn look(&mut self, look: &mut Look<'_>, say: &mut Say<'_>) {
-        // One that is behind has older ones.
-        if look.index < self.index {
-            return;
-        }
-        self.index = look.index;
-        for id in look.state.schedule_ids_from(ScheduleId::default()) {
-            let Some(schedule) = look.state.schedule(id) else { continue };
-            let reached = self.reached.entry(id).or_insert(schedule.watermark);
-            if schedule.watermark < *reached {
-                let (now, before) = (since_epoch(schedule.watermark), since_epoch(*reached));
-                say(
-                    "LEDGER-1",
-                    format!("the watermark of {} went back from {before} to {now}", schedule.key),
-                );
-            }
-            *reached = schedule.watermark;
-        }
-    }
-}
-
 impl Instants {
     fn check(&self, schedule: &Schedule, rows: &[(i64, Generation)], say: &mut Say<'_>) {
         let beat = |generation| self.0.get(&(schedule.id, generation)).copied().flatten();
@@ -149,6 +120,35 @@ impl Instants {
                     ),
                 );
             }
+        }
+    }
+}
+
+/// How far each schedule was, on the replica that was furthest.
+#[derive(Default)]
+pub(super) struct Watermarks {
+    index: u64,
+    reached: BTreeMap<ScheduleId, UnixMillis>,
+}
+
+impl Invariant for Watermarks {
+    fn look(&mut self, look: &mut Look<'_>, say: &mut Say<'_>) {
+        // One that is behind has older ones.
+        if look.index < self.index {
+            return;
+        }
+        self.index = look.index;
+        for id in look.state.schedule_ids_from(ScheduleId::default()) {
+            let Some(schedule) = look.state.schedule(id) else { continue };
+            let reached = self.reached.entry(id).or_insert(schedule.watermark);
+            if schedule.watermark < *reached {
+                let (now, before) = (since_epoch(schedule.watermark), since_epoch(*reached));
+                say(
+                    "LEDGER-1",
+                    format!("the watermark of {} went back from {before} to {now}", schedule.key),
+                );
+            }
+            *reached = schedule.watermark;
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::output::Printer;
 
 #[derive(Debug, Args)]
 pub(super) struct ChangeArgs {
-    /// How many.
+    /// Schedules, all of which are deleted, or moved.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=SCHEDULES_MAX))]
     schedules: u64,
 }
@@ -23,6 +23,7 @@ pub(super) struct ChangeArgs {
 pub(super) enum Change {
     /// It gets another next instant.
     Reschedule,
+    /// It is deleted.
     Remove,
 }
 

@@ -246,8 +246,10 @@ pub(super) fn asleep_schedule() -> pb::Schedule {
 
 /// Once, so long from now.
 fn at_time(from_now: Duration) -> pb::Timing {
-    let at =
-        text::timestamp(text::now_millis() + i64::try_from(from_now.as_millis()).unwrap_or(i64::MAX / 2));
+    let at = text::timestamp(
+        text::now_millis()
+            + i64::try_from(from_now.as_millis()).expect("schedules sleep for years, not for ages"),
+    );
     pb::Timing { include: vec![pb::Rule { rule: Some(pb::rule::Rule::AtTime(at)) }], ..Default::default() }
 }
 

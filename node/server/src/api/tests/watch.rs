@@ -1,5 +1,7 @@
 //! What changes is told, in order and without a gap.
 
+use std::time::Duration;
+
 use pb::run::State;
 use pb::schedule_event::Kind;
 
@@ -7,6 +9,8 @@ use super::*;
 
 const NAME: &str = "namespaces/team/schedules/invoices";
 const ALL: &str = "namespaces/-/schedules/-";
+/// How long something may take that takes milliseconds, on a machine that does other things.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn runs_of(parent: &str, start_revision: u64) -> pb::WatchRunsRequest {
     pb::WatchRunsRequest { parent: parent.into(), start_revision, ..Default::default() }
@@ -140,15 +144,20 @@ async fn one_who_falls_behind_what_is_kept_is_told() {
     changes.message().await.unwrap().unwrap();
     let revision = alone.node.replica().applied().borrow().index;
     alone.node.replica().changes().forget_for_test(revision + 5);
-    let ended = loop {
-        alone.trigger(NAME).await;
-        match tokio::time::timeout(std::time::Duration::from_millis(50), changes.message()).await {
-            Err(_) | Ok(Ok(Some(_))) => {}
-            Ok(Ok(None)) => panic!("it ended without a word"),
-            Ok(Err(status)) => break status,
+    let ended = tokio::time::timeout(PATIENCE, async {
+        loop {
+            alone.trigger(NAME).await;
+            match tokio::time::timeout(Duration::from_millis(50), changes.message()).await {
+                Err(_) | Ok(Ok(Some(_))) => {}
+                Ok(Ok(None)) => panic!("it ended without a word"),
+                Ok(Err(status)) => return status,
+            }
         }
-    };
+    });
+    let ended = ended.await.unwrap();
     assert_eq!(super::told(&ended), (Code::OutOfRange, "REVISION_COMPACTED".into()));
+    // Where to begin anew.
+    assert_eq!(metadata(&ended)["oldest_revision"], (revision + 5).to_string());
     alone.stop().await;
 }
 
@@ -161,9 +170,13 @@ async fn a_node_takes_so_many_who_watch() {
     assert_eq!(super::told(&refused), (Code::ResourceExhausted, "TOO_MANY_WATCHERS".into()));
     drop(first);
     // Its place is free once the node has seen that it is gone.
-    while watch_runs(&alone, runs_of(ALL, 0)).await.is_err() {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    let freed = tokio::time::timeout(PATIENCE, async {
+        while let Err(refused) = watch_runs(&alone, runs_of(ALL, 0)).await {
+            assert_eq!(super::told(&refused).1, "TOO_MANY_WATCHERS");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    freed.await.unwrap();
     alone.stop().await;
 }
 
