@@ -20,7 +20,7 @@ use super::begins::{Begins, percentile};
 use super::callers::Calls;
 use super::now_ms;
 
-/// How runs of the schedules begin that fire every second.
+/// How the ids of the schedules begin that fire every second.
 const EVERY_SECOND: &str = "every-second-";
 /// How much later runs may begin under a flood than beside one that takes the same of the processors: so many times, and a few group
 /// commits of the log on a slow disk more.
