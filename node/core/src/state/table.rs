@@ -1,10 +1,10 @@
 //! Records by handle.
 //!
-//! Handles are counted up, so records of neighbouring handles share a page, and neighbouring pages a group: finding a record costs a
-//! step in a tree that is 4096 times smaller than the table, and what a batch touches lies together. Pages and groups keep only
-//! what is there, so what retention leaves of them costs what it holds.
+//! Handles are counted up, so records of neighbouring handles share a page, and neighbouring pages a group; what a batch touches lies
+//! together. Groups lie in order, the newer ones without a gap: where one is follows from its number. Pages and groups keep only
+//! what is there, so what retention leaves of them costs what it holds. A group that comes or goes among others moves those behind it:
+//! 40 bytes each, once in 4096 records.
 
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::{Bound, Index, RangeBounds};
 
@@ -39,10 +39,21 @@ impl Handle for ScheduleId {
     }
 }
 
+/// The sequence of an answer.
+impl Handle for u64 {
+    fn number(self) -> u64 {
+        self
+    }
+    fn of_number(number: u64) -> Self {
+        number
+    }
+}
+
 /// A map from handles to records, in order of handle.
 #[derive(Clone)]
 pub(super) struct Table<H, T> {
-    groups: BTreeMap<u64, Page<Page<T>>>,
+    /// In order of their numbers.
+    groups: Vec<(u64, Page<Page<T>>)>,
     len: usize,
     handles: PhantomData<H>,
 }
@@ -63,6 +74,10 @@ impl<T> Page<T> {
 
     /// Where the item of a place is, or would be.
     fn index(&self, place: u32) -> usize {
+        // Counting bits takes longer than looking whether the page is full, as most are.
+        if self.present == u64::MAX {
+            return place as usize;
+        }
         (self.present & ((1 << place) - 1)).count_ones() as usize
     }
 
@@ -174,19 +189,33 @@ fn number_of(group: u64, page: u32, record: u32) -> u64 {
 
 impl<H, T> Default for Table<H, T> {
     fn default() -> Self {
-        Self { groups: BTreeMap::new(), len: 0, handles: PhantomData }
+        Self { groups: Vec::new(), len: 0, handles: PhantomData }
     }
 }
 
 impl<H: Handle, T> Table<H, T> {
+    /// Where a group is, or else would be.
+    fn index(&self, group: u64) -> Result<usize, usize> {
+        let Some((last, _)) = self.groups.last() else { return Err(0) };
+        // As if there were no gap behind it: what is new is asked for most, and gaps are where retention has passed.
+        let behind = last.checked_sub(group).map(|behind| usize::try_from(behind).unwrap_or(usize::MAX));
+        let Some(behind) = behind else { return Err(self.groups.len()) };
+        match self.groups.len().checked_sub(behind).and_then(|end| end.checked_sub(1)) {
+            Some(guess) if self.groups[guess].0 == group => Ok(guess),
+            _ => self.groups.binary_search_by_key(&group, |(number, _)| *number),
+        }
+    }
+
     pub(super) fn get(&self, handle: &H) -> Option<&T> {
         let place = Place::of(handle.number());
-        self.groups.get(&place.group)?.get(place.page)?.get(place.record)
+        let index = self.index(place.group).ok()?;
+        self.groups[index].1.get(place.page)?.get(place.record)
     }
 
     pub(super) fn get_mut(&mut self, handle: &H) -> Option<&mut T> {
         let place = Place::of(handle.number());
-        self.groups.get_mut(&place.group)?.get_mut(place.page)?.get_mut(place.record)
+        let index = self.index(place.group).ok()?;
+        self.groups[index].1.get_mut(place.page)?.get_mut(place.record)
     }
 
     pub(super) fn contains_key(&self, handle: &H) -> bool {
@@ -196,7 +225,11 @@ impl<H: Handle, T> Table<H, T> {
     /// Puts a record in; gives the one that was there.
     pub(super) fn insert(&mut self, handle: H, record: T) -> Option<T> {
         let place = Place::of(handle.number());
-        let group = self.groups.entry(place.group).or_insert_with(Page::new);
+        let index = self.index(place.group).unwrap_or_else(|index| {
+            self.groups.insert(index, (place.group, Page::new()));
+            index
+        });
+        let group = &mut self.groups[index].1;
         let former = group.get_or_insert_with(place.page, Page::new).insert(place.record, record);
         self.len += usize::from(former.is_none());
         former
@@ -205,14 +238,15 @@ impl<H: Handle, T> Table<H, T> {
     /// Takes a record out.
     pub(super) fn remove(&mut self, handle: &H) -> Option<T> {
         let place = Place::of(handle.number());
-        let group = self.groups.get_mut(&place.group)?;
+        let index = self.index(place.group).ok()?;
+        let group = &mut self.groups[index].1;
         let page = group.get_mut(place.page)?;
         let record = page.remove(place.record)?;
         self.len -= 1;
         if page.is_empty() {
             group.remove(place.page);
             if group.is_empty() {
-                self.groups.remove(&place.group);
+                self.groups.remove(index);
             }
         }
         Some(record)
@@ -231,11 +265,11 @@ impl<H: Handle, T> Table<H, T> {
     }
 
     pub(super) fn values(&self) -> impl DoubleEndedIterator<Item = &T> {
-        self.groups.values().flat_map(|group| group.items.iter()).flat_map(|page| page.items.iter())
+        self.groups.iter().flat_map(|(_, group)| group.items.iter()).flat_map(|page| page.items.iter())
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        let pages = self.groups.values_mut().flat_map(|group| group.items.iter_mut());
+        let pages = self.groups.iter_mut().flat_map(|(_, group)| group.items.iter_mut());
         pages.flat_map(|page| page.items.iter_mut())
     }
 
@@ -254,8 +288,9 @@ impl<H: Handle, T> Table<H, T> {
         let ends = first.zip(last).filter(|(first, last)| first <= last);
         let found = ends.map(|(first, last)| {
             let (first, last) = (Place::of(first), Place::of(last));
-            let groups = self.groups.range(first.group..=last.group);
-            let pages = groups.flat_map(move |(&group, pages)| {
+            let from = self.index(first.group).unwrap_or_else(|index| index);
+            let to = self.index(last.group).map_or_else(|index| index, |index| index + 1);
+            let pages = self.groups[from..to].iter().flat_map(move |&(group, ref pages)| {
                 let from = if group == first.group { first.page } else { 0 };
                 let to = if group == last.group { last.page } else { LAST };
                 pages.range(from, to).map(move |(page, records)| (group, page, records))
@@ -337,7 +372,7 @@ mod tests {
         for number in 1..SPAN {
             table.remove(&RunId(number));
         }
-        let group = table.groups.values().next().expect("one record is left");
+        let group = &table.groups.first().expect("one record is left").1;
         let page = group.get(0).expect("it is in the first page");
         assert!(page.items.capacity() <= 4, "{} places for one record", page.items.capacity());
         table.remove(&RunId(0));
