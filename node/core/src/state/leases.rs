@@ -1,9 +1,10 @@
 //! Leases by what ends them without a report: the silence of their executor, and their own time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::handle_set::HandleSet;
 use super::run_id_set::RunIdSet;
 use crate::definition::Policies;
 use crate::ids::{RunId, UnixMillis};
@@ -13,7 +14,9 @@ use crate::run::Lease;
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct LeaseIndex {
     by_executor: BTreeMap<Arc<str>, Held>,
-    by_end: BTreeSet<(UnixMillis, RunId)>,
+    /// What begins together ends together. None is empty.
+    by_end: BTreeMap<UnixMillis, HandleSet<RunId>>,
+    len: usize,
 }
 
 /// The leases of one executor.
@@ -43,7 +46,8 @@ impl LeaseIndex {
     pub(super) fn insert(&mut self, run: RunId, lease: &Lease, policies: &Policies) {
         let held = self.by_executor.entry(lease.executor.clone()).or_default();
         held.insert(run, policies.lease_duration);
-        self.by_end.insert((end_of(lease, policies), run));
+        let is_new = self.by_end.entry(end_of(lease, policies)).or_default().insert(run);
+        self.len += usize::from(is_new);
     }
 
     pub(super) fn remove(&mut self, run: RunId, lease: &Lease, policies: &Policies) {
@@ -53,7 +57,12 @@ impl LeaseIndex {
                 self.by_executor.remove(&lease.executor);
             }
         }
-        self.by_end.remove(&(end_of(lease, policies), run));
+        let end = end_of(lease, policies);
+        let Some(runs) = self.by_end.get_mut(&end) else { return };
+        self.len -= usize::from(runs.remove(&run));
+        if runs.is_empty() {
+            self.by_end.remove(&end);
+        }
     }
 
     /// Executors that hold leases, each with their number.
@@ -76,18 +85,18 @@ impl LeaseIndex {
 
     /// Runs that have overrun their attempt timeout by a whole lease: the executor should have ended them.
     pub fn overrun_at(&self, now: UnixMillis) -> impl Iterator<Item = RunId> + '_ {
-        self.by_end.iter().take_while(move |(end, _)| *end < now).map(|(_, run)| *run)
+        self.by_end.range(..now).flat_map(|(_, runs)| runs.iter())
     }
 
     pub(super) fn contains(&self, run: RunId, lease: &Lease, policies: &Policies) -> bool {
         let held = self.by_executor.get(&lease.executor);
         let of_executor = held.and_then(|held| held.by_silence.get(&policies.lease_duration));
-        of_executor.is_some_and(|runs| runs.contains(&run))
-            && self.by_end.contains(&(end_of(lease, policies), run))
+        let of_end = self.by_end.get(&end_of(lease, policies));
+        of_executor.is_some_and(|runs| runs.contains(&run)) && of_end.is_some_and(|runs| runs.contains(&run))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_end.len()
+        self.len
     }
 }
 

@@ -9,6 +9,7 @@ mod backfills;
 mod definitions;
 mod due;
 mod fire;
+mod handle_set;
 mod invariants;
 mod lanes;
 mod leases;
