@@ -200,3 +200,26 @@ fn a_store_that_has_lost_a_schedule_is_refused_and_says_whose_record_is_left() {
     let left = all().filter(|record| !matches!(record, Record::Schedule(_)));
     assert_eq!(State::restore(left).err(), Some(RestoreError::Dangling { what: "backfill", id: 1 }));
 }
+
+#[test]
+fn a_store_with_answers_about_what_is_lost_or_with_two_of_one_place_is_refused() {
+    let mut world = World::default();
+    world.create(1);
+    let key = ScheduleKey::new("default", "s0");
+    let pause =
+        Action::PauseSchedule { key, expected: None, reason: "r".into(), actor: "ops".into(), until: None };
+    world.apply(9, Some("one"), pause);
+    let blocks = world.state.blocks();
+    let all: Vec<_> = blocks.iter().flat_map(|block| world.state.block(*block)).collect();
+    let restored = State::restore(all.clone()).unwrap();
+    assert_eq!(restored.violations(), []);
+    let is_left = |record: &&Record| !matches!(record, Record::Schedule(_));
+    let left = all.iter().filter(is_left).cloned();
+    assert_eq!(State::restore(left).err(), Some(RestoreError::Dangling { what: "answer", id: 1 }));
+    let answers = all.iter().filter_map(|record| match record {
+        Record::Answer(_, answer) => Some(Record::Answer("another".into(), answer.clone())),
+        _ => None,
+    });
+    let twice = all.iter().cloned().chain(answers);
+    assert_eq!(State::restore(twice).err(), Some(RestoreError::Twice { what: "answer", id: 1 }));
+}

@@ -109,7 +109,7 @@ impl State {
         if slot.keeps_empty_lanes() {
             say("LANES-1", format!("schedule {id} sleeps and has lanes"));
         }
-        if self.rows(id).count() as u64 != slot.rows {
+        if self.rows(id).count() as u64 != slot.rows.into() {
             say("RUN-1", format!("schedule {id} counts {} rows", slot.rows));
         }
     }
@@ -127,6 +127,17 @@ impl State {
         };
         if !counted(&self.running_by_pool, &pools) || !counted(&self.running_by_namespace, &namespaces) {
             say("RUN-2", "what runs in pools and namespaces is not what is counted".to_owned());
+        }
+        let mut answered = BTreeMap::<Subject, u32>::new();
+        for answer in self.answers.values() {
+            *answered.entry(answer.subject).or_default() += 1;
+        }
+        let about_schedules = self.slots.iter().map(|(id, slot)| (Subject::Schedule(id), slot.answers));
+        let about_others = self.answered.iter().map(|(subject, count)| (*subject, *count));
+        let counted: BTreeMap<_, _> =
+            about_schedules.filter(|(_, count)| *count > 0).chain(about_others).collect();
+        if counted != answered {
+            say("API-2", "answers are not counted with what they are about".to_owned());
         }
         for (id, slot) in self.slots.iter() {
             let stale =

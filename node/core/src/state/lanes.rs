@@ -32,7 +32,10 @@ pub(super) struct Slot {
     pub(super) schedule: Schedule,
     /// None while no run is open or waits (LANES-1).
     lanes: Option<Box<Lanes>>,
-    pub(super) rows: u64,
+    /// Its rows: as long as there are any, it stays.
+    pub(super) rows: u32,
+    /// Answers about it: likewise (API-2).
+    pub(super) answers: u32,
 }
 
 /// The runs of one schedule that are not over.
@@ -89,7 +92,7 @@ impl Lane {
 
 impl Slot {
     pub(super) fn new(schedule: Schedule) -> Self {
-        Self { schedule, lanes: None, rows: 0 }
+        Self { schedule, lanes: None, rows: 0, answers: 0 }
     }
 
     /// Its runs that are not over.

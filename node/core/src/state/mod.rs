@@ -4,6 +4,7 @@
 //! the schedule, the due index, the ready set, the name index. What is derived depends on records alone, never on a
 //! command's clock: else a replica that was restarted would differ from one that was not (APPLY-1).
 
+mod answers;
 mod attempts;
 mod backfills;
 mod definitions;
@@ -38,17 +39,19 @@ use crate::object::{Object, ObjectName};
 use crate::run::{Census, IllegalTransition, Report, Run, RunEvent, RunState, Series, Verdict};
 use crate::schedule::{Pause, Schedule};
 
+use answers::Answers;
 use definitions::Definitions;
 use lanes::Slot;
 use names::NameIndex;
 use records::DirtyBlocks;
 use table::Table;
 
+pub use answers::Answer;
 pub use backfills::{BackfillRequest, LastInstants};
 pub use due::DueIndex;
 pub use invariants::Violation;
 pub use leases::LeaseIndex;
-pub use records::{Answer, BlockId, BlockKind, Record, RestoreError, Subject, Totals};
+pub use records::{BlockId, BlockKind, Record, RestoreError, Subject, Totals};
 pub use restoration::{COUNTER_GAP, Restoration, RestoreTally};
 pub use run_id_set::RunIdSet;
 pub use zones::{LastPart, MOVES_NAMED_MAX, ZoneChange, ZoneData, ZoneMove};
@@ -66,7 +69,7 @@ pub struct State {
     slots: Table<ScheduleId, Slot>,
     runs: Table<RunId, Run>,
     reports: BTreeMap<RunId, Report>,
-    answers: BTreeMap<Arc<str>, Answer>,
+    answers: Answers,
     objects: BTreeMap<ObjectId, Object>,
 
     object_ids: BTreeMap<ObjectName, ObjectId>,
@@ -86,8 +89,8 @@ pub struct State {
     by_nominal: BTreeMap<RowKey, RunId>,
     /// Schedules that are deleted and not forgotten, by the name they had.
     deleted: BTreeSet<(ScheduleKey, ScheduleId)>,
-    answers_by_sequence: BTreeMap<u64, Arc<str>>,
-    /// Number of answers about a record: as long as there are any, it stays (API-2).
+    /// Number of answers about a run or an object: as long as there are any, it stays (API-2). Those about a schedule are counted
+    /// beside it.
     answered: BTreeMap<Subject, u32>,
     due: DueIndex,
     ready: RunIdSet,
@@ -237,7 +240,7 @@ impl State {
             let counters = &slot.schedule.counters;
             let ended = counters.succeeded + counters.unsuccessful + counters.not_started;
             let active = slot.lanes().active().count() as u64;
-            if ended + active > slot.rows {
+            if ended + active > slot.rows.into() {
                 slot.schedule.pruned_until = Some(slot.schedule.watermark);
                 self.dirty.insert(BlockId::of_schedule(slot.schedule.id));
             }
@@ -296,21 +299,31 @@ impl State {
     }
 
     fn add_answer(&mut self, id: Arc<str>, answer: Answer) {
-        *self.answered.entry(answer.subject).or_default() += 1;
-        self.answers_by_sequence.insert(answer.sequence, id.clone());
+        self.count_answer(answer.subject);
         self.answers.insert(id, answer);
     }
 
+    fn count_answer(&mut self, subject: Subject) {
+        match subject {
+            Subject::Schedule(id) => self.slot_mut(id).answers += 1,
+            Subject::Run(_) | Subject::Object(_) => *self.answered.entry(subject).or_default() += 1,
+        }
+    }
+
     fn drop_answer(&mut self, sequence: u64) -> bool {
-        let Some(id) = self.answers_by_sequence.remove(&sequence) else { return false };
-        let answer = self.answers.remove(&id).expect("every sequence has its answer");
+        let Some(answer) = self.answers.remove(sequence) else { return false };
         self.touch(BlockId::of_answer(sequence));
-        let left = self.answered.get_mut(&answer.subject).expect("every answer is counted");
-        *left -= 1;
-        if *left == 0 {
-            self.answered.remove(&answer.subject);
-            if let Subject::Schedule(schedule) = answer.subject {
-                self.forget_deleted(schedule);
+        match answer.subject {
+            Subject::Schedule(id) => {
+                self.slot_mut(id).answers -= 1;
+                self.forget_deleted(id);
+            }
+            subject @ (Subject::Run(_) | Subject::Object(_)) => {
+                let left = self.answered.get_mut(&subject).expect("every answer is counted");
+                *left -= 1;
+                if *left == 0 {
+                    self.answered.remove(&subject);
+                }
             }
         }
         true
@@ -318,7 +331,10 @@ impl State {
 
     /// Whether a request may still be repeated whose answer is this record.
     pub fn is_answer(&self, subject: Subject) -> bool {
-        self.answered.contains_key(&subject)
+        match subject {
+            Subject::Schedule(id) => self.slots.get(&id).is_some_and(|slot| slot.answers > 0),
+            Subject::Run(_) | Subject::Object(_) => self.answered.contains_key(&subject),
+        }
     }
 
     // ---- retention
@@ -518,7 +534,7 @@ impl State {
 
     /// Number of rows of a schedule.
     pub fn row_count(&self, id: ScheduleId) -> u64 {
-        self.slots.get(&id).map_or(0, |slot| slot.rows)
+        self.slots.get(&id).map_or(0, |slot| slot.rows.into())
     }
 
     /// The run of a handle.
@@ -576,7 +592,7 @@ impl State {
 
     /// Answers in the order they were given.
     pub fn answers(&self) -> impl Iterator<Item = &Answer> {
-        self.answers_by_sequence.values().filter_map(|id| self.answers.get(id))
+        self.answers.values()
     }
 
     /// Runs that may begin now, in order of creation.

@@ -18,7 +18,7 @@ use crate::run::{Ending, Lease, Report, Run, RunState, Trigger, Verdict};
 use crate::schedule::Schedule;
 use crate::state::attempts::Running;
 use crate::state::zones::{ZoneChange, ZoneData};
-use crate::state::{RowKey, Slot, State};
+use crate::state::{Answer, RowKey, Slot, State};
 
 /// Name of a block of records.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -162,19 +162,6 @@ impl Default for Totals {
     }
 }
 
-/// The answer to a request id.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Answer {
-    /// In order of answering.
-    pub sequence: u64,
-    /// Hash of the request.
-    pub fingerprint: u64,
-    /// When.
-    pub answered_at: UnixMillis,
-    /// What it was about.
-    pub subject: Subject,
-}
-
 /// What an answer was about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Subject {
@@ -241,7 +228,7 @@ impl State {
         blocks.extend(self.slots.keys().map(BlockId::of_schedule));
         blocks.extend(self.runs.keys().map(BlockId::of_run));
         blocks.extend(self.reports.keys().map(|id| BlockId::of_report(*id)));
-        blocks.extend(self.answers_by_sequence.keys().map(|sequence| BlockId::of_answer(*sequence)));
+        blocks.extend(self.answers.values().map(|answer| BlockId::of_answer(answer.sequence)));
         blocks.extend(self.objects.keys().map(|id| BlockId::of_object(*id)));
         blocks
     }
@@ -265,9 +252,9 @@ impl State {
                 self.reports.range(runs).map(|(id, report)| Record::Report(*id, report.clone())).collect()
             }
             BlockKind::Answers => self
-                .answers_by_sequence
+                .answers
                 .range(ids)
-                .filter_map(|(_, id)| Some(Record::Answer(id.clone(), self.answers.get(id)?.clone())))
+                .map(|(id, answer)| Record::Answer(id.clone(), answer.clone()))
                 .collect(),
             BlockKind::Objects => self
                 .objects
@@ -288,7 +275,7 @@ impl State {
     /// A state from its records, in any order; every index is rebuilt.
     pub fn restore(records: impl IntoIterator<Item = Record>) -> Result<State, RestoreError> {
         let mut state = State::default();
-        let mut runs = BTreeMap::new();
+        let (mut runs, mut answered) = (BTreeMap::new(), Vec::new());
         for record in records {
             match record {
                 Record::Totals(totals) => state.totals = totals,
@@ -304,16 +291,25 @@ impl State {
                     state.reports.insert(id, report);
                 }
                 Record::Answer(id, answer) => {
-                    if state.answers.contains_key(&id) {
+                    if state.answers.get(&id).is_some() || state.answers.holds(answer.sequence) {
                         return Err(RestoreError::Twice { what: "answer", id: answer.sequence });
                     }
-                    state.add_answer(id, answer);
+                    answered.push((answer.sequence, answer.subject));
+                    state.answers.insert(id, answer);
                 }
                 Record::Object(object) => state.restore_object(*object)?,
             }
         }
         for run in runs.into_values() {
             state.restore_run(run)?;
+        }
+        for (sequence, subject) in answered {
+            if let Subject::Schedule(schedule) = subject
+                && !state.slots.contains_key(&schedule)
+            {
+                return Err(RestoreError::Dangling { what: "answer", id: sequence });
+            }
+            state.count_answer(subject);
         }
         let alone = |(schedule, _): &&(ScheduleId, BackfillId)| !state.slots.contains_key(schedule);
         if let Some((_, id)) = state.backfills.iter().find(alone) {
