@@ -22,6 +22,12 @@ const CHAIN_MAX: usize = 512;
 /// the first runs are on their way to executors while the rest is still being fired.
 const FIRST_BATCH: usize = 256;
 
+/// The part of a full batch that is left to the latest instants: what comes while a storm, or the backlog of an outage, is still
+/// being fired, does not wait for the end of it. A schedule that fires more often would miss instants otherwise. A fourth is more than
+/// is due beside a storm on most days, and makes the storm a third longer when it is not. What is due at the very instant of the
+/// storm is part of it, and waits in order of handle.
+const LATEST_PART: usize = 4;
+
 /// Longest sleep: a wall clock that jumps forward is noticed after this long.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
@@ -104,7 +110,8 @@ fn give_up(id: ScheduleId, generation: Generation, fault: &TimingFault, faulty: 
     faulty.insert((id, generation));
 }
 
-/// What is due now, at most `batch_max` schedules, and when the next one will be.
+/// What is due now, at most `batch_max` schedules, and when the next one will be. When more are due, those that have waited longest,
+/// and with them some of the latest instants.
 fn collect(
     state: &State,
     timings: &Timings,
@@ -113,30 +120,46 @@ fn collect(
     faulty: &mut Faulty,
 ) -> (Vec<DueSchedule>, Option<UnixMillis>) {
     let mut due = Vec::new();
-    for (nominal_at, id) in state.due().until(now) {
-        if due.len() == batch_max {
-            break;
-        }
-        let schedule = state.schedule(id).filter(|schedule| !faulty.contains(&(id, schedule.generation)));
-        let Some(schedule) = schedule else { continue };
-        let definition = schedule.definition.clone();
-        let calendars = match timings.calendars(state, &schedule.key.namespace, &definition.timing) {
-            Ok(calendars) => calendars,
-            Err(fault) => {
-                give_up(id, schedule.generation, &fault, faulty);
-                continue;
-            }
-        };
-        let window = definition.timing.spread.or_else(|| state.namespace(&schedule.key.namespace)?.spread);
-        let spread = window.map(|window| (schedule.uid.clone(), window));
-        let generation = schedule.generation;
-        due.push(DueSchedule { id, generation, nominal_at, definition, calendars, spread });
+    let mut look = |due| look_at(state, timings, due, faulty);
+    let mut earliest = state.due().until(now).peekable();
+    let earliest_max = batch_max - batch_max / LATEST_PART;
+    while due.len() < earliest_max {
+        let Some(next) = earliest.next() else { break };
+        due.extend(look(next));
+    }
+    if let Some((reached, _)) = earliest.peek().copied() {
+        let latest = state.due().latest(reached, now).filter_map(&mut look);
+        due.extend(latest.take(batch_max - due.len()));
+        // What is left of the batch: when any is, all after that instant are in it.
+        let rest = earliest.take_while(|(at, _)| *at == reached).filter_map(look);
+        due.extend(rest.take(batch_max - due.len()));
     }
     let is_faulty = |id: ScheduleId| {
         state.schedule(id).is_some_and(|schedule| faulty.contains(&(id, schedule.generation)))
     };
     let mut rest = state.due().all().filter(|(_, id)| faulty.is_empty() || !is_faulty(*id));
     (due, rest.next().map(|(at, _)| at))
+}
+
+/// What it takes to fire a schedule; none, if its timing cannot be evaluated.
+fn look_at(
+    state: &State,
+    timings: &Timings,
+    (nominal_at, id): (UnixMillis, ScheduleId),
+    faulty: &mut Faulty,
+) -> Option<DueSchedule> {
+    let schedule = state.schedule(id).filter(|schedule| !faulty.contains(&(id, schedule.generation)))?;
+    let (generation, definition) = (schedule.generation, schedule.definition.clone());
+    let calendars = match timings.calendars(state, &schedule.key.namespace, &definition.timing) {
+        Ok(calendars) => calendars,
+        Err(fault) => {
+            give_up(id, generation, &fault, faulty);
+            return None;
+        }
+    };
+    let window = definition.timing.spread.or_else(|| state.namespace(&schedule.key.namespace)?.spread);
+    let spread = window.map(|window| (schedule.uid.clone(), window));
+    Some(DueSchedule { id, generation, nominal_at, definition, calendars, spread })
 }
 
 /// Schedules to be timed anew, at most `batch_max`.
@@ -349,10 +372,10 @@ mod tests {
         assert_eq!(faulty, Faulty::from([(ScheduleId(1), Generation(1))]));
     }
 
-    #[test]
-    fn a_faulty_schedule_keeps_nobody_else_waiting() {
+    /// A schedule for each of the instants.
+    fn state(next: impl IntoIterator<Item = i64>) -> State {
         let mut state = State::default();
-        for (index, next) in [(1, 1000), (2, 9000)] {
+        for (index, next) in (1..).zip(next) {
             let action = Action::CreateSchedule {
                 key: belfry_core::ScheduleKey::new("default", index.to_string()),
                 uid: index.to_string().into(),
@@ -364,6 +387,42 @@ mod tests {
             let command = Command { now: UnixMillis(0), request: None, action };
             state.apply(belfry_core::LogPosition { term: 1, index }, command);
         }
+        state
+    }
+
+    fn collected(state: &State, batch_max: usize) -> Vec<(i64, u64)> {
+        let (due, _) = collect(state, &Timings::default(), UnixMillis(5000), batch_max, &mut Faulty::new());
+        due.iter().map(|due| (due.nominal_at.0, due.id.0)).collect()
+    }
+
+    #[test]
+    fn what_has_just_come_does_not_wait_for_the_end_of_a_storm() {
+        let storm = state([1000; 20].into_iter().chain([4000, 3000, 4000, 6000]));
+        let oldest: Vec<_> = (1..=6).map(|id| (1000, id)).collect();
+        assert_eq!(collected(&storm, 8), [&oldest[..], &[(4000, 21), (4000, 23)]].concat());
+        // A batch that has room for more than they are is filled with the storm.
+        let oldest: Vec<_> = (1..=12).map(|id| (1000, id)).collect();
+        let latest = [(4000, 21), (4000, 23), (3000, 22)];
+        assert_eq!(collected(&storm, 16), [&oldest[..], &latest, &[(1000, 13)]].concat());
+        assert_eq!(collected(&storm, 23).len(), 23);
+        assert_eq!(collected(&storm, 100).len(), 23);
+        assert_eq!(collected(&state([1000; 20]), 8), (1..=8).map(|id| (1000, id)).collect::<Vec<_>>());
+        assert_eq!(collected(&storm, 1), [(1000, 1)]);
+    }
+
+    #[test]
+    fn every_batch_is_of_schedules_that_differ() {
+        let storm = state((0..40).map(|number| 1000 + number % 7));
+        for batch_max in 1..50 {
+            let due = collected(&storm, batch_max);
+            let ids: std::collections::BTreeSet<_> = due.iter().map(|(_, id)| id).collect();
+            assert_eq!((due.len(), ids.len()), (batch_max.min(40), batch_max.min(40)));
+        }
+    }
+
+    #[test]
+    fn a_faulty_schedule_keeps_nobody_else_waiting() {
+        let state = state([1000, 9000]);
         let mut faulty = Faulty::from([(ScheduleId(1), Generation(1))]);
         let (due, next) = collect(&state, &Timings::default(), UnixMillis(5000), 100, &mut faulty);
         assert!(due.is_empty());
