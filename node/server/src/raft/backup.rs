@@ -22,7 +22,7 @@ use belfry_proto::internal as pb;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 
-use super::checkpoint::{Checkpoints, Head, corrupt, digest_of, key_of, read_block};
+use super::checkpoint::{Checkpoints, Head, corrupt, key_of, read_state};
 use super::convert;
 use super::machine::{Replicated, Shared};
 use super::node::Stores;
@@ -108,15 +108,8 @@ impl Backup {
         }
         let info = BackupInfo::decode(snapshot::read_frame(&mut input)?)?;
         let (head, blocks) = BlockReader::read(input)?;
-        let (mut digest, mut records) = (belfry_core::digest::Digest::default(), Vec::new());
-        for block in blocks {
-            let (key, value) = block?;
-            let block = read_block(key, &value)?;
-            digest = digest.plus(digest_of(&block));
-            records.extend(block);
-        }
-        head.must_have(digest)?;
-        let state = State::restore(records).map_err(corrupt)?;
+        let (state, ledger) = read_state(blocks)?;
+        head.must_have(ledger.total)?;
         let replicated = Replicated { state, applied: head.applied, membership: head.membership };
         Ok(Self::of(info, replicated))
     }

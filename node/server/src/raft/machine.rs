@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use belfry_core::state::{BlockId, Record};
 use belfry_core::{Applied, Command, LogPosition, State};
@@ -53,7 +54,7 @@ pub(super) struct Shared {
     changes: Arc<ChangeLog>,
     dirty_blocks_max: usize,
     /// Told when more blocks than that are dirty.
-    pub(super) many_dirty: Notify,
+    told: Notify,
 }
 
 impl Shared {
@@ -66,7 +67,7 @@ impl Shared {
             effects: Arc::default(),
             changes: Arc::new(ChangeLog::new(floor, CHANGES_MAX)),
             dirty_blocks_max,
-            many_dirty: Notify::new(),
+            told: Notify::new(),
         })
     }
 
@@ -114,6 +115,19 @@ impl Shared {
         self.applied.send_replace(position);
         // Dropping a million records takes a while: not under the lock.
         drop(former);
+    }
+
+    /// Until many blocks are dirty, and no earlier than after `rest`.
+    pub(super) async fn many_dirty(&self, rest: Duration) {
+        tokio::time::sleep(rest).await;
+        // What was told before a checkpoint may have been written by it.
+        while !self.has_many_dirty(&self.lock().state) {
+            self.told.notified().await;
+        }
+    }
+
+    fn has_many_dirty(&self, state: &State) -> bool {
+        state.dirty_count() > self.dirty_blocks_max
     }
 
     /// The changed blocks, as of one position, each as what `keep` makes of its records; of none, when the block is gone.
@@ -187,13 +201,13 @@ impl Shared {
                 ))
             })?;
         replicated.applied = Some(log_id);
-        let many = replicated.state.dirty_count() > self.dirty_blocks_max;
+        let many = self.has_many_dirty(&replicated.state);
         drop(replicated);
         self.effects.push(&applied.effects);
         // CHANGES-2: before the position is published.
         self.changes.push(log_id.index, std::mem::take(&mut applied.changes));
         if many {
-            self.many_dirty.notify_one();
+            self.told.notify_one();
         }
         Ok(applied)
     }
@@ -303,6 +317,7 @@ fn meta_of(head: &Head) -> SnapshotMeta {
 #[cfg(test)]
 mod tests {
     use belfry_core::command::ResumeMissed;
+    use belfry_core::state::BlockKind;
     use belfry_core::{Action, Revision};
 
     use super::*;
@@ -375,6 +390,31 @@ mod tests {
         blocks.extend(shared.cut(|records| records).blocks);
         let restored = State::restore(blocks.into_values().flatten()).unwrap();
         assert_eq!(restored.digest(), shared.read(State::digest));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn write_3_what_has_changed_waits_for_the_rest_and_for_more() {
+        let (shared, rest) = (Shared::new(Replicated::default(), 3), Duration::from_secs(4));
+        let began = tokio::time::Instant::now();
+        let mut index = 0;
+        let mut create = || {
+            // Each in a block of its own, beside that of the totals.
+            for _ in 0..BlockKind::Schedules.span() {
+                index += 1;
+                apply(&shared, index, &create(&name(index)));
+            }
+        };
+        (0..5).for_each(|_| create());
+        shared.many_dirty(rest).await;
+        assert_eq!(began.elapsed(), rest, "what was told before the rest is not forgotten");
+        shared.cut(|records| records.len());
+        create();
+        let more = async {
+            tokio::time::sleep(2 * rest).await;
+            (0..5).for_each(|_| create());
+        };
+        tokio::join!(shared.many_dirty(rest), more);
+        assert_eq!(began.elapsed(), 3 * rest, "what was told of blocks that are written is");
     }
 
     #[test]
