@@ -88,9 +88,9 @@ impl RaftConfig {
             election_timeout_min: Duration::from_millis(300),
             election_timeout_max: Duration::from_millis(600),
             checkpoint_every: Duration::from_secs(30),
-            // A storm of 100 000 is 2000, each of 64 schedules or 256 runs and some 20 KB as it is written: what is written at once takes
-            // memory meanwhile, at most a third of what the state takes.
-            checkpoint_dirty_blocks_max: 16_384,
+            // 64 schedules or 256 runs, some 20 KB as it is written: 80 MB at once, and what changes while the former is written. A storm of
+            // 100 000 is 2000. More of them is more of the log to be applied again at the next start.
+            checkpoint_dirty_blocks_max: 4096,
             log_keep_bytes: 32 << 20,
             // A storm's entry of 4096 fires is 32 KiB; a schedule's payload is bounded at the API, far below.
             command_bytes_max: 8 << 20,

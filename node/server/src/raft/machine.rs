@@ -43,7 +43,8 @@ pub(super) struct Cut<T> {
 
 /// Blocks copied under one lock: a storm must not wait for a checkpoint.
 const CUT_SLICE_BLOCKS: usize = 32;
-/// Rounds after which the rest is copied under one lock, however much it is.
+/// Rounds after which the rest is copied under one lock, however much it is. Each must leave less than half of what it copied: in a
+/// storm that changes everything again meanwhile, one more would leave as much.
 const CUT_ROUNDS_MAX: usize = 5;
 
 /// The live state, shared by openraft's state machine, readers and the checkpointer.
@@ -136,13 +137,15 @@ impl Shared {
     /// only that last part is copied in one piece. A block that was copied and did not change again is the same at
     /// the final position. Records are copied under the lock and let go of as soon as `keep` has seen them, without it.
     pub(super) fn cut<T>(&self, keep: impl Fn(Vec<Record>) -> T) -> Cut<T> {
-        let mut blocks = BTreeMap::new();
+        let (mut blocks, mut copied_before) = (BTreeMap::new(), usize::MAX);
         for _ in 0..CUT_ROUNDS_MAX {
             let dirty = {
                 let mut replicated = self.lock_mut();
-                if replicated.state.dirty_count() <= CUT_SLICE_BLOCKS {
+                let count = replicated.state.dirty_count();
+                if count <= CUT_SLICE_BLOCKS || count > copied_before / 2 {
                     break;
                 }
+                copied_before = count;
                 replicated.state.take_dirty().into_iter().collect::<Vec<_>>()
             };
             for slice in dirty.chunks(CUT_SLICE_BLOCKS) {
