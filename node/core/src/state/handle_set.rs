@@ -25,11 +25,8 @@ pub(super) struct HandleSet<H> {
 enum Handles {
     /// At most [`FEW`].
     Few(SmallVec<[u64; 2]>),
-    Many {
-        /// Words that are not 0, by the number of the first handle through [`SPAN`].
-        words: BTreeMap<u64, u64>,
-        len: usize,
-    },
+    /// Words, none of them 0, by the number of the first handle through [`SPAN`].
+    Many(BTreeMap<u64, u64>),
 }
 
 fn bit_of(number: u64) -> u64 {
@@ -47,11 +44,10 @@ impl<H: Handle> HandleSet<H> {
     pub(super) fn insert(&mut self, handle: H) -> bool {
         let number = handle.number();
         match &mut self.handles {
-            Handles::Many { words, len } => {
+            Handles::Many(words) => {
                 let word = words.entry(number / SPAN).or_default();
                 let is_new = *word & bit_of(number) == 0;
                 *word |= bit_of(number);
-                *len += usize::from(is_new);
                 is_new
             }
             Handles::Few(few) => {
@@ -62,7 +58,7 @@ impl<H: Handle> HandleSet<H> {
                     for number in &*few {
                         *words.entry(number / SPAN).or_default() |= bit_of(*number);
                     }
-                    self.handles = Handles::Many { words, len: FEW + 1 };
+                    self.handles = Handles::Many(words);
                 }
                 true
             }
@@ -73,11 +69,10 @@ impl<H: Handle> HandleSet<H> {
     pub(super) fn remove(&mut self, handle: &H) -> bool {
         let number = handle.number();
         match &mut self.handles {
-            Handles::Many { words, len } => {
+            Handles::Many(words) => {
                 let Some(word) = words.get_mut(&(number / SPAN)) else { return false };
                 let was_there = *word & bit_of(number) != 0;
                 *word &= !bit_of(number);
-                *len -= usize::from(was_there);
                 if *word == 0 {
                     words.remove(&(number / SPAN));
                 }
@@ -94,7 +89,7 @@ impl<H: Handle> HandleSet<H> {
     pub(super) fn contains(&self, handle: &H) -> bool {
         let number = handle.number();
         match &self.handles {
-            Handles::Many { words, .. } => {
+            Handles::Many(words) => {
                 words.get(&(number / SPAN)).is_some_and(|word| word & bit_of(number) != 0)
             }
             Handles::Few(few) => few.binary_search(&number).is_ok(),
@@ -103,7 +98,7 @@ impl<H: Handle> HandleSet<H> {
 
     pub(super) fn is_empty(&self) -> bool {
         match &self.handles {
-            Handles::Many { len, .. } => *len == 0,
+            Handles::Many(words) => words.is_empty(),
             Handles::Few(few) => few.is_empty(),
         }
     }
@@ -111,7 +106,7 @@ impl<H: Handle> HandleSet<H> {
     /// In order.
     pub(super) fn iter(&self) -> impl Iterator<Item = H> + '_ {
         let (few, many) = match &self.handles {
-            Handles::Many { words, .. } => (&[][..], Some(words)),
+            Handles::Many(words) => (&[][..], Some(words)),
             Handles::Few(few) => (&few[..], None),
         };
         let of_words = many
