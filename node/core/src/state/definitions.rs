@@ -17,11 +17,22 @@ pub(super) struct Definitions {
     by_digest: BTreeMap<Digest, Weak<Definition>>,
     /// Entries there were when the dead ones were last dropped.
     kept: usize,
+    /// What was given last, and what it became: the schedules of a stored block are often given one and the same.
+    last: Option<(Arc<Definition>, Arc<Definition>)>,
 }
 
 impl Definitions {
     /// The definition that is in use already, if one says the same.
     pub(super) fn share(&mut self, definition: Arc<Definition>) -> Arc<Definition> {
+        if let Some((_, shared)) = self.last.as_ref().filter(|(given, _)| Arc::ptr_eq(given, &definition)) {
+            return shared.clone();
+        }
+        let shared = self.find_or_add(definition.clone());
+        self.last = Some((definition, shared.clone()));
+        shared
+    }
+
+    fn find_or_add(&mut self, definition: Arc<Definition>) -> Arc<Definition> {
         let digest = definition_digest(&definition);
         if let Some(shared) = self.by_digest.get(&digest).and_then(Weak::upgrade)
             && shared == definition
@@ -54,6 +65,7 @@ mod tests {
     fn what_is_alike_is_shared() {
         let mut definitions = Definitions::default();
         let one = definitions.share(definition(1));
+        assert!(Arc::ptr_eq(&definitions.share(one.clone()), &one));
         assert!(Arc::ptr_eq(&definitions.share(definition(1)), &one));
         assert!(!Arc::ptr_eq(&definitions.share(definition(2)), &one));
     }

@@ -139,6 +139,9 @@ impl State {
         if counted != answered {
             say("API-2", "answers are not counted with what they are about".to_owned());
         }
+        if !self.answers.are_indexed() {
+            say("ANSWERS-1", "an answer cannot be found by its request id".to_owned());
+        }
         for (id, slot) in self.slots.iter() {
             let stale =
                 slot.schedule.deleted_at.is_none() && self.calendars_revision(id) != slot.schedule.timed_with;

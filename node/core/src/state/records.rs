@@ -16,6 +16,7 @@ use crate::ids::{BackfillId, ObjectId, RunId, ScheduleId, UnixMillis};
 use crate::object::{Object, ObjectKind};
 use crate::run::{Ending, Lease, Report, Run, RunState, Trigger, Verdict};
 use crate::schedule::Schedule;
+use crate::state::answers::Answers;
 use crate::state::attempts::Running;
 use crate::state::zones::{ZoneChange, ZoneData};
 use crate::state::{Answer, RowKey, Slot, State};
@@ -56,7 +57,7 @@ impl BlockKind {
             .find(|kind| *kind as u8 == number)
     }
 
-    /// Ids per block: values of 5 to 75 KB are what sled is best at; a report may be 64 KiB by itself.
+    /// Ids per block: values of 5 to 75 KB are what sled is best at, before they are compressed; a report may be 64 KiB by itself.
     pub fn span(self) -> u64 {
         match self {
             Self::Totals => 1,
@@ -275,42 +276,35 @@ impl State {
     /// A state from its records, in any order; every index is rebuilt.
     pub fn restore(records: impl IntoIterator<Item = Record>) -> Result<State, RestoreError> {
         let mut state = State::default();
-        let (mut runs, mut answered) = (BTreeMap::new(), Vec::new());
+        let (mut runs, mut answers) = (Vec::new(), Vec::new());
         for record in records {
             match record {
                 Record::Totals(totals) => state.totals = totals,
                 Record::Schedule(schedule) => state.restore_schedule(*schedule)?,
-                Record::Run(run) => {
-                    let id = run.id;
-                    if runs.insert(id, *run).is_some() {
-                        return Err(RestoreError::Twice { what: "run", id: id.0 });
-                    }
-                }
+                Record::Run(run) => runs.push(run),
                 Record::Report(id, report) => {
                     state.reports_weight_bytes += report.weight_bytes();
                     state.reports.insert(id, report);
                 }
-                Record::Answer(id, answer) => {
-                    if state.answers.get(&id).is_some() || state.answers.holds(answer.sequence) {
-                        return Err(RestoreError::Twice { what: "answer", id: answer.sequence });
-                    }
-                    answered.push((answer.sequence, answer.subject));
-                    state.answers.insert(id, answer);
-                }
+                Record::Answer(id, answer) => answers.push((id, answer)),
                 Record::Object(object) => state.restore_object(*object)?,
             }
         }
-        for run in runs.into_values() {
-            state.restore_run(run)?;
+        // Those of a schedule take their places in this order.
+        runs.sort_by_key(|run| run.id);
+        for run in runs {
+            state.restore_run(*run)?;
         }
-        for (sequence, subject) in answered {
+        for (_, Answer { sequence, subject, .. }) in &answers {
             if let Subject::Schedule(schedule) = subject
-                && !state.slots.contains_key(&schedule)
+                && !state.slots.contains_key(schedule)
             {
-                return Err(RestoreError::Dangling { what: "answer", id: sequence });
+                return Err(RestoreError::Dangling { what: "answer", id: *sequence });
             }
-            state.count_answer(subject);
+            state.count_answer(*subject);
         }
+        let twice = |sequence| RestoreError::Twice { what: "answer", id: sequence };
+        state.answers = Answers::restore(answers).map_err(twice)?;
         let alone = |(schedule, _): &&(ScheduleId, BackfillId)| !state.slots.contains_key(schedule);
         if let Some((_, id)) = state.backfills.iter().find(alone) {
             return Err(RestoreError::Dangling { what: "backfill", id: id.0 });
@@ -374,7 +368,7 @@ impl State {
         if !self.slots.contains_key(&run.schedule) {
             return Err(RestoreError::Dangling { what: "run", id: id.0 });
         }
-        if self.by_nominal.contains_key(&RowKey::of(&run)) {
+        if self.runs.contains_key(&id) || self.by_nominal.contains_key(&RowKey::of(&run)) {
             return Err(RestoreError::Twice { what: "run", id: id.0 });
         }
         let due = matches!(run.state, RunState::Due { .. });
