@@ -19,7 +19,7 @@ use super::violations::Violations;
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 /// A request that changes something.
-pub(super) trait Mutation: Message + Clone {
+pub(super) trait Mutation: Message {
     /// Which one: two kinds of requests with the same fields are not the same request.
     const NAME: &'static str;
     /// The client's id of it.
@@ -44,9 +44,8 @@ mutations! {
     DeletePoolRequest PutNamespaceRequest DeleteNamespaceRequest CreateBackfillRequest ControlBackfillRequest
 }
 
-/// The identity of a request; none if the client gave it no id.
-pub(super) fn request_key<M: Mutation>(request: &M, found: &mut Violations) -> Option<RequestKey> {
-    let mut request = request.clone();
+/// The identity of a request, which no longer has its id after this; none if the client gave it none.
+pub(super) fn request_key<M: Mutation>(request: &mut M, found: &mut Violations) -> Option<RequestKey> {
     let id = std::mem::take(request.request_id());
     found.limit("request_id", id.len(), REQUEST_ID_BYTES_MAX, "bytes");
     if id.is_empty() {
@@ -98,13 +97,21 @@ impl Api {
 
     /// Refuses what not every member of the cluster understands yet.
     pub(super) fn require_level_2(&self, what: &'static str) -> Result<(), ApiError> {
-        let level = self.0.replica.read(belfry_core::State::feature_level);
+        let level = self.feature_level();
         if level >= 2 { Ok(()) } else { Err(ApiError::FeatureLevel { what, level, needed: 2 }) }
     }
 
     /// Likewise, of what a definition says.
     pub(super) fn require_level_of(&self, definition: &Definition) -> Result<(), ApiError> {
-        if definition.feature_level() < 2 { Ok(()) } else { self.require_level_2("a field of this schedule") }
+        // Looking into the definition takes longer, and is in vain once the level is there.
+        if self.feature_level() >= 2 || definition.feature_level() < 2 {
+            return Ok(());
+        }
+        self.require_level_2("a field of this schedule")
+    }
+
+    fn feature_level(&self) -> u32 {
+        self.0.replica.read(belfry_core::State::feature_level)
     }
 
     /// Proposes until the schedule has caught up with its instants: the ticker records them within milliseconds.
@@ -159,7 +166,9 @@ mod tests {
 
     #[test]
     fn the_fingerprint_is_that_of_the_request_without_its_id() {
-        let key = |request: &pb::PauseScheduleRequest| request_key(request, &mut Violations::default());
+        let key = |request: &pb::PauseScheduleRequest| {
+            request_key(&mut request.clone(), &mut Violations::default())
+        };
         let request =
             pb::PauseScheduleRequest { name: "n".into(), request_id: "a".into(), ..Default::default() };
         let other = pb::PauseScheduleRequest { request_id: "b".into(), ..request.clone() };
@@ -169,9 +178,9 @@ mod tests {
         let changed = pb::PauseScheduleRequest { reason: "r".into(), ..request.clone() };
         assert_ne!(key(&changed).unwrap().fingerprint, first.fingerprint);
         // A pause and a resume with the same fields are two requests.
-        let resume =
+        let mut resume =
             pb::ResumeScheduleRequest { name: "n".into(), request_id: "a".into(), ..Default::default() };
-        let resume = request_key(&resume, &mut Violations::default()).unwrap();
+        let resume = request_key(&mut resume, &mut Violations::default()).unwrap();
         assert_ne!(resume.fingerprint, first.fingerprint);
         assert_eq!(key(&pb::PauseScheduleRequest::default()), None);
     }
@@ -179,8 +188,8 @@ mod tests {
     #[test]
     fn request_ids_and_etags_are_checked() {
         let mut found = Violations::default();
-        let long = pb::PauseScheduleRequest { request_id: "x".repeat(65), ..Default::default() };
-        request_key(&long, &mut found);
+        let mut long = pb::PauseScheduleRequest { request_id: "x".repeat(65), ..Default::default() };
+        request_key(&mut long, &mut found);
         for etag in ["x", "07", "-1", "+7"] {
             assert_eq!(revision("etag", etag, &mut found), None);
         }

@@ -124,9 +124,9 @@ impl Api {
         Ok(pb::Run { progress: progress.unwrap_or_default(), ..encode::run(view, Output::Included) })
     }
 
-    async fn cancel(&self, request: pb::CancelRunRequest) -> Result<pb::Run, ApiError> {
+    async fn cancel(&self, mut request: pb::CancelRunRequest) -> Result<pb::Run, ApiError> {
         let mut found = Violations::default();
-        let request_key = request_key(&request, &mut found);
+        let request_key = request_key(&mut request, &mut found);
         let (name, reason, actor) = (&request.name, &request.reason, &request.actor);
         let decision = self.read_decision(name, reason, actor, &mut found);
         let (key, run) = found.or(decision)?;
@@ -145,10 +145,10 @@ impl Api {
         Ok(run)
     }
 
-    async fn resolve(&self, request: pb::ResolveRunRequest) -> Result<pb::Run, ApiError> {
+    async fn resolve(&self, mut request: pb::ResolveRunRequest) -> Result<pb::Run, ApiError> {
         use pb::resolve_run_request::Outcome as Wire;
         let mut found = Violations::default();
-        let request_key = request_key(&request, &mut found);
+        let request_key = request_key(&mut request, &mut found);
         let resolution = match request.outcome() {
             Wire::Succeeded => Resolution::Succeeded,
             Wire::Failed => Resolution::Failed,

@@ -161,13 +161,16 @@ impl Api {
     }
 
     /// Reads a request all at once, so that nothing of it is kept while others are waited for.
-    pub(super) fn read_creation(&self, request: pb::CreateScheduleRequest) -> Result<Creation, NoCreation> {
+    pub(super) fn read_creation(
+        &self,
+        mut request: pb::CreateScheduleRequest,
+    ) -> Result<Creation, NoCreation> {
         let mut found = Violations::default();
         let max = self.name_max();
         let namespace = found.take("parent", names::parse_namespace(&request.parent, max));
         found.take("schedule_id", names::check_segment("schedule", &request.schedule_id, max));
         let key = ScheduleKey::new(namespace.unwrap_or_default(), request.schedule_id.as_str());
-        let request_key = request_key(&request, &mut found);
+        let request_key = request_key(&mut request, &mut found);
         let assumed = self.read_assumed(request.assumed_calendars, request.validate_only, &mut found);
         let given = request.schedule.unwrap_or_else(|| {
             found.add("schedule", "is required");
@@ -309,9 +312,9 @@ impl Api {
         Ok(pb::ListSchedulesResponse { schedules, next_page_token, revision })
     }
 
-    pub(super) async fn delete(&self, request: pb::DeleteScheduleRequest) -> Result<(), ApiError> {
+    pub(super) async fn delete(&self, mut request: pb::DeleteScheduleRequest) -> Result<(), ApiError> {
         let mut found = Violations::default();
-        let request_key = request_key(&request, &mut found);
+        let request_key = request_key(&mut request, &mut found);
         let expected = revision("etag", &request.etag, &mut found);
         let key = found.take("name", names::parse_schedule(&request.name, self.name_max()));
         let key = found.or(key)?;
@@ -333,9 +336,9 @@ impl Api {
         }
     }
 
-    async fn pause(&self, request: pb::PauseScheduleRequest) -> Result<pb::Schedule, ApiError> {
+    async fn pause(&self, mut request: pb::PauseScheduleRequest) -> Result<pb::Schedule, ApiError> {
         let mut found = Violations::default();
-        let request_key = request_key(&request, &mut found);
+        let request_key = request_key(&mut request, &mut found);
         let expected = revision("etag", &request.etag, &mut found);
         let asked = pb::Pause {
             reason: request.reason,
@@ -371,9 +374,9 @@ impl Api {
         self.encode_outcome(outcome)
     }
 
-    async fn resume(&self, request: pb::ResumeScheduleRequest) -> Result<pb::Schedule, ApiError> {
+    async fn resume(&self, mut request: pb::ResumeScheduleRequest) -> Result<pb::Schedule, ApiError> {
         let mut found = Violations::default();
-        let request_key = request_key(&request, &mut found);
+        let request_key = request_key(&mut request, &mut found);
         let expected = revision("etag", &request.etag, &mut found);
         found.limit("actor", request.actor.len(), self.name_max(), "bytes");
         let key = found.take("name", names::parse_schedule(&request.name, self.name_max()));
@@ -396,9 +399,9 @@ impl Api {
         self.encode_outcome(outcome)
     }
 
-    async fn trigger(&self, request: pb::TriggerScheduleRequest) -> Result<pb::Run, ApiError> {
+    async fn trigger(&self, mut request: pb::TriggerScheduleRequest) -> Result<pb::Run, ApiError> {
         let mut found = Violations::default();
-        let request_key = request_key(&request, &mut found);
+        let request_key = request_key(&mut request, &mut found);
         found.limit("actor", request.actor.len(), self.name_max(), "bytes");
         let key = found.take("name", names::parse_schedule(&request.name, self.name_max()));
         let key = found.or(key)?;

@@ -59,9 +59,12 @@ impl Update<'_> {
 }
 
 impl Api {
-    pub(super) async fn update(&self, request: pb::UpdateScheduleRequest) -> Result<pb::Schedule, ApiError> {
+    pub(super) async fn update(
+        &self,
+        mut request: pb::UpdateScheduleRequest,
+    ) -> Result<pb::Schedule, ApiError> {
         let mut found = Violations::default();
-        let request_key = request_key(&request, &mut found);
+        let request_key = request_key(&mut request, &mut found);
         let mask = Mask::read(request.update_mask.as_ref(), &mut found);
         let assumed = self.read_assumed(request.assumed_calendars, request.validate_only, &mut found);
         let Some(given) = request.schedule.as_ref() else {

@@ -87,9 +87,9 @@ impl BackfillService for Api {
 }
 
 impl Api {
-    async fn make_backfill(&self, request: pb::CreateBackfillRequest) -> Result<pb::Backfill, ApiError> {
+    async fn make_backfill(&self, mut request: pb::CreateBackfillRequest) -> Result<pb::Backfill, ApiError> {
         let mut found = Violations::default();
-        let request_key = request_key(&request, &mut found);
+        let request_key = request_key(&mut request, &mut found);
         let key = found.take("parent", names::parse_schedule(&request.parent, self.name_max()));
         let given = request.backfill.unwrap_or_default();
         let mut time = |name: &str, at: Option<&prost_types::Timestamp>| {
@@ -185,12 +185,12 @@ impl Api {
 
     async fn control_backfill(
         &self,
-        request: pb::ControlBackfillRequest,
+        mut request: pb::ControlBackfillRequest,
         verb: BackfillVerb,
     ) -> Result<pb::Backfill, ApiError> {
         let mut found = Violations::default();
         // The three verbs take the same request: the verb is part of what was asked.
-        let request_key = request_key(&request, &mut found).map(|key| {
+        let request_key = request_key(&mut request, &mut found).map(|key| {
             let fingerprint = key.fingerprint.rotate_left(verb as u32);
             belfry_core::command::RequestKey { fingerprint, ..key }
         });

@@ -25,9 +25,9 @@ impl CalendarService for Api {
         &self,
         request: Request<pb::PutCalendarRequest>,
     ) -> Result<Response<pb::Calendar>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         let mut found = Violations::default();
-        let request_key = request_key(&request, &mut found);
+        let request_key = request_key(&mut request, &mut found);
         let validate_only = request.validate_only;
         let given = request.calendar.unwrap_or_default();
         let expected = revision("calendar.etag", &given.etag, &mut found);
@@ -77,11 +77,12 @@ impl CalendarService for Api {
         &self,
         request: Request<pb::DeleteCalendarRequest>,
     ) -> Result<Response<()>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         let mut found = Violations::default();
+        let request_key = request_key(&mut request, &mut found);
         let name = self.calendar_name("name", &request.name, &mut found);
         let (missing, validate) = (request.allow_missing, request.validate_only);
-        self.delete_object(&request, name, &request.etag, missing, validate, found).await?;
+        self.delete_object(request_key, name, &request.etag, missing, validate, found).await?;
         Ok(Response::new(()))
     }
 }

@@ -14,7 +14,7 @@ use belfry_core::{Action, Outcome, Rejection, Revision, State};
 
 use super::errors::ApiError;
 use super::pages::{self, Place};
-use super::propose::{Mutation, request_key, revision};
+use super::propose::revision;
 use super::violations::Violations;
 use super::{Api, Freshness};
 
@@ -88,16 +88,15 @@ impl Api {
     }
 
     /// Removes a document; one that is not there is no error if the caller says so.
-    async fn delete_object<M: Mutation>(
+    async fn delete_object(
         &self,
-        request: &M,
+        request_key: Option<RequestKey>,
         name: Option<ObjectName>,
         etag: &str,
         allow_missing: bool,
         validate_only: bool,
         mut found: Violations,
     ) -> Result<(), ApiError> {
-        let request_key = request_key(request, &mut found);
         let expected = revision("etag", etag, &mut found);
         let name = found.or(name)?;
         self.require_level_2("a calendar, pool or namespace")?;

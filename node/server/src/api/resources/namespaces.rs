@@ -23,9 +23,9 @@ impl NamespaceService for Api {
         &self,
         request: Request<pb::PutNamespaceRequest>,
     ) -> Result<Response<pb::Namespace>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         let mut found = Violations::default();
-        let request_key = request_key(&request, &mut found);
+        let request_key = request_key(&mut request, &mut found);
         let validate_only = request.validate_only;
         let given = request.namespace.unwrap_or_default();
         let expected = revision("namespace.etag", &given.etag, &mut found);
@@ -71,11 +71,12 @@ impl NamespaceService for Api {
         &self,
         request: Request<pb::DeleteNamespaceRequest>,
     ) -> Result<Response<()>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         let mut found = Violations::default();
+        let request_key = request_key(&mut request, &mut found);
         let name = self.namespace_name("name", &request.name, &mut found);
         let (missing, validate) = (request.allow_missing, request.validate_only);
-        self.delete_object(&request, name, &request.etag, missing, validate, found).await?;
+        self.delete_object(request_key, name, &request.etag, missing, validate, found).await?;
         Ok(Response::new(()))
     }
 }

@@ -23,9 +23,9 @@ const PER_MAX: Duration = Duration::from_secs(24 * 3600);
 #[tonic::async_trait]
 impl PoolService for Api {
     async fn put_pool(&self, request: Request<pb::PutPoolRequest>) -> Result<Response<pb::Pool>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         let mut found = Violations::default();
-        let request_key = request_key(&request, &mut found);
+        let request_key = request_key(&mut request, &mut found);
         let validate_only = request.validate_only;
         let given = request.pool.unwrap_or_default();
         let expected = revision("pool.etag", &given.etag, &mut found);
@@ -64,11 +64,12 @@ impl PoolService for Api {
     }
 
     async fn delete_pool(&self, request: Request<pb::DeletePoolRequest>) -> Result<Response<()>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         let mut found = Violations::default();
+        let request_key = request_key(&mut request, &mut found);
         let name = self.pool_name("name", &request.name, &mut found);
         let (missing, validate) = (request.allow_missing, request.validate_only);
-        self.delete_object(&request, name, &request.etag, missing, validate, found).await?;
+        self.delete_object(request_key, name, &request.etag, missing, validate, found).await?;
         Ok(Response::new(()))
     }
 }
