@@ -13,7 +13,11 @@ use super::usage::NodeUsage;
 use crate::exit::Failure;
 use crate::output::{Printer, prose};
 
-/// After the schedules were created, so that what is usually written behind them has been written.
+/// Longest wait for the checkpoints of the nodes: twice the longest pause between two, which is 30 s and a fifth unless configured.
+const CHECKPOINT_WAIT: Duration = Duration::from_secs(72);
+/// Between two looks at them.
+const CHECKPOINT_LOOK_PERIOD: Duration = Duration::from_millis(500);
+/// After them: the log behind them goes, and its memory.
 const REST: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
@@ -39,14 +43,11 @@ pub(super) struct IdleFigures {
 }
 
 pub(super) async fn run(site: &Site, args: &IdleArgs) -> Result<IdleFigures, Failure> {
-    if !site.nodes().is_known() {
-        return Err(Failure::usage(
-            "what is measured here are the nodes: name their admin ports with --admin",
-        ));
-    }
+    nodes(site).await?;
     prose(&format!("looking at the cluster without them for {:?}", args.length));
     let empty = look(site, args.length).await?;
     site.create_asleep(args.schedules).await?;
+    wait_for_checkpoints(site).await?;
     sleep(REST).await;
     prose(&format!("looking at {} schedules for {:?}", args.schedules, args.length));
     let full = look(site, args.length).await?;
@@ -60,6 +61,21 @@ pub(super) async fn run(site: &Site, args: &IdleArgs) -> Result<IdleFigures, Fai
     })
 }
 
+/// Until every node has stored what has been created: what it keeps and does for that is no cost of sleep.
+async fn wait_for_checkpoints(site: &Site) -> Result<(), Failure> {
+    let created = nodes(site).await?.applied_index;
+    prose("waiting until the nodes have stored them");
+    let start = Instant::now();
+    while nodes(site).await?.checkpoint_index < created {
+        if start.elapsed() > CHECKPOINT_WAIT {
+            prose("they have not yet (raft.checkpoint_interval): what they keep until then is counted too");
+            break;
+        }
+        sleep(CHECKPOINT_LOOK_PERIOD).await;
+    }
+    Ok(())
+}
+
 struct Look {
     cpu_percent: f64,
     memory_bytes: f64,
@@ -67,15 +83,20 @@ struct Look {
 
 async fn look(site: &Site, length: Duration) -> Result<Look, Failure> {
     let start = Instant::now();
-    let before = site.nodes().read().await?.nodes().unwrap_or_default();
+    let before = nodes(site).await?;
     sleep(length).await;
-    let after = site.nodes().read().await?.nodes().unwrap_or_default();
-    let NodeUsage { count, memory_bytes, .. } = after;
-    let nodes = count.max(1) as f64;
+    let after = nodes(site).await?;
+    let count = after.count.max(1) as f64;
     Ok(Look {
-        cpu_percent: (after.cpu_s - before.cpu_s) / start.elapsed().as_secs_f64() / nodes * 100.0,
-        memory_bytes: memory_bytes / nodes,
+        cpu_percent: (after.cpu_s - before.cpu_s) / start.elapsed().as_secs_f64() / count * 100.0,
+        memory_bytes: after.memory_bytes / count,
     })
+}
+
+async fn nodes(site: &Site) -> Result<NodeUsage, Failure> {
+    let unknown =
+        || Failure::usage("what is measured here are the nodes: name their admin ports with --admin");
+    site.nodes().read().await?.nodes().ok_or_else(unknown)
 }
 
 impl Figures for IdleFigures {

@@ -19,6 +19,8 @@ const SCRAPE_BYTES_MAX: u64 = 16 << 20;
 const CPU: &str = "process_cpu_seconds_total";
 const MEMORY: &str = "process_resident_memory_bytes";
 const LOG: &str = "belfry_raft_log_bytes_total";
+const APPLIED: &str = "belfry_raft_applied_index";
+const CHECKPOINT: &str = "belfry_raft_checkpoint_index";
 
 /// The nodes whose metrics are read; empty: none.
 #[derive(Clone, Debug)]
@@ -33,14 +35,18 @@ pub(super) struct Usage {
     own_cpu_s: f64,
 }
 
-/// Summed up over the nodes, the log apart: each has a copy of it.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+/// CPU and memory summed up over the nodes; each has the whole log.
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct NodeUsage {
     pub(super) count: u64,
     pub(super) cpu_s: f64,
     pub(super) memory_bytes: f64,
     /// Of the node with the longest log: others may have been away.
     pub(super) log_bytes: f64,
+    /// Last entry that any of them has applied.
+    pub(super) applied_index: f64,
+    /// Last entry in the checkpoints of all of them.
+    pub(super) checkpoint_index: f64,
 }
 
 /// What was taken between two moments, in all and by each of so many things.
@@ -78,7 +84,14 @@ impl Nodes {
             return Ok(Usage { nodes: None, own_cpu_s });
         }
         let texts = try_join_all(self.admin.iter().map(|address| scrape(address))).await?;
-        let mut sum = NodeUsage::default();
+        let mut sum = NodeUsage {
+            count: 0,
+            cpu_s: 0.0,
+            memory_bytes: 0.0,
+            log_bytes: 0.0,
+            applied_index: 0.0,
+            checkpoint_index: f64::INFINITY,
+        };
         for (address, text) in self.admin.iter().zip(texts) {
             let value = |name| {
                 metric(&text, name).ok_or_else(|| {
@@ -92,6 +105,8 @@ impl Nodes {
             sum.cpu_s += value(CPU)?;
             sum.memory_bytes += value(MEMORY)?;
             sum.log_bytes = sum.log_bytes.max(value(LOG)?);
+            sum.applied_index = sum.applied_index.max(value(APPLIED)?);
+            sum.checkpoint_index = sum.checkpoint_index.min(value(CHECKPOINT)?);
         }
         Ok(Usage { nodes: Some(sum), own_cpu_s })
     }
@@ -188,7 +203,14 @@ mod tests {
 
     #[test]
     fn what_is_not_known_of_the_nodes_is_left_out() {
-        let nodes = NodeUsage { count: 3, cpu_s: 1.0, memory_bytes: 10.0, log_bytes: 100.0 };
+        let nodes = NodeUsage {
+            count: 3,
+            cpu_s: 1.0,
+            memory_bytes: 10.0,
+            log_bytes: 100.0,
+            applied_index: 5.0,
+            checkpoint_index: 5.0,
+        };
         let then = Usage { nodes: Some(nodes), own_cpu_s: 1.0 };
         let now = Usage { nodes: Some(NodeUsage { cpu_s: 4.0, log_bytes: 300.0, ..nodes }), own_cpu_s: 2.0 };
         let cost = now.since(&then, 2);
