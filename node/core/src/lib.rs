@@ -51,4 +51,5 @@ pub use state::State;
 /// - 1: the first release.
 /// - 2: the full model of schedules: unions, calendars, spread, all policies, retries, cancellation, backfills.
 /// - 3: states that were restored from a snapshot.
-pub const FEATURE_LEVEL: u32 = 3;
+/// - 4: blocks of checkpoints and snapshots are compressed.
+pub const FEATURE_LEVEL: u32 = 4;

@@ -1,6 +1,7 @@
 //! What a fuzzer starts from: sound inputs of each target.
 
 use belfry_proto::v1 as pb;
+use belfry_server::codec::compress_block;
 use prost::Message;
 
 use crate::requests::methods;
@@ -15,7 +16,10 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "cron" => cron(),
         "crontab" => vec![CRONTAB.as_bytes().to_vec()],
         "requests" => requests(),
-        "stored" => recorded("entry").chain(recorded("block")).collect(),
+        "stored" => {
+            let compressed = recorded("block").map(|block| compress_block(block.into()).into());
+            recorded("entry").chain(recorded("block")).chain(compressed).collect()
+        }
         "log_file" => vec![sound_log_file(), Vec::new()],
         "commands" => logs(),
         _ => Vec::new(),

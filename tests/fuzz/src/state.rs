@@ -1,7 +1,7 @@
 //! What is stored: log entries, blocks of checkpoints, and the state machine over them.
 
 use belfry_core::{LogPosition, State};
-use belfry_server::codec::{decode_block, decode_command, encode_block, encode_command};
+use belfry_server::codec::{compress_block, decode_block, decode_command, encode_block, encode_command};
 use bytes::Bytes;
 
 /// Log entries that one input may hold.
@@ -19,6 +19,8 @@ pub fn stored(input: &[u8]) {
         let written = encode_block(&records);
         let again = decode_block(&written).expect("what was written is readable");
         assert_eq!(encode_block(&again), written, "{records:?}");
+        let compressed = decode_block(&compress_block(written)).expect("what was compressed is readable");
+        assert_eq!(compressed, again);
         // Records that do not belong together are an error, and whatever is restored is written again.
         if let Ok(state) = State::restore(records) {
             for block in state.blocks() {

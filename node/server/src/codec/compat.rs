@@ -17,6 +17,9 @@ const LEVEL_1: &str = include_str!("testdata/level_1.txt");
 /// raise of the level on: backfills, calendars, pools, time-zone data, cancels, leases that ran out.
 const LEVEL_3: &str = include_str!("testdata/level_3.txt");
 
+/// What a checkpoint at feature level 4 holds of the last state of [`LEVEL_3`]: the same blocks, compressed where that helps.
+const LEVEL_4_BLOCKS: &str = include_str!("testdata/level_4_blocks.txt");
+
 fn bytes(hex: &str) -> Bytes {
     let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
     (0..hex.len()).step_by(2).map(digits).collect()
@@ -30,6 +33,21 @@ fn a_log_of_level_1_gives_the_state_that_it_gave() {
 #[test]
 fn a_log_of_level_3_gives_the_state_that_it_gave() {
     assert_eq!(check(LEVEL_3).feature_level(), 3);
+}
+
+#[test]
+fn compressed_blocks_of_level_4_are_those_of_level_3() {
+    let blocks = |recorded: &str| {
+        let blocks = recorded.lines().filter_map(|line| line.strip_prefix("block ")).map(bytes);
+        blocks.collect::<Vec<_>>()
+    };
+    let (plain, stored) = (blocks(LEVEL_3), blocks(LEVEL_4_BLOCKS));
+    assert_eq!(plain.len(), stored.len());
+    let size = |blocks: &[Bytes]| blocks.iter().map(Bytes::len).sum::<usize>();
+    assert!(size(&stored) * 2 < size(&plain), "they are compressed");
+    for (plain, stored) in plain.iter().zip(&stored) {
+        assert_eq!(decode_block(stored).unwrap(), decode_block(plain).unwrap());
+    }
 }
 
 /// The log and its checkpoint, read again; gives the state.

@@ -14,7 +14,7 @@ pub mod packed;
 mod records;
 
 pub use command::{decode_command, encode_command};
-pub use records::{decode_block, encode_block};
+pub use records::{compress_block, decode_block, encode_block};
 
 use thiserror::Error;
 
@@ -40,6 +40,20 @@ pub enum CodecError {
         /// Its value.
         value: u64,
     },
+    /// A compressed block is cut or malformed.
+    #[error("a compressed block is not what was written: {0}")]
+    Compressed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A compressed block does not hold what it says.
+    #[error("a compressed block says that it holds {said} bytes, and holds {max} at most")]
+    CompressedSize {
+        /// What it says.
+        said: usize,
+        /// What it holds, or can hold.
+        max: usize,
+    },
+    /// Records are both in the compressed part of a block and beside it, or compressed twice.
+    #[error("a compressed block has more beside it: written by a newer release?")]
+    CompressedWithMore,
     /// A packed blob is cut or malformed.
     #[error("packed {what} is malformed at byte {at}")]
     Packed {
@@ -71,11 +85,15 @@ mod tests {
     use belfry_core::object::{Calendar, Declared, Namespace, Pool, Rate};
     use belfry_core::run::{AttemptResult, Reason, Report, Resolution, Verdict};
     use belfry_core::schedule::Pause;
-    use belfry_core::state::{BackfillRequest, LastInstants, LastPart};
+    use belfry_core::state::{BackfillRequest, LastInstants, LastPart, Record, Totals, ZoneData};
     use belfry_core::{
         AttemptNo, BackfillId, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId,
         ScheduleKey, State, UnixMillis,
     };
+
+    use belfry_proto::internal as pb;
+    use bytes::Bytes;
+    use prost::Message as _;
 
     use super::*;
 
@@ -397,6 +415,15 @@ mod tests {
         ]
     }
 
+    /// CODEC-1 for a block, as it is and compressed.
+    fn survives(records: &[Record]) {
+        let plain = encode_block(records);
+        assert_eq!(decode_block(&plain).unwrap(), records);
+        let compressed = compress_block(plain.clone());
+        assert!(compressed.len() <= plain.len());
+        assert_eq!(decode_block(&compressed).unwrap(), records);
+    }
+
     #[test]
     fn codec_1_commands_and_records_survive() {
         let mut state = State::default();
@@ -409,7 +436,7 @@ mod tests {
             state.apply(LogPosition { term: 1, index: index as u64 + 1 }, command);
             for block in state.blocks() {
                 let records = state.block(block);
-                assert_eq!(decode_block(&encode_block(&records)).unwrap(), records);
+                survives(&records);
             }
         }
         let states: Vec<_> =
@@ -437,7 +464,7 @@ mod tests {
             }
             for block in state.blocks() {
                 let records = state.block(block);
-                assert_eq!(decode_block(&encode_block(&records)).unwrap(), records);
+                survives(&records);
             }
         }
         let shapes: Vec<_> = state.runs_from(RunId(0)).map(|run| (run.state.name(), run.reason())).collect();
@@ -454,6 +481,42 @@ mod tests {
         );
         assert_eq!(full_definition().feature_level(), 2);
         assert_eq!(definition(cron()).feature_level(), 1);
+    }
+
+    #[test]
+    fn what_neighbours_have_in_common_is_stored_once() {
+        let mut state = State::default();
+        for index in 1..=63 {
+            let action = create(&format!("s{index}"), cron(), None);
+            let command = Command { now: UnixMillis(0), request: None, action };
+            state.apply(LogPosition { term: 1, index }, command);
+        }
+        let records = state.block(state.blocks().into_iter().next_back().unwrap());
+        assert_eq!(records.len(), 63);
+        let (plain, compressed) = (encode_block(&records), compress_block(encode_block(&records)));
+        assert!(compressed.len() * 3 < plain.len(), "{} of {} bytes", compressed.len(), plain.len());
+    }
+
+    #[test]
+    fn codec_2_no_size_of_a_compressed_block_is_believed() {
+        let zones = ZoneData { version: "v".repeat(4096), change: None };
+        let plain = encode_block(&[Record::Totals(Totals { zones, ..Totals::default() })]);
+        let compressed = compress_block(plain.clone());
+        assert!(compressed.len() < plain.len() / 4);
+        let lz4 = pb::Block::decode(compressed).unwrap().lz4;
+        let decode = |block: pb::Block| decode_block(&block.encode_to_vec().into());
+        let block = |lz4: Bytes| pb::Block { lz4, ..Default::default() };
+        for size in [u32::MAX, 256 << 20, plain.len() as u32 + 1, plain.len() as u32 - 1, 0] {
+            let bytes = [&size.to_le_bytes(), &lz4[4..]].concat();
+            assert!(decode(block(bytes.into())).is_err(), "{size} bytes");
+        }
+        for length in 1..lz4.len() {
+            assert!(decode(block(lz4.slice(..length))).is_err(), "{length} bytes");
+        }
+        let both = pb::Block { totals: pb::Block::decode(plain).unwrap().totals, ..block(lz4.clone()) };
+        assert!(matches!(decode(both), Err(CodecError::CompressedWithMore)));
+        let twice = lz4_flex::compress_prepend_size(&block(lz4).encode_to_vec());
+        assert!(matches!(decode(block(twice.into())), Err(CodecError::CompressedWithMore)));
     }
 
     #[test]

@@ -8,22 +8,29 @@ use belfry_core::run::{
 use belfry_core::schedule::{Counters, Pause, Schedule};
 use belfry_core::state::{Answer, Record, Subject, Totals, ZoneChange, ZoneData, ZoneMove};
 use belfry_core::{
-    AttemptNo, BackfillId, FencingToken, Generation, ObjectId, Revision, RunId, ScheduleId, ScheduleKey,
-    UnixMillis,
+    AttemptNo, BackfillId, Definition, FencingToken, Generation, ObjectId, Revision, RunId, ScheduleId,
+    ScheduleKey, UnixMillis,
 };
 use belfry_proto::internal as pb;
 use bytes::Bytes;
+use lz4_flex::block::DecompressError;
 use prost::Message;
 
 use super::{CodecError, definition, objects, required};
 
+/// Each byte of a compressed block stands for at most so many: LZ4 block format, "matchlength".
+const LZ4_RATIO_MAX: usize = 255;
+/// Blocks have some megabytes at most; those larger than this are not compressed, and no snapshot takes them.
+const UNCOMPRESSED_BYTES_MAX: usize = 256 << 20;
+
 /// The records of one block as one stored value.
 pub fn encode_block(records: &[Record]) -> Bytes {
     let mut block = pb::Block::default();
+    let mut definitions = DefinitionEncoder::default();
     for record in records {
         match record {
             Record::Totals(totals) => block.totals = Some(encode_totals(totals)),
-            Record::Schedule(schedule) => block.schedules.push(encode_schedule(schedule)),
+            Record::Schedule(schedule) => block.schedules.push(encode_schedule(schedule, &mut definitions)),
             Record::Run(run) => block.runs.push(encode_run(run)),
             Record::Report(id, report) => block.reports.push(encode_report(*id, report)),
             Record::Answer(id, answer) => block.answers.push(encode_answer(id, answer)),
@@ -33,13 +40,47 @@ pub fn encode_block(records: &[Record]) -> Bytes {
     block.encode_to_vec().into()
 }
 
+/// A value of [`encode_block`] in less room, if it has some to spare: neighbours say much alike. Members of a feature level below 4 cannot
+/// read it.
+pub fn compress_block(value: Bytes) -> Bytes {
+    if value.len() > UNCOMPRESSED_BYTES_MAX {
+        return value;
+    }
+    let block = pb::Block { lz4: lz4_flex::compress_prepend_size(&value).into(), ..Default::default() };
+    if block.encoded_len() < value.len() { block.encode_to_vec().into() } else { value }
+}
+
+fn decompress_block(lz4: &[u8]) -> Result<Bytes, CodecError> {
+    let malformed = |error: DecompressError| CodecError::Compressed(error.into());
+    let (said, packed) = lz4_flex::block::uncompressed_size(lz4).map_err(malformed)?;
+    // No length is believed before it is checked (CODEC-2).
+    let max = packed.len().saturating_mul(LZ4_RATIO_MAX).min(UNCOMPRESSED_BYTES_MAX);
+    if said > max {
+        return Err(CodecError::CompressedSize { said, max });
+    }
+    let value = lz4_flex::decompress(packed, said).map_err(malformed)?;
+    if value.len() != said {
+        return Err(CodecError::CompressedSize { said, max: value.len() });
+    }
+    Ok(value.into())
+}
+
 /// The records of a stored value.
 pub fn decode_block(value: &Bytes) -> Result<Vec<Record>, CodecError> {
-    let block = pb::Block::decode(value.clone())?;
+    let mut block = pb::Block::decode(value.clone())?;
+    let lz4 = std::mem::take(&mut block.lz4);
+    if !lz4.is_empty() {
+        let unpacked = pb::Block::decode(decompress_block(&lz4)?)?;
+        if block != pb::Block::default() || !unpacked.lz4.is_empty() {
+            return Err(CodecError::CompressedWithMore);
+        }
+        block = unpacked;
+    }
     let mut records = Vec::new();
+    let mut definitions = DefinitionDecoder::default();
     records.extend(block.totals.map(|totals| Record::Totals(decode_totals(&totals))));
     for schedule in block.schedules {
-        records.push(Record::Schedule(Box::new(decode_schedule(schedule)?)));
+        records.push(Record::Schedule(Box::new(decode_schedule(schedule, &mut definitions)?)));
     }
     for run in block.runs {
         records.push(Record::Run(Box::new(decode_run(run)?)));
@@ -56,6 +97,42 @@ pub fn decode_block(value: &Bytes) -> Result<Vec<Record>, CodecError> {
         records.push(Record::Object(Box::new(objects::decode(object)?)));
     }
     Ok(records)
+}
+
+/// Encodes the definitions of neighbours, which are often one and the same.
+#[derive(Default)]
+struct DefinitionEncoder<'a> {
+    last: Option<(&'a Arc<Definition>, Bytes)>,
+}
+
+impl<'a> DefinitionEncoder<'a> {
+    fn encode(&mut self, definition: &'a Arc<Definition>) -> Bytes {
+        match &self.last {
+            Some((last, bytes)) if Arc::ptr_eq(last, definition) => bytes.clone(),
+            _ => {
+                let bytes = Bytes::from(definition::encode(definition).encode_to_vec());
+                self.last = Some((definition, bytes.clone()));
+                bytes
+            }
+        }
+    }
+}
+
+/// Decodes the definitions of neighbours: what has the same bytes is one.
+#[derive(Default)]
+struct DefinitionDecoder {
+    last: Option<(Bytes, Arc<Definition>)>,
+}
+
+impl DefinitionDecoder {
+    fn decode(&mut self, bytes: Bytes) -> Result<Arc<Definition>, CodecError> {
+        if let Some((_, definition)) = self.last.as_ref().filter(|(last, _)| *last == bytes) {
+            return Ok(definition.clone());
+        }
+        let definition = Arc::new(definition::decode(pb::Definition::decode(bytes.clone())?)?);
+        self.last = Some((bytes, definition.clone()));
+        Ok(definition)
+    }
 }
 
 fn encode_totals(totals: &Totals) -> pb::Totals {
@@ -116,7 +193,7 @@ fn decode_totals(totals: &pb::Totals) -> Totals {
     }
 }
 
-fn encode_schedule(schedule: &Schedule) -> pb::Schedule {
+fn encode_schedule<'a>(schedule: &'a Schedule, definitions: &mut DefinitionEncoder<'a>) -> pb::Schedule {
     let last = |last: Option<(RunId, UnixMillis)>| {
         last.map(|(run, at)| pb::LastRun { run: run.0, ended_unix_ms: at.0 })
     };
@@ -127,7 +204,7 @@ fn encode_schedule(schedule: &Schedule) -> pb::Schedule {
         name: schedule.key.name.to_string(),
         generation: schedule.generation.0,
         revision: schedule.revision.0,
-        definition: Some(definition::encode(&schedule.definition)),
+        definition: definitions.encode(&schedule.definition),
         retired: schedule
             .retired
             .iter()
@@ -154,17 +231,19 @@ fn encode_schedule(schedule: &Schedule) -> pb::Schedule {
     }
 }
 
-fn decode_schedule(schedule: pb::Schedule) -> Result<Schedule, CodecError> {
+fn decode_schedule(
+    schedule: pb::Schedule,
+    definitions: &mut DefinitionDecoder,
+) -> Result<Schedule, CodecError> {
     let counters = schedule.counters.unwrap_or_default();
     let last = |last: Option<pb::LastRun>| last.map(|last| (RunId(last.run), UnixMillis(last.ended_unix_ms)));
-    let current = required(schedule.definition, "Schedule", "definition")?;
     Ok(Schedule {
         id: ScheduleId(schedule.id),
         uid: schedule.uid.into(),
         key: ScheduleKey::new(schedule.namespace, schedule.name),
         generation: Generation(schedule.generation),
         revision: Revision(schedule.revision),
-        definition: Arc::new(definition::decode(current)?),
+        definition: definitions.decode(schedule.definition)?,
         retired: schedule
             .retired
             .into_iter()

@@ -22,14 +22,13 @@ use belfry_proto::internal as pb;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 
-use super::checkpoint::{Checkpoints, Head, corrupt, key_of, read_state};
+use super::checkpoint::{Checkpoints, Head, Packing, corrupt, key_of, read_state};
 use super::convert;
 use super::machine::{Replicated, Shared};
 use super::node::Stores;
 use super::snapshot::{self, BlockReader, TemporaryPath};
 use super::types::{LeaderId, LogId, Membership, StoredMembership};
 use super::{Member, NodeId};
-use crate::codec;
 use crate::store::{CheckpointPort, Durable, LogPort, Vote};
 
 const MAGIC: &[u8; 8] = b"BELFBAK1";
@@ -166,7 +165,8 @@ impl Backup {
         let applied = log_id(self.position, self.info.node);
         // Who belonged to it is told, not used: a restored cluster has members of its own.
         let membership = membership(applied, voters, members)?;
-        let head = Head { applied: Some(applied), membership, digest: self.state.digest() };
+        let (digest, packing) = (self.state.digest(), Packing::of(&self.state));
+        let head = Head { applied: Some(applied), membership, digest, packing };
         snapshot::write_to(&mut out, &head, blocks(&self.state))?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         put_in_place(temporary, path)
@@ -195,7 +195,8 @@ impl Backup {
         durably(|durable| log.save_vote(vote, durable))?;
         let (voters, member) = ([cluster.node.0].into(), cluster.member.clone());
         let membership = membership(applied, voters, [(cluster.node.0, member)].into())?;
-        let head = Head { applied: Some(applied), membership, digest: self.state.digest() };
+        let (digest, packing) = (self.state.digest(), Packing::of(&self.state));
+        let head = Head { applied: Some(applied), membership, digest, packing };
         checkpoint.replace(head.encode(), &mut blocks(&self.state))?;
         log.close();
         checkpoint.close()
@@ -218,7 +219,8 @@ fn put_in_place(temporary: TemporaryPath, path: &Path) -> io::Result<()> {
 }
 
 fn blocks(state: &State) -> impl Iterator<Item = io::Result<(crate::store::BlockKey, Bytes)>> + '_ {
-    state.blocks().into_iter().map(|id| Ok((key_of(id), codec::encode_block(&state.block(id)))))
+    let packing = Packing::of(state);
+    state.blocks().into_iter().map(move |id| Ok((key_of(id), packing.pack(&state.block(id)))))
 }
 
 fn log_id(position: LogPosition, node: NodeId) -> LogId {

@@ -25,8 +25,8 @@ use super::types::{LogId, StoredMembership};
 use crate::codec;
 use crate::store::{BlockKey, CheckpointPort, Offload};
 
-/// Version of the checkpoint's layout.
-const FORMAT: u32 = 1;
+/// Newest version of the checkpoint's layout: from 2 on, blocks may be compressed.
+const FORMAT: u32 = 2;
 
 /// What a checkpoint says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Head {
     pub(super) applied: Option<LogId>,
     pub(super) membership: StoredMembership,
     pub(super) digest: Digest,
+    /// How blocks are stored from here on; in [`Packing::Compressed`], older ones may be plain.
+    pub(super) packing: Packing,
 }
 
 impl Head {
@@ -42,25 +44,32 @@ impl Head {
             applied: self.applied.as_ref().map(convert::log_id_to_wire),
             membership: Some(convert::stored_membership_to_wire(&self.membership)),
             digest: self.digest.0.to_le_bytes().to_vec().into(),
-            format: FORMAT,
+            format: match self.packing {
+                Packing::Plain => 1,
+                Packing::Compressed => 2,
+            },
         };
         head.encode_to_vec().into()
     }
 
     pub(super) fn decode(bytes: Bytes) -> io::Result<Head> {
         let head = pb::CheckpointHead::decode(bytes).map_err(corrupt)?;
-        if head.format != FORMAT {
-            return Err(corrupt(format!(
-                "it has format {}, this release reads format {FORMAT}",
-                head.format
-            )));
-        }
+        let packing = match head.format {
+            1 => Packing::Plain,
+            2 => Packing::Compressed,
+            newer => {
+                return Err(corrupt(format!(
+                    "it has format {newer}, this release reads formats up to {FORMAT}"
+                )));
+            }
+        };
         let digest =
             <[u8; 16]>::try_from(head.digest.as_ref()).map_err(|_| corrupt("its digest is not 16 bytes"))?;
         Ok(Head {
             applied: head.applied.map(convert::log_id),
             membership: convert::stored_membership(head.membership).map_err(corrupt)?,
             digest: Digest(u128::from_le_bytes(digest)),
+            packing,
         })
     }
 
@@ -184,19 +193,22 @@ impl Checkpoints {
                 if let Some(head) = this.head().filter(|head| head.applied == shared.applied()) {
                     return Ok(head);
                 }
-                this.commit(shared.cut(written), &mut ledger)
+                // A level that rises meanwhile counts from the next checkpoint on; it never falls.
+                let packing = shared.read(Packing::of);
+                this.commit(shared.cut(|records| written(&records, packing)), packing, &mut ledger)
             })
             .await
     }
 
-    fn commit(&self, cut: Cut<Option<Written>>, ledger: &mut Ledger) -> io::Result<Head> {
+    fn commit(&self, cut: Cut<Option<Written>>, packing: Packing, ledger: &mut Ledger) -> io::Result<Head> {
         let mut changed = Vec::with_capacity(cut.blocks.len());
         for (id, written) in cut.blocks {
             let key = key_of(id);
             ledger.set(key, written.as_ref().map(|written| written.digest));
             changed.push((key, written.map(|written| written.value)));
         }
-        let head = Head { applied: cut.applied, membership: cut.membership, digest: ledger.total };
+        let (applied, membership) = (cut.applied, cut.membership);
+        let head = Head { applied, membership, digest: ledger.total, packing };
         self.port.commit(head.encode(), changed).map_err(failed("write the checkpoint"))?;
         self.head.send_replace(Some(head.clone()));
         Ok(head)
@@ -288,9 +300,31 @@ struct Written {
 }
 
 /// None: it is gone.
-fn written(records: Vec<Record>) -> Option<Written> {
+fn written(records: &[Record], packing: Packing) -> Option<Written> {
     let is_gone = records.is_empty();
-    (!is_gone).then(|| Written { digest: digest_of(&records), value: codec::encode_block(&records) })
+    (!is_gone).then(|| Written { digest: digest_of(records), value: packing.pack(records) })
+}
+
+/// How blocks are stored, and sent to other members in snapshots: as all of them can read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Packing {
+    Plain,
+    Compressed,
+}
+
+impl Packing {
+    /// What the feature level in force allows.
+    pub(super) fn of(state: &State) -> Self {
+        if state.feature_level() < 4 { Self::Plain } else { Self::Compressed }
+    }
+
+    pub(super) fn pack(self, records: &[Record]) -> Bytes {
+        let value = codec::encode_block(records);
+        match self {
+            Self::Plain => value,
+            Self::Compressed => codec::compress_block(value),
+        }
+    }
 }
 
 pub(super) fn key_of(id: BlockId) -> BlockKey {

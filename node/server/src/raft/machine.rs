@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use belfry_core::state::{BlockId, Record};
-use belfry_core::{Applied, Command, LogPosition, State};
+use belfry_core::{Action, Applied, Command, FEATURE_LEVEL, LogPosition, State};
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
@@ -193,6 +193,15 @@ impl Shared {
     }
 
     fn apply_command(&self, log_id: LogId, command: Command) -> io::Result<Applied> {
+        if let Action::RaiseFeatureLevel(level) = command.action
+            && level > FEATURE_LEVEL
+        {
+            return Err(corrupt(format!(
+                "log entry {} raises the feature level to {level}, and this release knows those up to {FEATURE_LEVEL}: start the \
+                 release of the others",
+                log_id.index
+            )));
+        }
         let mut replicated = self.lock_mut();
         let position = position_of(Some(&log_id));
         // A panic here would happen on every node and again after each restart: say which entry it is (MACHINE-2).
@@ -319,23 +328,30 @@ fn meta_of(head: &Head) -> SnapshotMeta {
 
 #[cfg(test)]
 mod tests {
+    use belfry_core::Revision;
     use belfry_core::command::ResumeMissed;
     use belfry_core::state::BlockKind;
-    use belfry_core::{Action, Revision};
 
     use super::*;
-    use crate::raft::tests::{command, create, key};
-    use crate::raft::types::{LeaderId, Proposal};
+    use crate::raft::tests::{command, create, entry, key};
 
     const SCHEDULES: u64 = 4000;
     /// Cuts that must have seen something new.
     const CUTS: u32 = 5;
 
     fn apply(shared: &Shared, index: u64, command: &Command) {
-        let proposal = Proposal::new(codec::encode_command(command));
-        let log_id = LogId::new(LeaderId { term: 1, node_id: 1 }, index);
-        let applied = shared.apply(Entry { log_id, payload: EntryPayload::Normal(proposal) }).unwrap();
+        let applied = shared.apply(entry(index, command)).unwrap();
         applied.unwrap().outcome.unwrap();
+    }
+
+    #[test]
+    fn a_level_that_this_release_does_not_know_is_an_error() {
+        let shared = Shared::new(Replicated::default(), usize::MAX);
+        let raise = |level| shared.apply(entry(1, &command(Action::RaiseFeatureLevel(level))));
+        let error = raise(FEATURE_LEVEL + 1).unwrap_err().to_string();
+        assert!(error.contains("start the release of the others"), "{error}");
+        assert_eq!(shared.read(State::feature_level), 1);
+        raise(FEATURE_LEVEL).unwrap();
     }
 
     fn name(number: u64) -> String {

@@ -57,6 +57,16 @@ pub enum StartError {
     /// The checkpoint does not read back as it was written.
     #[error("the checkpoint of the state cannot be used: {0}; {LOST_DATA_ADVICE}")]
     Checkpoint(#[source] io::Error),
+    /// A newer release has been here, and what it agreed on with the others cannot be taken back.
+    #[error(
+        "the cluster has agreed on feature level {level}, and this release knows those up to {known}: start the release of the others"
+    )]
+    TooOld {
+        /// The level in force.
+        level: u32,
+        /// The newest that this build understands.
+        known: u32,
+    },
     /// The log and the checkpoint do not belong together.
     #[error(transparent)]
     Mismatch(io::Error),
@@ -77,6 +87,10 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     let (offload, within) = (stores.offload.clone(), stores.offload.clone());
     let opened = offload.run(move || Checkpoints::open(checkpoint, folder, within)).await;
     let (checkpoints, replicated) = opened.map_err(StartError::Checkpoint)?;
+    let (level, known) = (replicated.state.feature_level(), belfry_core::FEATURE_LEVEL);
+    if level > known {
+        return Err(StartError::TooOld { level, known });
+    }
     let applied = replicated.applied.as_ref().map(convert::log_id_to_store);
     stores.identity.verify(&stores.log.state(), applied).map_err(StartError::Mismatch)?;
 

@@ -288,7 +288,8 @@ mod tests {
     use super::*;
 
     fn head() -> Head {
-        Head { applied: None, membership: Default::default(), digest: Default::default() }
+        let packing = super::super::checkpoint::Packing::Plain;
+        Head { applied: None, membership: Default::default(), digest: Default::default(), packing }
     }
 
     fn blocks() -> Vec<(BlockKey, Bytes)> {

@@ -3,6 +3,7 @@
 mod cluster;
 mod faults;
 mod membership;
+mod packing;
 mod replication;
 mod site;
 mod suite;
@@ -13,9 +14,19 @@ use std::time::Duration;
 use belfry_core::command::RequestKey;
 use belfry_core::definition::{Definition, Rule, Target, Timing};
 use belfry_core::{Action, Command, ScheduleKey, UnixMillis};
+use openraft::EntryPayload;
+
+use super::types::{Entry, LeaderId, LogId, Proposal};
+use crate::codec::encode_command;
 
 /// A bound for hangs only: every wait is for a condition.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A command as an entry of the log.
+pub(super) fn entry(index: u64, command: &Command) -> Entry {
+    let log_id = LogId::new(LeaderId { term: 1, node_id: 1 }, index);
+    Entry { log_id, payload: EntryPayload::Normal(Proposal::new(encode_command(command))) }
+}
 
 /// Waits for a condition that must come.
 async fn eventually<T>(what: &str, wait: impl Future<Output = T>) -> T {
