@@ -624,4 +624,26 @@ impl Report {
     pub fn weight_bytes(&self) -> u64 {
         (self.message.len() + self.output_tail.len()) as u64 + 32
     }
+
+    /// The same, to be kept: its output is a copy of its own, where before it may have been a part of an entry of the log or of a stored
+    /// block, which would be kept whole for it.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self { output_tail: Bytes::copy_from_slice(&self.output_tail), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_is_kept_does_not_keep_what_it_came_in() {
+        let entry = Bytes::from(vec![7; 1000]);
+        let report = Report { output_tail: entry.slice(10..20), ..Report::default() };
+        let kept = report.clone().detached();
+        assert_eq!(kept, report);
+        drop(report);
+        assert!(entry.is_unique());
+    }
 }

@@ -120,7 +120,7 @@ impl State {
         self.drop_report(id);
         if !completion.report.is_empty() {
             self.reports_weight_bytes += completion.report.weight_bytes();
-            self.reports.insert(id, completion.report);
+            self.reports.insert(id, completion.report.detached());
             self.touch(BlockId::of_report(id));
         }
         if let Some(lease) = held {

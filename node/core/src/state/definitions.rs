@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
+
 use crate::definition::Definition;
 use crate::digest::Digest;
 use crate::state::records::definition_digest;
@@ -32,12 +34,17 @@ impl Definitions {
         shared
     }
 
-    fn find_or_add(&mut self, definition: Arc<Definition>) -> Arc<Definition> {
+    fn find_or_add(&mut self, mut definition: Arc<Definition>) -> Arc<Definition> {
         let digest = definition_digest(&definition);
         if let Some(shared) = self.by_digest.get(&digest).and_then(Weak::upgrade)
             && shared == definition
         {
             return shared;
+        }
+        if !definition.target.payload.is_empty() {
+            // A copy: what it came in, an entry of the log or a stored block, would be kept whole for it.
+            let payload = Bytes::copy_from_slice(&definition.target.payload);
+            Arc::make_mut(&mut definition).target.payload = payload;
         }
         self.by_digest.insert(digest, Arc::downgrade(&definition));
         if self.by_digest.len() > self.kept * 2 + DEAD_MIN {
@@ -68,6 +75,18 @@ mod tests {
         assert!(Arc::ptr_eq(&definitions.share(one.clone()), &one));
         assert!(Arc::ptr_eq(&definitions.share(definition(1)), &one));
         assert!(!Arc::ptr_eq(&definitions.share(definition(2)), &one));
+    }
+
+    #[test]
+    fn a_payload_does_not_keep_what_it_came_in() {
+        let entry = Bytes::from(vec![7; 1000]);
+        let mut given = definition(1);
+        Arc::make_mut(&mut given).target.payload = entry.slice(10..20);
+        let mut definitions = Definitions::default();
+        let kept = definitions.share(given);
+        drop(definitions.share(definition(2)));
+        assert_eq!(kept.target.payload, [7; 10].as_slice());
+        assert!(entry.is_unique());
     }
 
     #[test]

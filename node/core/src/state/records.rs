@@ -284,7 +284,7 @@ impl State {
                 Record::Run(run) => runs.push(run),
                 Record::Report(id, report) => {
                     state.reports_weight_bytes += report.weight_bytes();
-                    state.reports.insert(id, report);
+                    state.reports.insert(id, report.detached());
                 }
                 Record::Answer(id, answer) => answers.push((id, answer)),
                 Record::Object(object) => state.restore_object(*object)?,
