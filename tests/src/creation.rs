@@ -35,3 +35,16 @@ pub fn handler(name: &str) -> pb::target::Target {
 pub fn shell(command: impl Into<String>) -> pb::target::Target {
     pb::target::Target::Command(pb::CommandTarget { shell: command.into(), ..Default::default() })
 }
+
+/// A text of letters that is about as large when it is compressed, another one for each seed.
+pub fn noise(seed: u64, bytes: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let letters = (0..bytes).map(|_| {
+        // Marsaglia's xorshift.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'a' + (state % 26) as u8)
+    });
+    letters.collect()
+}

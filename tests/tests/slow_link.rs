@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use belfry_sdk::Client;
 use belfry_tests::cluster::{Cluster, PATIENCE};
-use belfry_tests::creation::{creation, shell};
+use belfry_tests::creation::{creation, noise, shell};
 use belfry_tests::proxy::{Link, Proxy};
 
 /// As little of the log as may be, and often a checkpoint to purge behind.
@@ -19,15 +19,7 @@ const PAYLOAD_BYTES: usize = 8 * 1024;
 const SCHEDULES: u64 = 400;
 
 async fn create(client: &Client, number: u64) {
-    // Not to be compressed.
-    let mut seed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let noise = (0..PAYLOAD_BYTES).map(|_| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        char::from(b'a' + (seed % 26) as u8)
-    });
-    let request = creation("default", format!("s{number}"), "0 3 1 1 *", shell(noise.collect::<String>()));
+    let request = creation("default", format!("s{number}"), "0 3 1 1 *", shell(noise(number, PAYLOAD_BYTES)));
     client.create_schedule(request).await.unwrap();
 }
 

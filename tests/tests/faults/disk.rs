@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use belfry_tests::by_hand::create;
 use belfry_tests::cluster::{Cluster, Setup};
+use belfry_tests::creation::noise;
 use belfry_tests::disk::{SmallDisk, cut, flip_a_bit};
 use belfry_tests::history;
 use belfry_tests::needs::or_not_run;
@@ -24,7 +25,7 @@ const DISK_MEBIBYTES: u64 = 128;
 async fn write_until_it_ends(cluster: &mut Cluster, victim: u64) -> ExitStatus {
     let client = cluster.client().unwrap();
     let stop = CancellationToken::new();
-    let ballast = "x".repeat(200 * 1024);
+    let ballast = noise(1, 200 * 1024);
     let writing = tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
         for number in 0.. {
             // The answer may be lost with the leader, and nobody waits for these schedules. In a list they come last.
