@@ -57,7 +57,7 @@ impl BlockKind {
             .find(|kind| *kind as u8 == number)
     }
 
-    /// Ids per block: values of 5 to 75 KB are what sled is best at, before they are compressed; a report may be 64 KiB by itself.
+    /// Ids per block: 5 to 75 KB, and compressed a third of that or less, are what sled is best at; a report may be 64 KiB by itself.
     pub fn span(self) -> u64 {
         match self {
             Self::Totals => 1,
@@ -330,6 +330,9 @@ impl State {
         let id = schedule.id;
         schedule.key = self.names.sharing(schedule.key);
         schedule.definition = self.definitions.share(schedule.definition);
+        for retired in schedule.retired.values_mut() {
+            *retired = self.definitions.share(retired.clone());
+        }
         if schedule.deleted_at.is_some() {
             self.deleted.insert((schedule.key.clone(), id));
         } else {

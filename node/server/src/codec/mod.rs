@@ -90,7 +90,6 @@ mod tests {
         AttemptNo, BackfillId, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId,
         ScheduleKey, State, UnixMillis,
     };
-
     use belfry_proto::internal as pb;
     use bytes::Bytes;
     use prost::Message as _;

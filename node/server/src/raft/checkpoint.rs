@@ -58,9 +58,8 @@ impl Head {
             1 => Packing::Plain,
             2 => Packing::Compressed,
             newer => {
-                return Err(corrupt(format!(
-                    "it has format {newer}, this release reads formats up to {FORMAT}"
-                )));
+                let what = format!("it has format {newer}, this release reads those up to {FORMAT}");
+                return Err(io::Error::new(io::ErrorKind::Unsupported, what));
             }
         };
         let digest =

@@ -57,6 +57,9 @@ pub enum StartError {
     /// The checkpoint does not read back as it was written.
     #[error("the checkpoint of the state cannot be used: {0}; {LOST_DATA_ADVICE}")]
     Checkpoint(#[source] io::Error),
+    /// A newer release wrote the checkpoint: nothing is damaged.
+    #[error("the checkpoint of the state is of a newer release: {0}; start the release of the others")]
+    NewerCheckpoint(#[source] io::Error),
     /// A newer release has been here, and what it agreed on with the others cannot be taken back.
     #[error(
         "the cluster has agreed on feature level {level}, and this release knows those up to {known}: start the release of the others"
@@ -86,7 +89,10 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     let (checkpoint, folder) = (stores.checkpoint, config.snapshots_folder.clone());
     let (offload, within) = (stores.offload.clone(), stores.offload.clone());
     let opened = offload.run(move || Checkpoints::open(checkpoint, folder, within)).await;
-    let (checkpoints, replicated) = opened.map_err(StartError::Checkpoint)?;
+    let (checkpoints, replicated) = opened.map_err(|error| match error.kind() {
+        io::ErrorKind::Unsupported => StartError::NewerCheckpoint(error),
+        _ => StartError::Checkpoint(error),
+    })?;
     let (level, known) = (replicated.state.feature_level(), belfry_core::FEATURE_LEVEL);
     if level > known {
         return Err(StartError::TooOld { level, known });

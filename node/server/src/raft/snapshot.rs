@@ -286,10 +286,11 @@ impl SnapshotData {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raft::checkpoint::Packing;
 
     fn head() -> Head {
-        let packing = super::super::checkpoint::Packing::Plain;
-        Head { applied: None, membership: Default::default(), digest: Default::default(), packing }
+        let (membership, digest) = Default::default();
+        Head { applied: None, membership, digest, packing: Packing::Plain }
     }
 
     fn blocks() -> Vec<(BlockKey, Bytes)> {

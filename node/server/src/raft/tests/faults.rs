@@ -1,11 +1,17 @@
 //! What ends a node, and what keeps it from starting.
 
+use belfry_core::FEATURE_LEVEL;
+use belfry_core::state::{Record, Totals};
+use belfry_proto::internal as pb;
 use bytes::Bytes;
+use prost::Message as _;
 
+use super::super::checkpoint::Head;
 use super::super::{Fault, ProposeError, StartError};
 use super::cluster::Cluster;
 use super::site::Disk;
 use super::{create, eventually, until};
+use crate::codec::{decode_block, encode_block};
 use crate::store::{BlockKey, CheckpointPort, LogEntry, LogId, LogPort};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,6 +85,34 @@ async fn a_checkpoint_with_a_garbled_block_is_refused() {
     let garbled = Bytes::from_static(b"\xff\xff\xff\xff");
     checkpoint.commit(head, vec![(BlockKey { kind: 2, number: 0 }, Some(garbled))]).unwrap();
     assert!(matches!(refused(&mut cluster).await, StartError::Checkpoint(_)));
+}
+
+/// A release to come raised the level: this one does not start, and does not speak of damage.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_of_a_newer_release_is_refused_as_newer() {
+    let mut cluster = checkpointed().await;
+    let checkpoint = cluster.site(1).disk.twin_mut().checkpoint.clone();
+    let head = Head::decode(checkpoint.head().unwrap().unwrap()).unwrap();
+
+    let (key, value) = checkpoint.blocks().unwrap().map(Result::unwrap).next().unwrap();
+    let Ok([Record::Totals(totals)]) =
+        decode_block(&value).map(|records| <[_; 1]>::try_from(records).unwrap())
+    else {
+        panic!("the totals come first");
+    };
+    let newer = Record::Totals(Totals { feature_level: FEATURE_LEVEL + 1, ..totals.clone() });
+    let digest = head.digest.minus(Record::Totals(totals).digest()).plus(newer.digest());
+    let raised = Head { digest, ..head.clone() };
+    checkpoint.commit(raised.encode(), vec![(key, Some(encode_block(&[newer])))]).unwrap();
+    let error = refused(&mut cluster).await;
+    assert!(matches!(error, StartError::TooOld { .. }), "{error}");
+
+    let mut wire = pb::CheckpointHead::decode(head.encode()).unwrap();
+    wire.format = 3;
+    checkpoint.commit(wire.encode_to_vec().into(), vec![]).unwrap();
+    let error = refused(&mut cluster).await;
+    assert!(matches!(error, StartError::NewerCheckpoint(_)), "{error}");
+    assert!(error.to_string().contains("has format 3") && !error.to_string().contains("damaged"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
