@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use thiserror::Error;
 
 use crate::definition::Definition;
 use crate::ids::{
-    AttemptNo, BackfillId, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
+    AttemptNo, BackfillId, DrawnId, FencingToken, Generation, Revision, RunId, ScheduleId, ScheduleKey,
+    UnixMillis,
 };
 use crate::object::{Declared, Object, ObjectName};
 use crate::run::{AttemptResult, Ending, Reason, Report, Resolution, Run};
@@ -29,7 +31,7 @@ pub struct Command {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestKey {
     /// Chosen by the client.
-    pub id: Arc<str>,
+    pub id: DrawnId,
     /// Hash of the request: the same id with another request is refused.
     pub fingerprint: u64,
 }
@@ -42,7 +44,7 @@ pub enum Action {
         /// Its name.
         key: ScheduleKey,
         /// Public identity, never used before.
-        uid: Arc<str>,
+        uid: DrawnId,
         /// What the user declared.
         definition: Arc<Definition>,
         /// First instant after `now`.
@@ -94,7 +96,7 @@ pub enum Action {
         /// What becomes of the instants inside it.
         missed: ResumeMissed,
         /// Who did it.
-        actor: Arc<str>,
+        actor: ArcStr,
     },
     /// Ends pauses whose time is up.
     EndPauses(Vec<ScheduleId>),
@@ -103,7 +105,7 @@ pub enum Action {
         /// Its name.
         key: ScheduleKey,
         /// Who did it.
-        actor: Arc<str>,
+        actor: ArcStr,
         /// What it does when something of the schedule is running already.
         overlap: TriggerOverlap,
     },
@@ -112,9 +114,9 @@ pub enum Action {
         /// Which.
         run: RunId,
         /// Who did it.
-        actor: Arc<str>,
+        actor: ArcStr,
         /// Why.
-        reason: Arc<str>,
+        reason: ArcStr,
     },
     /// Says what became of an UNKNOWN run.
     ResolveRun {
@@ -123,9 +125,9 @@ pub enum Action {
         /// What became of it.
         resolution: Resolution,
         /// Who says so.
-        actor: Arc<str>,
+        actor: ArcStr,
         /// How they know.
-        reason: Arc<str>,
+        reason: ArcStr,
     },
     /// Makes a calendar, pool or namespace, or replaces it.
     PutObject {
@@ -175,9 +177,9 @@ pub enum Action {
         /// What to do.
         verb: BackfillVerb,
         /// Who does it.
-        actor: Arc<str>,
+        actor: ArcStr,
         /// Why.
-        reason: Arc<str>,
+        reason: ArcStr,
     },
     /// Makes the rows of instants that have come.
     Fire(Vec<FireGroup>),
@@ -321,7 +323,7 @@ impl Fire {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BeginGroup {
     /// Id of the executor process.
-    pub executor: Arc<str>,
+    pub executor: ArcStr,
     /// What it wants to begin.
     pub begins: Vec<Begin>,
 }
@@ -427,7 +429,7 @@ pub struct DeletedSchedule {
     /// The name that it had.
     pub key: ScheduleKey,
     /// Its public identity.
-    pub uid: Arc<str>,
+    pub uid: DrawnId,
     /// Its labels.
     pub labels: std::collections::BTreeMap<String, String>,
 }
@@ -542,7 +544,7 @@ pub enum Rejection {
     #[error("request id {id} was already used for another request")]
     RequestIdReused {
         /// The id.
-        id: Arc<str>,
+        id: DrawnId,
     },
     /// Instants before the change have no rows yet, or ones after it have them already: the ledger and the proposer do not
     /// agree on how far the schedule is. Once they do, this can be tried again with a next instant computed anew (LEDGER-2).
@@ -603,7 +605,7 @@ pub enum Rejection {
     #[error("namespace {namespace} has {max} schedules, as many as it may (schedules_max)")]
     TooManySchedules {
         /// Which.
-        namespace: Arc<str>,
+        namespace: ArcStr,
         /// How many it may have.
         max: u64,
     },

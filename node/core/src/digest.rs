@@ -8,6 +8,8 @@ use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::ids::DrawnId;
+
 /// Digest of a set of records.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Digest(pub u128);
@@ -53,9 +55,27 @@ impl Canonical {
     /// Starts a record of this kind.
     pub fn new(kind: u8) -> Self {
         // Most records fit.
-        let mut bytes = Vec::with_capacity(512);
-        bytes.push(kind);
-        Self(bytes)
+        Self(Vec::with_capacity(512)).anew(kind)
+    }
+
+    /// Starts another record, in the same memory.
+    #[must_use]
+    pub fn anew(mut self, kind: u8) -> Self {
+        self.0.clear();
+        self.0.push(kind);
+        self
+    }
+
+    /// Adds what was written elsewhere.
+    #[must_use]
+    pub fn written(mut self, canonical: &[u8]) -> Self {
+        self.0.extend_from_slice(canonical);
+        self
+    }
+
+    /// What was written.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// Adds a number.
@@ -83,6 +103,12 @@ impl Canonical {
     #[must_use]
     pub fn text(self, value: &str) -> Self {
         self.bytes(value.as_bytes())
+    }
+
+    /// Adds the text of an identity.
+    #[must_use]
+    pub fn drawn(self, id: &DrawnId) -> Self {
+        id.with_text(|text| self.text(text))
     }
 
     /// Adds something that may be absent.

@@ -16,13 +16,13 @@ const LOOKED_AT_MAX: usize = 4096;
 pub fn starts_at(state: &State, id: ScheduleId) -> Option<UnixMillis> {
     let schedule = state.schedule(id)?;
     let counters = &schedule.counters;
-    let ended = counters.succeeded + counters.unsuccessful + counters.not_started;
+    let ended = counters.ended();
     let (due, running) = state.active_counts(id);
     let kept = state.row_count(id).saturating_sub((due + running) as u64);
     if ended <= kept {
         return None;
     }
-    let last = [counters.last_success, counters.last_failure];
+    let last = [counters.last_success.get(), counters.last_failure.get()];
     let is_ordinary = |run: &&Run| {
         run.series() == Series::Timing
             && run.state.ended_at().is_some()

@@ -36,8 +36,8 @@ pub mod state;
 pub use command::{Action, Applied, Changes, Command, Effect, Outcome, Rejection};
 pub use definition::Definition;
 pub use ids::{
-    AttemptNo, BackfillId, FencingToken, Generation, LogPosition, ObjectId, Revision, RunId, ScheduleId,
-    ScheduleKey, UnixMillis,
+    AttemptNo, BackfillId, DrawnId, FencingToken, Generation, LogPosition, ObjectId, Revision, RunId,
+    ScheduleId, ScheduleKey, UnixMillis,
 };
 pub use run::{Run, RunState};
 pub use schedule::Schedule;

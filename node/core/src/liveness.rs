@@ -47,7 +47,7 @@ pub struct Overdue {
 pub fn judge(state: &State, id: ScheduleId, now: UnixMillis) -> Judgement {
     let Some(schedule) = state.schedule(id) else { return Judgement::default() };
     let liveness = &schedule.definition.liveness;
-    if schedule.deleted_at.is_some() || liveness.disabled {
+    if schedule.remains().deleted_at.is_some() || liveness.disabled {
         return Judgement::default();
     }
     let grace = liveness.start_grace.unwrap_or(START_GRACE);
@@ -91,7 +91,7 @@ fn success_missed(
 ) -> Option<UnixMillis> {
     // Else nothing more will come.
     schedule.next_fire_at?;
-    let last = schedule.counters.last_success;
+    let last = schedule.counters.last_success.get();
     let since = last.map_or(schedule.created_at, |(_, at)| at);
     if now <= since.plus(grace) {
         return None;

@@ -2,8 +2,9 @@
 //!
 //! An object is a small document that is written whole. It has a handle, so that it is stored in blocks like everything else.
 
-use std::sync::Arc;
 use std::time::Duration;
+
+use arcstr::ArcStr;
 
 use crate::backfill::Backfill;
 use crate::ids::{ObjectId, Revision, ScheduleKey, UnixMillis};
@@ -52,9 +53,9 @@ pub enum ObjectName {
     /// Of a namespace.
     Calendar(ScheduleKey),
     /// Of the cluster.
-    Pool(Arc<str>),
+    Pool(ArcStr),
     /// Of the cluster.
-    Namespace(Arc<str>),
+    Namespace(ArcStr),
 }
 
 impl std::fmt::Display for ObjectName {
@@ -86,7 +87,7 @@ pub struct Calendar {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pool {
     /// Its name.
-    pub name: Arc<str>,
+    pub name: ArcStr,
     /// Runs at once; none: no limit.
     pub slots: Option<u32>,
     /// Starts per time; none: no limit. Kept by the leader: best effort across a change of leader.
@@ -110,7 +111,7 @@ pub struct Rate {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Namespace {
     /// Its name.
-    pub name: Arc<str>,
+    pub name: ArcStr,
     /// Runs at once; none: no limit.
     pub running_max: Option<u32>,
     /// Schedules; none: no limit.

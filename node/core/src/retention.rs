@@ -6,6 +6,7 @@ use crate::command::Prune;
 use crate::definition::History;
 use crate::ids::{RunId, ScheduleId, UnixMillis};
 use crate::run::Run;
+use crate::schedule::LastRun;
 use crate::state::{State, Subject};
 
 /// How much is kept, where a schedule's own `history` does not say otherwise. Whichever limit is hit first lets the oldest go; the last success and the last failure of a schedule
@@ -88,8 +89,8 @@ pub fn select(state: &State, keep: &Retention, now: UnixMillis, cursor: Cursor) 
     prune.answers = state
         .answers()
         .take(PRUNED_PER_COMMAND)
-        .take_while(|answer| answer.answered_at < unanswered)
-        .map(|answer| answer.sequence)
+        .take_while(|(_, answer)| answer.answered_at < unanswered)
+        .map(|(sequence, _)| sequence)
         .collect();
     (prune, next)
 }
@@ -119,8 +120,9 @@ fn select_rows(state: &State, keep: &Retention, now: UnixMillis, from: RunId, pr
 fn may_go(state: &State, run: &Run) -> bool {
     let last = state.schedule(run.schedule).is_some_and(|schedule| {
         let counters = &schedule.counters;
-        let is_this = |last: &Option<(RunId, UnixMillis)>| last.is_some_and(|(id, _)| id == run.id);
-        schedule.deleted_at.is_none() && (is_this(&counters.last_success) || is_this(&counters.last_failure))
+        let is_this = |last: LastRun| last.get().is_some_and(|(id, _)| id == run.id);
+        schedule.remains().deleted_at.is_none()
+            && (is_this(counters.last_success) || is_this(counters.last_failure))
     });
     run.state.ended_at().is_some() && !last && !state.is_answer(Subject::Run(run.id))
 }

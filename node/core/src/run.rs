@@ -10,8 +10,7 @@
 //!     └─ SKIPPED
 //! ```
 
-use std::sync::{Arc, LazyLock};
-
+use arcstr::ArcStr;
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -33,7 +32,7 @@ pub struct Run {
     /// What made it.
     pub trigger: Trigger,
     /// Who triggered it by hand; empty otherwise.
-    pub actor: Arc<str>,
+    pub actor: ArcStr,
     /// When the row was made.
     pub created_at: UnixMillis,
     /// It stands for the instants in (window_start_at, nominal_at].
@@ -87,19 +86,13 @@ impl Run {
     }
 }
 
-/// Who triggered what the timing made: nobody. One text for all runs.
-pub fn nobody() -> Arc<str> {
-    static NOBODY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
-    NOBODY.clone()
-}
-
 /// What somebody decided about a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
     /// Who.
-    pub actor: Arc<str>,
+    pub actor: ArcStr,
     /// In their words.
-    pub reason: Arc<str>,
+    pub reason: ArcStr,
     /// When.
     pub at: UnixMillis,
 }
@@ -234,7 +227,7 @@ pub struct Retrying {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lease {
     /// Id of the executor process.
-    pub executor: Arc<str>,
+    pub executor: ArcStr,
     /// Greater than every token handed out before.
     pub token: FencingToken,
     /// When the begin was committed, by the leader's clock.

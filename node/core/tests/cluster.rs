@@ -244,7 +244,7 @@ impl World {
         }
         for id in self.state.schedule_ids_from(ScheduleId(0)) {
             let schedule = self.state.schedule(id).unwrap();
-            if schedule.deleted_at.is_none() {
+            if schedule.remains().deleted_at.is_none() {
                 let expected = UnixMillis(self.expected[&id]);
                 assert_eq!(schedule.next_fire_at, Some(expected), "LEDGER-1: of schedule {id}");
                 assert!(schedule.watermark < expected, "LEDGER-1: schedule {id} has lost {expected:?}");

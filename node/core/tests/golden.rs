@@ -624,9 +624,13 @@ fn render_schedule(schedule: &Schedule) -> String {
     if schedule.catching_up {
         out.push_str(" catching up");
     }
-    if !schedule.retired.is_empty() {
-        write!(out, " keeps generations {:?}", schedule.retired.keys().map(|g| g.0).collect::<Vec<_>>())
-            .unwrap();
+    if !schedule.remains().retired.is_empty() {
+        write!(
+            out,
+            " keeps generations {:?}",
+            schedule.remains().retired.keys().map(|g| g.0).collect::<Vec<_>>()
+        )
+        .unwrap();
     }
     let counters = &schedule.counters;
     write!(

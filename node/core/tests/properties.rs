@@ -359,7 +359,7 @@ impl Seen {
     fn of(state: &State) -> Self {
         let runs = state.runs_from(RunId(0)).map(|run| (run.id, run.clone())).collect();
         let schedules = state.schedule_ids_from(ScheduleId(0)).filter_map(|id| {
-            let schedule = state.schedule(id).filter(|schedule| schedule.deleted_at.is_none())?;
+            let schedule = state.schedule(id).filter(|schedule| schedule.remains().deleted_at.is_none())?;
             let pause = schedule.pause.as_ref().map(|pause| pause.reason.clone());
             Some((id, (schedule.revision, pause, schedule.next_fire_at.is_none())))
         });

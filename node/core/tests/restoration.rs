@@ -45,7 +45,7 @@ impl World {
         let target = Target { handler: "command".into(), payload: Default::default() };
         let action = Action::CreateSchedule {
             key: key(name),
-            uid: Arc::from(name),
+            uid: name.into(),
             definition: Arc::new(Definition::new(Timing::of(vec![rule], "UTC"), target)),
             next_fire_at: Some(at(next)),
             calendars: Default::default(),

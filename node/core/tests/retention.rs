@@ -12,7 +12,7 @@ use belfry_core::command::{
 use belfry_core::definition::{Definition, History, Rule, Target, Timing};
 use belfry_core::retention::{Cursor, Retention, select};
 use belfry_core::run::{AttemptResult, Report};
-use belfry_core::state::{BackfillRequest, Record, RestoreError};
+use belfry_core::state::{Answer, BackfillRequest, Record, RestoreError};
 use belfry_core::{
     AttemptNo, FencingToken, Generation, LogPosition, RunId, ScheduleId, ScheduleKey, State, UnixMillis,
     ledger,
@@ -217,9 +217,25 @@ fn a_store_with_answers_about_what_is_lost_or_with_two_of_one_place_is_refused()
     let left = all.iter().filter(is_left).cloned();
     assert_eq!(State::restore(left).err(), Some(RestoreError::Dangling { what: "answer", id: 1 }));
     let answers = all.iter().filter_map(|record| match record {
-        Record::Answer(_, answer) => Some(Record::Answer("another".into(), answer.clone())),
+        Record::Answer(sequence, answer) => {
+            Some(Record::Answer(*sequence, Answer { id: "another".into(), ..answer.clone() }))
+        }
         _ => None,
     });
     let twice = all.iter().cloned().chain(answers);
     assert_eq!(State::restore(twice).err(), Some(RestoreError::Twice { what: "answer", id: 1 }));
+    // One name of two schedules, one schedule of two names, and one that is deleted as well.
+    for (id, name, deleted_at) in [(7, "s0", None), (1, "other", None), (1, "s0", Some(UnixMillis(9)))] {
+        let schedules = all.iter().filter_map(|record| match record {
+            Record::Schedule(schedule) => {
+                let mut again = schedule.clone();
+                (again.id, again.key) = (ScheduleId(id), ScheduleKey::new("default", name));
+                again.change_remains(|remains| remains.deleted_at = deleted_at);
+                Some(Record::Schedule(again))
+            }
+            _ => None,
+        });
+        let twice = all.iter().cloned().chain(schedules);
+        assert_eq!(State::restore(twice).err(), Some(RestoreError::Twice { what: "schedule", id }));
+    }
 }

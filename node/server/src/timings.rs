@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use belfry_core::definition::{CalendarMode, CalendarRule, Rule, Timing};
 use belfry_core::object::{Object, ObjectKind, ObjectName};
-use belfry_core::{ObjectId, Revision, ScheduleKey, State, UnixMillis};
+use belfry_core::{DrawnId, ObjectId, Revision, ScheduleKey, State, UnixMillis};
 use belfry_timing::{
     Calendar, CalendarUse, Composition, HashSeed, NeverFiring, TimeOfDay, TimeZone, Weekday, WeekdayRule,
 };
@@ -185,10 +185,15 @@ impl Timings {
 }
 
 /// How long after its nominal time a run is scheduled: stable for its schedule, and before the next instant.
-pub fn spread_for(uid: &str, window: Duration, nominal_at: UnixMillis, next: Option<UnixMillis>) -> Duration {
+pub fn spread_for(
+    uid: &DrawnId,
+    window: Duration,
+    nominal_at: UnixMillis,
+    next: Option<UnixMillis>,
+) -> Duration {
     let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
     let gap = next.map(|next| next.0.saturating_sub(nominal_at.0));
-    let offset = belfry_timing::spread_offset_millis(uid, window, gap);
+    let offset = uid.with_text(|uid| belfry_timing::spread_offset_millis(uid, window, gap));
     Duration::from_millis(u64::try_from(offset).unwrap_or(0))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A begin is a compare-and-set on the row: exactly one executor wins, everyone else is refused, for ever (RUN-2).
 
-use std::sync::Arc;
+use arcstr::ArcStr;
 
 use crate::command::{
     Begin, BeginGroup, BeginResult, Completion, CompletionResult, Effect, LeaseLoss, Outcome, Retryable,
@@ -11,7 +11,7 @@ use crate::command::{
 use crate::definition::{OverlapPolicy, UnknownOutcomePolicy};
 use crate::ids::{Generation, Revision, RunId, ScheduleId, UnixMillis};
 use crate::run::{AttemptResult, Ending, Lease, Reason, Run, RunEvent, RunState, Series, Trigger};
-use crate::schedule::{Pause, Schedule};
+use crate::schedule::{LastRun, Pause, Schedule};
 use crate::state::lanes::Lane;
 use crate::state::verdicts::BELFRY;
 use crate::state::{BlockId, LATE_AFTER_MS, State};
@@ -35,7 +35,7 @@ impl State {
     fn begin_one(
         &mut self,
         now: UnixMillis,
-        executor: &Arc<str>,
+        executor: &ArcStr,
         begin: Begin,
         effects: &mut Vec<Effect>,
     ) -> BeginResult {
@@ -167,7 +167,7 @@ impl State {
         let useless = code.is_some_and(|code| retry.non_retryable_codes.contains(&code));
         let wanted = run.attempt.0 < retry.max_attempts
             && !useless
-            && schedule.deleted_at.is_none()
+            && schedule.remains().deleted_at.is_none()
             && run.cancel.is_none();
         wanted.then(|| now.plus(retry.backoff_after(run.attempt.0, run.id.0)))
     }
@@ -182,7 +182,7 @@ impl State {
         if first && series == Series::Timing {
             self.uncount_begun(schedule);
         }
-        let deleted = self.slots[&schedule].schedule.deleted_at.map(|_| Reason::ScheduleDeleted);
+        let deleted = self.slots[&schedule].schedule.remains().deleted_at.map(|_| Reason::ScheduleDeleted);
         // The next backfill may have taken its place already.
         let abandoned = (first && self.is_abandoned(id)).then_some(Reason::BackfillCancelled);
         if let Some(reason) = cancelled.or(deleted).or(abandoned) {
@@ -332,7 +332,7 @@ impl State {
         let schedule = &mut self.slot_mut(id).schedule;
         let was_over = schedule.is_exhausted() && schedule.next_fire_at.is_none();
         schedule.counters.begun = schedule.counters.begun.saturating_sub(1);
-        let goes_on = was_over && !schedule.is_exhausted() && schedule.deleted_at.is_none();
+        let goes_on = was_over && !schedule.is_exhausted() && schedule.remains().deleted_at.is_none();
         if goes_on && schedule.definition.timing.fixed_delay().is_none() {
             schedule.timed_with = Schedule::UNTIMED;
             self.stale.insert(id);
@@ -352,18 +352,18 @@ impl State {
         let counters = &mut self.slot_mut(schedule).schedule.counters;
         match ending {
             Ending::Succeeded => {
-                counters.succeeded += 1;
+                counters.succeeded = counters.succeeded.saturating_add(1);
                 counters.consecutive_failures = 0;
-                counters.last_success = Some((id, now));
+                counters.last_success = (id, now).into();
             }
             Ending::Failed(_) | Ending::TimedOut | Ending::Unknown(_) => {
-                counters.unsuccessful += 1;
+                counters.unsuccessful = counters.unsuccessful.saturating_add(1);
                 counters.consecutive_failures = counters.consecutive_failures.saturating_add(in_a_row);
-                counters.last_failure = Some((id, now));
+                counters.last_failure = (id, now).into();
                 self.pause_after(schedule, generation, ending, now);
             }
             Ending::Skipped(_) | Ending::Merged { .. } | Ending::Expired | Ending::Cancelled(_) => {
-                counters.not_started += 1;
+                counters.not_started = counters.not_started.saturating_add(1);
             }
         }
     }
@@ -387,8 +387,7 @@ impl State {
         if let Trigger::Backfill(backfill) = trigger {
             self.count_backfilled(backfill, &ending, now);
         }
-        let is_newer =
-            |last: Option<(RunId, UnixMillis)>| last.is_some_and(|(run, at)| run != id && at > since);
+        let is_newer = |last: LastRun| last.get().is_some_and(|(run, at)| run != id && at > since);
         let (success_since, failure_since) =
             (is_newer(counters.last_success), is_newer(counters.last_failure));
         let failures_since = if failure_since { self.failures_since(schedule, since) } else { 0 };
@@ -396,20 +395,20 @@ impl State {
         let counters = &mut self.slot_mut(schedule).schedule.counters;
         match ending {
             Ending::Succeeded => {
-                counters.succeeded += 1;
+                counters.succeeded = counters.succeeded.saturating_add(1);
                 if !success_since {
                     counters.consecutive_failures = counters.consecutive_failures.min(failures_since);
-                    counters.last_success = Some((id, now));
+                    counters.last_success = (id, now).into();
                 }
             }
             Ending::Failed(_) | Ending::TimedOut | Ending::Unknown(_) => {
-                counters.unsuccessful += 1;
+                counters.unsuccessful = counters.unsuccessful.saturating_add(1);
                 if !failure_since {
-                    counters.last_failure = Some((id, now));
+                    counters.last_failure = (id, now).into();
                 }
             }
             Ending::Skipped(_) | Ending::Merged { .. } | Ending::Expired | Ending::Cancelled(_) => {
-                counters.not_started += 1;
+                counters.not_started = counters.not_started.saturating_add(1);
                 if !success_since {
                     counters.consecutive_failures = counters.consecutive_failures.saturating_sub(1);
                 }
@@ -431,7 +430,7 @@ impl State {
     /// Pauses a schedule whose runs keep failing, or one of whose runs may have been left half done.
     fn pause_after(&mut self, schedule: ScheduleId, generation: Generation, ending: Ending, now: UnixMillis) {
         let slot = self.slot_mut(schedule);
-        if slot.schedule.pause.is_some() || slot.schedule.deleted_at.is_some() {
+        if slot.schedule.pause.is_some() || slot.schedule.remains().deleted_at.is_some() {
             return;
         }
         let failures = slot.schedule.counters.consecutive_failures;

@@ -3,13 +3,13 @@
 //! The leader evaluates the timing and proposes instants; here it is decided which of them get a row. A row that ends makes its
 //! backfill ask for the next instant.
 
-use std::sync::Arc;
+use arcstr::ArcStr;
 
 use crate::backfill::{Backfill, BackfillCounts, BackfillMode, BackfillState};
 use crate::command::{BackfillVerb, Effect, Outcome, Rejection};
 use crate::ids::{AttemptNo, BackfillId, ObjectId, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis};
 use crate::object::{Object, ObjectKind};
-use crate::run::{Ending, Reason, Run, RunEvent, RunState, Series, Trigger, Verdict, nobody};
+use crate::run::{Ending, Reason, Run, RunEvent, RunState, Series, Trigger, Verdict};
 use crate::state::{BlockId, RowKey, State};
 
 /// Ended backfills of one schedule that are kept.
@@ -27,9 +27,9 @@ pub struct BackfillRequest {
     /// Instants in the range, as its proposer counted them.
     pub expected: u64,
     /// Who asks.
-    pub actor: Arc<str>,
+    pub actor: ArcStr,
     /// Why.
-    pub reason: Arc<str>,
+    pub reason: ArcStr,
 }
 
 impl State {
@@ -60,7 +60,7 @@ impl State {
         if let Some(running) = self.open_backfill(schedule) {
             return Err(Rejection::BackfillRunning { key: declared.key.clone(), backfill: running });
         }
-        match (mode, declared.pruned_until) {
+        match (mode, declared.remains().pruned_until) {
             (BackfillMode::Missing, Some(until)) if from_at <= until => {
                 Err(Rejection::LedgerTooShort { key: declared.key.clone(), pruned_until: until })
             }
@@ -158,7 +158,7 @@ impl State {
             return false;
         }
         match self.run_at(schedule, at, Series::Timing).map(|run| &run.state) {
-            None => self.slots[&schedule].schedule.pruned_until.is_none_or(|until| at > until),
+            None => self.slots[&schedule].schedule.remains().pruned_until.is_none_or(|until| at > until),
             Some(RunState::Due { .. } | RunState::Running(_)) => false,
             Some(RunState::Ended { ending: Ending::Skipped(Reason::Paused), .. }) => {
                 self.resume_of(schedule, at).is_none_or(|resume| never_began(&resume.state))
@@ -191,7 +191,7 @@ impl State {
             nominal_at: at,
             scheduled_at: at,
             trigger: Trigger::Backfill(backfill),
-            actor: actor.unwrap_or_else(nobody),
+            actor: actor.unwrap_or_default(),
             created_at: now,
             window_start_at: UnixMillis(at.0.saturating_sub(1)),
             merged_count: 0,

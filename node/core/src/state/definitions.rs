@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::definition::Definition;
 use crate::digest::Digest;
-use crate::state::records::definition_digest;
+use crate::state::canonical::definition_digest;
 
 /// Entries that may be dead before any are looked for.
 const DEAD_MIN: usize = 1024;

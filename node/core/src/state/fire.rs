@@ -1,14 +1,15 @@
 //! Instants that have come: the watermark moves, and each gets its row.
 
-use std::sync::Arc;
 use std::time::Duration;
+
+use arcstr::ArcStr;
 
 use crate::command::{
     Effect, Fire, FireGroup, FireTally, Freeze, Outcome, Rejection, ScheduleChange, TriggerOverlap,
 };
 use crate::definition::{MisfirePolicy, OverlapPolicy};
 use crate::ids::{AttemptNo, RunId, ScheduleId, ScheduleKey, UnixMillis};
-use crate::run::{Ending, Reason, Run, RunEvent, RunState, Trigger, nobody};
+use crate::run::{Ending, Reason, Run, RunEvent, RunState, Trigger};
 use crate::state::lanes::Slot;
 use crate::state::{BlockId, LATE_AFTER_MS, MANUAL_WAITING_MAX, State};
 
@@ -72,7 +73,7 @@ impl State {
             nominal_at,
             scheduled_at,
             trigger,
-            actor: nobody(),
+            actor: ArcStr::new(),
             created_at: now,
             window_start_at,
             merged_count: 0,
@@ -88,7 +89,7 @@ impl State {
             tally.skipped += 1;
             let counted = u64::from(self.knows_level_2());
             let schedule = &mut self.slot_mut(fire.schedule).schedule;
-            schedule.counters.not_started += 1;
+            schedule.counters.not_started = schedule.counters.not_started.saturating_add(1);
             if let (Reason::Paused, Some(pause)) = (reason, &mut schedule.pause) {
                 pause.skipped += counted;
             }
@@ -229,7 +230,7 @@ impl State {
         &mut self,
         now: UnixMillis,
         key: ScheduleKey,
-        actor: Arc<str>,
+        actor: ArcStr,
         overlap: TriggerOverlap,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Rejection> {
@@ -255,7 +256,7 @@ impl State {
         now: UnixMillis,
         schedule: ScheduleId,
         trigger: Trigger,
-        actor: Arc<str>,
+        actor: ArcStr,
     ) -> RunId {
         let mut nominal_at = now;
         while self.run_at(schedule, nominal_at, trigger.series()).is_some() {

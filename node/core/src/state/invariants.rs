@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use arcstr::ArcStr;
+
 use crate::backfill::BackfillState;
 use crate::definition::OverlapPolicy;
 use crate::ids::{RunId, ScheduleId};
@@ -78,7 +80,7 @@ impl State {
 
     fn check_schedule(&self, id: ScheduleId, slot: &Slot, say: &mut impl FnMut(&'static str, String)) {
         let schedule = &slot.schedule;
-        let deleted = schedule.deleted_at.is_some();
+        let deleted = schedule.remains().deleted_at.is_some();
         if deleted != self.deleted.contains(&(schedule.key.clone(), id))
             || deleted == (self.names.get(&schedule.key) == Some(id))
         {
@@ -122,14 +124,14 @@ impl State {
             *pools.entry(&schedule.definition_of(run.generation).pool).or_default() += 1;
             *namespaces.entry(&schedule.key.namespace).or_default() += 1;
         }
-        let counted = |counts: &BTreeMap<std::sync::Arc<str>, u32>, expected: &BTreeMap<&str, u32>| {
+        let counted = |counts: &BTreeMap<ArcStr, u32>, expected: &BTreeMap<&str, u32>| {
             counts.iter().map(|(name, count)| (&**name, *count)).eq(expected.iter().map(|(n, c)| (*n, *c)))
         };
         if !counted(&self.running_by_pool, &pools) || !counted(&self.running_by_namespace, &namespaces) {
             say("RUN-2", "what runs in pools and namespaces is not what is counted".to_owned());
         }
         let mut answered = BTreeMap::<Subject, u32>::new();
-        for answer in self.answers.values() {
+        for (_, answer) in self.answers.iter() {
             *answered.entry(answer.subject).or_default() += 1;
         }
         let about_schedules = self.slots.iter().map(|(id, slot)| (Subject::Schedule(id), slot.answers));
@@ -143,8 +145,8 @@ impl State {
             say("ANSWERS-1", "an answer cannot be found by its request id".to_owned());
         }
         for (id, slot) in self.slots.iter() {
-            let stale =
-                slot.schedule.deleted_at.is_none() && self.calendars_revision(id) != slot.schedule.timed_with;
+            let stale = slot.schedule.remains().deleted_at.is_none()
+                && self.calendars_revision(id) != slot.schedule.timed_with;
             if stale != self.stale.contains(&id) {
                 say("LEDGER-2", format!("schedule {id} is not known to wait for its calendars"));
             }

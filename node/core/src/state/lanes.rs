@@ -209,7 +209,10 @@ impl State {
         self.offer_ready(schedule, now, effects);
         self.forget_retired(schedule);
         let slot = &self.slots[&schedule];
-        if slot.schedule.next_fire_at.is_none() && slot.schedule.deleted_at.is_none() && !slot.is_active() {
+        if slot.schedule.next_fire_at.is_none()
+            && slot.schedule.remains().deleted_at.is_none()
+            && !slot.is_active()
+        {
             self.after_last_run(schedule, now);
         }
     }
@@ -318,14 +321,15 @@ impl State {
     /// An older definition stays for as long as a row that has not ended was made from it.
     pub(super) fn forget_retired(&mut self, schedule: ScheduleId) {
         let slot = &self.slots[&schedule];
-        if slot.schedule.retired.is_empty() {
+        if slot.schedule.remains().retired.is_empty() {
             return;
         }
         let wanted: BTreeSet<_> = slot.lanes().active().map(|id| self.runs[&id].generation).collect();
         let slot = self.slot_mut(schedule);
-        let former = slot.schedule.retired.len();
-        slot.schedule.retired.retain(|generation, _| wanted.contains(generation));
-        if slot.schedule.retired.len() != former {
+        let former = slot.schedule.remains().retired.len();
+        slot.schedule
+            .change_remains(|remains| remains.retired.retain(|generation, _| wanted.contains(generation)));
+        if slot.schedule.remains().retired.len() != former {
             self.touch(BlockId::of_schedule(schedule));
         }
     }

@@ -1,8 +1,9 @@
 //! Leases by what ends them without a report: the silence of their executor, and their own time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
+
+use arcstr::ArcStr;
 
 use super::handle_set::HandleSet;
 use super::run_id_set::RunIdSet;
@@ -13,7 +14,7 @@ use crate::run::Lease;
 /// Looking for lost leases costs what is found and a step per executor, never a look at every lease.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct LeaseIndex {
-    by_executor: BTreeMap<Arc<str>, Held>,
+    by_executor: BTreeMap<ArcStr, Held>,
     /// What begins together ends together. None is empty.
     by_end: BTreeMap<UnixMillis, HandleSet<RunId>>,
     len: usize,
@@ -66,7 +67,7 @@ impl LeaseIndex {
     }
 
     /// Executors that hold leases, each with their number.
-    pub fn executors(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
+    pub fn executors(&self) -> impl Iterator<Item = (&ArcStr, usize)> {
         self.by_executor.iter().map(|(executor, held)| (executor, held.len))
     }
 

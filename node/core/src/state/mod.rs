@@ -7,6 +7,7 @@
 mod answers;
 mod attempts;
 mod backfills;
+mod canonical;
 mod definitions;
 mod due;
 mod fire;
@@ -26,20 +27,21 @@ mod verdicts;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::command::{
     Action, Applied, Changes, Command, DeletedSchedule, Effect, Outcome, Rejection, RequestKey,
     ScheduleChange,
 };
 use crate::ids::{
-    BackfillId, FencingToken, LogPosition, ObjectId, Revision, RunId, ScheduleId, ScheduleKey, UnixMillis,
+    BackfillId, DrawnId, FencingToken, LogPosition, ObjectId, Revision, RunId, ScheduleId, ScheduleKey,
+    UnixMillis,
 };
 use crate::object::{Object, ObjectName};
 use crate::run::{Census, IllegalTransition, Report, Run, RunEvent, RunState, Series, Verdict};
 use crate::schedule::{Pause, Schedule};
 
 use answers::Answers;
+use arcstr::ArcStr;
 use definitions::Definitions;
 use lanes::Slot;
 use names::NameIndex;
@@ -48,6 +50,7 @@ use table::Table;
 
 pub use answers::Answer;
 pub use backfills::{BackfillRequest, LastInstants};
+pub use canonical::digest_of;
 pub use due::DueIndex;
 pub use invariants::Violation;
 pub use leases::LeaseIndex;
@@ -82,8 +85,8 @@ pub struct State {
     backfills: BTreeSet<(ScheduleId, BackfillId)>,
     /// Backfills that want their next instant.
     advancing: BTreeSet<BackfillId>,
-    running_by_pool: BTreeMap<Arc<str>, u32>,
-    running_by_namespace: BTreeMap<Arc<str>, u32>,
+    running_by_pool: BTreeMap<ArcStr, u32>,
+    running_by_namespace: BTreeMap<ArcStr, u32>,
     definitions: Definitions,
     names: NameIndex,
     by_nominal: BTreeMap<RowKey, RunId>,
@@ -237,11 +240,11 @@ impl State {
     /// missing: a backfill must not take for missing what ran. Once in the life of a cluster, and linear.
     fn note_what_was_pruned(&mut self) {
         for slot in self.slots.values_mut() {
-            let counters = &slot.schedule.counters;
-            let ended = counters.succeeded + counters.unsuccessful + counters.not_started;
+            let ended = slot.schedule.counters.ended();
             let active = slot.lanes().active().count() as u64;
             if ended + active > slot.rows.into() {
-                slot.schedule.pruned_until = Some(slot.schedule.watermark);
+                let watermark = slot.schedule.watermark;
+                slot.schedule.change_remains(|remains| remains.pruned_until = Some(watermark));
                 self.dirty.insert(BlockId::of_schedule(slot.schedule.id));
             }
         }
@@ -254,7 +257,7 @@ impl State {
 
     // ---- answers to request ids
 
-    fn repeat(&self, subject: Subject, id: Arc<str>) -> Result<Outcome, Rejection> {
+    fn repeat(&self, subject: Subject, id: DrawnId) -> Result<Outcome, Rejection> {
         match subject {
             Subject::Schedule(schedule) => self
                 .slots
@@ -294,13 +297,9 @@ impl State {
         let sequence = self.totals.next_answer;
         self.totals_mut().next_answer += 1;
         self.touch(BlockId::of_answer(sequence));
-        let answer = Answer { sequence, fingerprint: request.fingerprint, answered_at: now, subject };
-        self.add_answer(request.id, answer);
-    }
-
-    fn add_answer(&mut self, id: Arc<str>, answer: Answer) {
-        self.count_answer(answer.subject);
-        self.answers.insert(id, answer);
+        self.count_answer(subject);
+        let answer = Answer { id: request.id, fingerprint: request.fingerprint, answered_at: now, subject };
+        self.answers.insert(sequence, answer);
     }
 
     fn count_answer(&mut self, subject: Subject) {
@@ -370,8 +369,8 @@ impl State {
         let counted = self.knows_level_2() && run.series() == Series::Timing;
         let slot = self.slots.get_mut(&run.schedule).expect("every row has its schedule");
         slot.rows -= 1;
-        if counted && slot.schedule.pruned_until < Some(run.nominal_at) {
-            slot.schedule.pruned_until = Some(run.nominal_at);
+        if counted && slot.schedule.remains().pruned_until < Some(run.nominal_at) {
+            slot.schedule.change_remains(|remains| remains.pruned_until = Some(run.nominal_at));
             self.touch(BlockId::of_schedule(run.schedule));
         }
         self.forget_deleted(run.schedule);
@@ -381,7 +380,10 @@ impl State {
     /// Drops a deleted schedule that neither a row nor an answer names any more.
     fn forget_deleted(&mut self, id: ScheduleId) {
         let Some(slot) = self.slots.get(&id) else { return };
-        if slot.rows > 0 || slot.schedule.deleted_at.is_none() || self.is_answer(Subject::Schedule(id)) {
+        if slot.rows > 0
+            || slot.schedule.remains().deleted_at.is_none()
+            || self.is_answer(Subject::Schedule(id))
+        {
             return;
         }
         self.deleted.remove(&(slot.schedule.key.clone(), id));
@@ -590,9 +592,9 @@ impl State {
         (self.reports.iter().map(|(id, report)| (*id, report)), self.reports_weight_bytes)
     }
 
-    /// Answers in the order they were given.
-    pub fn answers(&self) -> impl Iterator<Item = &Answer> {
-        self.answers.values()
+    /// Answers with their sequences, in the order they were given.
+    pub fn answers(&self) -> impl Iterator<Item = (u64, &Answer)> {
+        self.answers.iter()
     }
 
     /// Runs that may begin now, in order of creation.

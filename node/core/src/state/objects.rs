@@ -149,7 +149,7 @@ impl State {
             let Some(slot) = self.slots.get(&id) else { continue };
             let schedule = &slot.schedule;
             let fits = schedule.generation == retimed.generation
-                && schedule.deleted_at.is_none()
+                && schedule.remains().deleted_at.is_none()
                 && self.stale.contains(&id)
                 && self.calendars_revision(id) == retimed.calendars
                 && retimed.next_fire_at.is_none_or(|next| next > schedule.watermark);

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use arcstr::ArcStr;
+
 use crate::backfill::BackfillMode;
 use crate::command::{Effect, Outcome, Rejection, ResumeMissed, Retime, ScheduleChange};
 use crate::definition::{CompletionAction, Definition};
-use crate::ids::{Generation, Revision, ScheduleId, ScheduleKey, UnixMillis};
+use crate::ids::{DrawnId, Revision, ScheduleId, ScheduleKey, UnixMillis};
 use crate::run::{Reason, RunEvent, RunState, Trigger};
-use crate::schedule::{Counters, Pause, Schedule};
+use crate::schedule::{Pause, Schedule};
 use crate::state::lanes::Slot;
 use crate::state::{BackfillRequest, BlockId, State};
 
@@ -17,7 +19,7 @@ impl State {
         &mut self,
         now: UnixMillis,
         key: ScheduleKey,
-        uid: Arc<str>,
+        uid: DrawnId,
         definition: Arc<Definition>,
         next_fire_at: Option<UnixMillis>,
         calendars: Revision,
@@ -35,25 +37,11 @@ impl State {
         let (key, definition) = (self.names.sharing(key), self.definitions.share(definition));
         let id = ScheduleId(self.totals.next_schedule);
         self.totals_mut().next_schedule += 1;
-        let schedule = Schedule {
-            id,
-            uid,
-            key,
-            generation: Generation(1),
-            revision: Revision(self.at.index),
-            definition,
-            retired: Default::default(),
-            next_fire_at,
-            watermark: now,
-            catching_up: false,
-            pause: pause.map(|pause| Box::new(Pause { paused_at: now, skipped: 0, ..pause })),
-            created_at: now,
-            updated_at: now,
-            timed_with: calendars,
-            pruned_until: None,
-            counters: Counters::default(),
-            deleted_at: None,
-        };
+        let mut schedule = Schedule::new(id, uid, key, definition, now);
+        schedule.revision = Revision(self.at.index);
+        schedule.next_fire_at = next_fire_at;
+        schedule.pause = pause.map(|pause| Box::new(Pause { paused_at: now, skipped: 0, ..pause }));
+        schedule.timed_with = calendars;
         self.touch(BlockId::of_schedule(id));
         self.names.insert(&schedule.key, id);
         if let Some(next) = next_fire_at {
@@ -102,7 +90,8 @@ impl State {
         if !schedule.definition.runs_like(&definition) {
             // What is already due keeps the definition that it was made from.
             if in_use {
-                schedule.retired.insert(schedule.generation, schedule.definition.clone());
+                let former = (schedule.generation, schedule.definition.clone());
+                schedule.change_remains(|remains| remains.retired.extend([former]));
             }
             schedule.generation = schedule.generation.next();
         }
@@ -153,7 +142,7 @@ impl State {
     /// The schedule is gone; what waited is CANCELLED, what runs ends as it ends.
     fn retire(&mut self, id: ScheduleId, now: UnixMillis) -> Outcome {
         let slot = self.slot_mut(id);
-        slot.schedule.deleted_at = Some(now);
+        slot.schedule.change_remains(|remains| remains.deleted_at = Some(now));
         let key = slot.schedule.key.clone();
         let until = slot.schedule.pause.as_ref().and_then(|pause| pause.until);
         let waiting: Vec<_> = slot.lanes().active().collect();
@@ -202,8 +191,7 @@ impl State {
                 return;
             }
         }
-        let counters = &schedule.counters;
-        let has_run = counters.succeeded + counters.unsuccessful + counters.not_started > 0;
+        let has_run = schedule.counters.ended() > 0;
         let deletes_itself = schedule.definition.completion == CompletionAction::Delete;
         // A backfill is between two of its rows.
         if has_run && deletes_itself && self.open_backfill(id).is_none() {
@@ -246,7 +234,7 @@ impl State {
         key: ScheduleKey,
         expected: Option<Revision>,
         missed: ResumeMissed,
-        actor: Arc<str>,
+        actor: ArcStr,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Rejection> {
         let id = self.find_at(&key, expected)?;
@@ -278,7 +266,7 @@ impl State {
         id: ScheduleId,
         pause: &Pause,
         missed: &ResumeMissed,
-        actor: &Arc<str>,
+        actor: &ArcStr,
     ) -> Result<Option<BackfillRequest>, Rejection> {
         let ResumeMissed::FireAll { from_at, expected } = *missed else { return Ok(None) };
         let from_at = from_at.max(pause.paused_at.next());

@@ -1,6 +1,6 @@
 //! What people decide about runs: cancel one, say what became of one whose outcome is unknown.
 
-use std::sync::Arc;
+use arcstr::ArcStr;
 
 use crate::command::{Effect, Outcome, Rejection};
 use crate::ids::{RunId, ScheduleId, UnixMillis};
@@ -17,8 +17,8 @@ impl State {
         &mut self,
         now: UnixMillis,
         id: RunId,
-        actor: Arc<str>,
-        reason: Arc<str>,
+        actor: ArcStr,
+        reason: ArcStr,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Rejection> {
         let run = self.runs.get(&id).ok_or(Rejection::RunNotFound { run: id })?;
@@ -66,8 +66,8 @@ impl State {
         now: UnixMillis,
         id: RunId,
         resolution: Resolution,
-        actor: Arc<str>,
-        reason: Arc<str>,
+        actor: ArcStr,
+        reason: ArcStr,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Rejection> {
         let run = self.runs.get_mut(&id).ok_or(Rejection::RunNotFound { run: id })?;

@@ -97,7 +97,7 @@ impl State {
         let id = rezoned.schedule;
         let schedule = &self.slots.get(&id)?.schedule;
         let fits = schedule.generation == rezoned.generation
-            && schedule.deleted_at.is_none()
+            && schedule.remains().deleted_at.is_none()
             && schedule.next_fire_at == Some(rezoned.former)
             && rezoned.former > now
             && rezoned.next_fire_at.is_none_or(|next| next > now && next > schedule.watermark);

@@ -173,11 +173,11 @@ fn status(view: &ScheduleView, now: UnixMillis, next_times: usize) -> pb::Schedu
         ledger_complete_time: Some(timestamp(ledger_complete_at(schedule, now))),
         due_count: count(*due),
         running_count: count(*running),
-        succeeded_count: counters.succeeded,
-        unsuccessful_count: counters.unsuccessful,
-        not_started_count: counters.not_started,
-        last_success_time: counters.last_success.map(|(_, at)| timestamp(at)),
-        last_failure_time: counters.last_failure.map(|(_, at)| timestamp(at)),
+        succeeded_count: counters.succeeded.into(),
+        unsuccessful_count: counters.unsuccessful.into(),
+        not_started_count: counters.not_started.into(),
+        last_success_time: counters.last_success.get().map(|(_, at)| timestamp(at)),
+        last_failure_time: counters.last_failure.get().map(|(_, at)| timestamp(at)),
         warnings: warnings.iter().map(ToString::to_string).collect(),
         consecutive_failures: counters.consecutive_failures,
         begun_count: counters.begun,
@@ -439,14 +439,18 @@ mod tests {
     use std::sync::Arc;
 
     use belfry_core::definition::Definition;
-    use belfry_core::{Generation, Revision, ScheduleId, ScheduleKey};
+    use belfry_core::{Revision, ScheduleId, ScheduleKey};
 
     use super::*;
 
     #[test]
     fn the_ledger_is_complete_up_to_the_next_instant_and_never_beyond_now() {
-        let at =
-            |watermark, next| Schedule { watermark: UnixMillis(watermark), next_fire_at: next, ..sample() };
+        let at = |watermark, next| {
+            let mut schedule = sample();
+            schedule.watermark = UnixMillis(watermark);
+            schedule.next_fire_at = next;
+            schedule
+        };
         let complete = |schedule: Schedule| ledger_complete_at(&schedule, UnixMillis(500)).0;
         assert_eq!(complete(at(100, Some(UnixMillis(900)))), 500);
         assert_eq!(complete(at(100, Some(UnixMillis(300)))), 299);
@@ -461,27 +465,13 @@ mod tests {
     }
 
     fn sample() -> Schedule {
-        Schedule {
-            id: ScheduleId(1),
-            uid: "u".into(),
-            key: ScheduleKey::new("a", "b"),
-            generation: Generation(1),
-            revision: Revision(1),
-            definition: Arc::new(Definition::new(
-                Timing::of(vec![Rule::At(UnixMillis(1))], "UTC"),
-                Target { handler: "h".into(), payload: Default::default() },
-            )),
-            retired: Default::default(),
-            next_fire_at: None,
-            watermark: UnixMillis(0),
-            catching_up: false,
-            pause: None,
-            created_at: UnixMillis(0),
-            updated_at: UnixMillis(0),
-            timed_with: Revision::default(),
-            pruned_until: None,
-            counters: Default::default(),
-            deleted_at: None,
-        }
+        let definition = Definition::new(
+            Timing::of(vec![Rule::At(UnixMillis(1))], "UTC"),
+            Target { handler: "h".into(), payload: Default::default() },
+        );
+        let key = ScheduleKey::new("a", "b");
+        let mut schedule = Schedule::new(ScheduleId(1), "u".into(), key, Arc::new(definition), UnixMillis(0));
+        schedule.revision = Revision(1);
+        schedule
     }
 }

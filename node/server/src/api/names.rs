@@ -11,6 +11,7 @@ use belfry_core::run::Series;
 use belfry_core::{BackfillId, Run, Schedule, ScheduleKey, UnixMillis};
 use jiff::{Timestamp, tz::Offset};
 use thiserror::Error;
+use ulid::ULID_LEN;
 
 /// Stands for all in lists.
 pub const WILDCARD: &str = "-";
@@ -183,7 +184,7 @@ pub fn run_name(key: &ScheduleKey, run: &Run) -> String {
 
 /// The same for every attempt of a run, and never for another one.
 pub fn idempotency_key(schedule: &Schedule, run: &Run) -> String {
-    let mut key = String::with_capacity(schedule.uid.len() + 1 + RUN_ID_LENGTH);
+    let mut key = String::with_capacity(ULID_LEN + 1 + RUN_ID_LENGTH);
     write!(key, "{}-{}", schedule.uid, run_id(run)).expect("writing to a String cannot fail");
     key
 }

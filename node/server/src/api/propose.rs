@@ -173,7 +173,7 @@ mod tests {
             pb::PauseScheduleRequest { name: "n".into(), request_id: "a".into(), ..Default::default() };
         let other = pb::PauseScheduleRequest { request_id: "b".into(), ..request.clone() };
         let (first, second) = (key(&request).unwrap(), key(&other).unwrap());
-        assert_eq!((&*first.id, &*second.id), ("a", "b"));
+        assert_eq!((first.id, second.id), ("a".into(), "b".into()));
         assert_eq!(first.fingerprint, second.fingerprint);
         let changed = pb::PauseScheduleRequest { reason: "r".into(), ..request.clone() };
         assert_ne!(key(&changed).unwrap().fingerprint, first.fingerprint);

@@ -3,15 +3,16 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use arcstr::ArcStr;
 use belfry_core::command::{RequestKey, ResumeMissed, TriggerOverlap};
 use belfry_core::definition::{Definition, MisfirePolicy, Rule, Timing};
 use belfry_core::object::ObjectName;
 use belfry_core::run::{RunState, Trigger};
-use belfry_core::schedule::{Counters, Pause};
+use belfry_core::schedule::Pause;
 use belfry_core::state::MANUAL_WAITING_MAX;
 use belfry_core::{
-    Action, AttemptNo, Generation, Outcome, Rejection, Revision, Run, RunId, Schedule, ScheduleId,
-    ScheduleKey, UnixMillis,
+    Action, AttemptNo, Outcome, Rejection, Revision, Run, RunId, Schedule, ScheduleId, ScheduleKey,
+    UnixMillis,
 };
 use belfry_proto::v1 as pb;
 use belfry_proto::v1::schedule_service_server::ScheduleService;
@@ -212,7 +213,7 @@ impl Api {
             let pause = pause.map(|pause| Pause { paused_at: now, ..pause });
             return Ok(self.preview(&preview(key, definition, next_fire_at, pause, now), now, &assumed));
         }
-        let uid = crate::random::ulid().to_string().into();
+        let uid = crate::random::ulid().into();
         let action = Action::CreateSchedule { key, uid, definition, next_fire_at, calendars, pause };
         let outcome = self.propose(now, request, action).await?;
         self.encode_outcome(outcome)
@@ -393,7 +394,7 @@ impl Api {
         if request.validate_only {
             return self.validated(&key, expected, |schedule, _| schedule.pause = None).await;
         }
-        let actor: Arc<str> = request.actor.into();
+        let actor: ArcStr = request.actor.into();
         let action = || Action::ResumeSchedule { key: key.clone(), expected, missed, actor: actor.clone() };
         let outcome = self.propose_patiently(request_key, action).await?;
         self.encode_outcome(outcome)
@@ -415,7 +416,7 @@ impl Api {
             self.require_level_2("a trigger that does not wait")?;
         }
         let now = self.0.clock.now();
-        let actor: Arc<str> = request.actor.into();
+        let actor: ArcStr = request.actor.into();
         if request.validate_only {
             self.barrier(Freshness::Linearizable).await?;
             let view = self.view(&key)?;
@@ -645,29 +646,14 @@ fn preview(
     pause: Option<Pause>,
     now: UnixMillis,
 ) -> Schedule {
-    Schedule {
-        id: ScheduleId::default(),
-        uid: "".into(),
-        key,
-        generation: Generation(1),
-        revision: Revision::default(),
-        definition,
-        retired: Default::default(),
-        next_fire_at,
-        watermark: now,
-        catching_up: false,
-        pause: pause.map(Box::new),
-        created_at: now,
-        updated_at: now,
-        timed_with: Revision::default(),
-        pruned_until: None,
-        counters: Counters::default(),
-        deleted_at: None,
-    }
+    let mut schedule = Schedule::new(ScheduleId::default(), "".into(), key, definition, now);
+    schedule.next_fire_at = next_fire_at;
+    schedule.pause = pause.map(Box::new);
+    schedule
 }
 
 /// The run that a trigger would make.
-fn manual_run(schedule: &Schedule, actor: Arc<str>, now: UnixMillis) -> Run {
+fn manual_run(schedule: &Schedule, actor: ArcStr, now: UnixMillis) -> Run {
     Run {
         id: RunId::default(),
         schedule: schedule.id,

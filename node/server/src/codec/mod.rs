@@ -40,6 +40,14 @@ pub enum CodecError {
         /// Its value.
         value: u64,
     },
+    /// A number is larger than this build can count.
+    #[error("{field} is {value}, which is more than this release counts: written by another release?")]
+    TooLarge {
+        /// Field name.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+    },
     /// A compressed block is cut or malformed.
     #[error("a compressed block is not what was written: {0}")]
     Compressed(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -73,6 +81,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use arcstr::ArcStr;
     use belfry_core::backfill::BackfillMode;
     use belfry_core::command::{
         Action, BackfillVerb, Begin, BeginGroup, Command, Completion, Fire, FireGroup, Freeze, LeaseLoss,
@@ -249,7 +258,7 @@ mod tests {
                 report: Report::default(),
             }])
         };
-        let (actor, reason): (Arc<str>, Arc<str>) = ("ops".into(), "why".into());
+        let (actor, reason): (ArcStr, ArcStr) = ("ops".into(), "why".into());
         let put = |declared| Action::PutObject { declared, expected: None };
         let advance = |id, instants: Vec<i64>, last| Action::AdvanceBackfill {
             backfill: BackfillId(id),

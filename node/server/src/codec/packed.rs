@@ -12,9 +12,9 @@
 //! complete  = 1 count { run~ token~ result|flags [exit-code] [message-text] [output-text] }
 //! ```
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use belfry_core::command::{Begin, BeginGroup, Completion, Fire, FireGroup, Freeze, Retryable};
 use belfry_core::run::{AttemptResult, Report};
 use belfry_core::{AttemptNo, FencingToken, Generation, RunId, ScheduleId, UnixMillis};
@@ -125,7 +125,7 @@ pub fn encode_begin(groups: &[BeginGroup]) -> Bytes {
 pub fn decode_begin(blob: &Bytes) -> Result<Vec<BeginGroup>, CodecError> {
     let mut input = Reader::new("begin", blob)?;
     let groups = input.many(|input| {
-        let executor: Arc<str> = input.text()?.into();
+        let executor: ArcStr = input.text()?.into();
         let mut former = 0;
         let begins = input.many(|input| {
             Ok(Begin { run: RunId(input.step(&mut former)?), attempt: AttemptNo(input.small()?) })

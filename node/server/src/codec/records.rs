@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use belfry_core::run::{
-    Cancellation, Ending, Lease, Reason, Report, Retrying, Run, RunState, Trigger, Verdict, nobody,
+    Cancellation, Ending, Lease, Reason, Report, Retrying, Run, RunState, Trigger, Verdict,
 };
-use belfry_core::schedule::{Counters, Pause, Schedule};
-use belfry_core::state::{Answer, Record, Subject, Totals, ZoneChange, ZoneData, ZoneMove};
+use belfry_core::schedule::{Counters, LastRun, Pause, Remains, Schedule};
+use belfry_core::state::{Answer, BlockKind, Record, Subject, Totals, ZoneChange, ZoneData, ZoneMove};
 use belfry_core::{
     AttemptNo, BackfillId, Definition, FencingToken, Generation, ObjectId, Revision, RunId, ScheduleId,
     ScheduleKey, UnixMillis,
@@ -14,7 +14,7 @@ use belfry_core::{
 use belfry_proto::internal as pb;
 use bytes::Bytes;
 use lz4_flex::block::DecompressError;
-use prost::Message;
+use prost::{DecodeError, Message};
 
 use super::{CodecError, definition, objects, required};
 
@@ -25,7 +25,10 @@ const UNCOMPRESSED_BYTES_MAX: usize = 256 << 20;
 
 /// The records of one block as one stored value.
 pub fn encode_block(records: &[Record]) -> Bytes {
-    let mut block = pb::Block::default();
+    let mut block = match records.first() {
+        Some(record) => with_room(record.block().kind, records.len()),
+        None => pb::Block::default(),
+    };
     let mut definitions = DefinitionEncoder::default();
     for record in records {
         match record {
@@ -33,11 +36,36 @@ pub fn encode_block(records: &[Record]) -> Bytes {
             Record::Schedule(schedule) => block.schedules.push(encode_schedule(schedule, &mut definitions)),
             Record::Run(run) => block.runs.push(encode_run(run)),
             Record::Report(id, report) => block.reports.push(encode_report(*id, report)),
-            Record::Answer(id, answer) => block.answers.push(encode_answer(id, answer)),
+            Record::Answer(sequence, answer) => block.answers.push(encode_answer(*sequence, answer)),
             Record::Object(object) => block.objects.push(objects::encode(object)),
         }
     }
     block.encode_to_vec().into()
+}
+
+/// A message with room for `count` records of a kind that blocks have many of: lists that grow copy what they have again and again.
+fn with_room(kind: BlockKind, count: usize) -> pb::Block {
+    let mut block = pb::Block::default();
+    match kind {
+        BlockKind::Schedules => block.schedules.reserve_exact(count),
+        BlockKind::Runs => block.runs.reserve_exact(count),
+        BlockKind::Answers => block.answers.reserve_exact(count),
+        BlockKind::Totals | BlockKind::Reports | BlockKind::Objects => {}
+    }
+    block
+}
+
+/// Decodes the message, which begins with the tag of what it has.
+fn decode_message(value: Bytes) -> Result<pb::Block, DecodeError> {
+    let kind = match value.first().map(|tag| tag >> 3) {
+        Some(1) => BlockKind::Schedules,
+        Some(2) => BlockKind::Runs,
+        Some(4) => BlockKind::Answers,
+        _ => BlockKind::Totals,
+    };
+    let mut block = with_room(kind, usize::try_from(kind.span()).unwrap_or(0));
+    block.merge(value)?;
+    Ok(block)
 }
 
 /// A value of [`encode_block`] in less room, if it has some to spare: neighbours say much alike. Members of a feature level below 4 cannot
@@ -67,16 +95,17 @@ fn decompress_block(lz4: &[u8]) -> Result<Bytes, CodecError> {
 
 /// The records of a stored value.
 pub fn decode_block(value: &Bytes) -> Result<Vec<Record>, CodecError> {
-    let mut block = pb::Block::decode(value.clone())?;
+    let mut block = decode_message(value.clone())?;
     let lz4 = std::mem::take(&mut block.lz4);
     if !lz4.is_empty() {
-        let unpacked = pb::Block::decode(decompress_block(&lz4)?)?;
+        let unpacked = decode_message(decompress_block(&lz4)?)?;
         if block != pb::Block::default() || !unpacked.lz4.is_empty() {
             return Err(CodecError::CompressedWithMore);
         }
         block = unpacked;
     }
-    let mut records = Vec::new();
+    let lists = [block.schedules.len(), block.runs.len(), block.reports.len(), block.answers.len()];
+    let mut records = Vec::with_capacity(1 + lists.iter().sum::<usize>() + block.objects.len());
     let mut definitions = DefinitionDecoder::default();
     records.extend(block.totals.map(|totals| Record::Totals(decode_totals(&totals))));
     for schedule in block.schedules {
@@ -90,8 +119,8 @@ pub fn decode_block(value: &Bytes) -> Result<Vec<Record>, CodecError> {
         records.push(Record::Report(id, report));
     }
     for answer in block.answers {
-        let (id, answer) = decode_answer(answer)?;
-        records.push(Record::Answer(id, answer));
+        let (sequence, answer) = decode_answer(answer)?;
+        records.push(Record::Answer(sequence, answer));
     }
     for object in block.objects {
         records.push(Record::Object(Box::new(objects::decode(object)?)));
@@ -194,9 +223,8 @@ fn decode_totals(totals: &pb::Totals) -> Totals {
 }
 
 fn encode_schedule<'a>(schedule: &'a Schedule, definitions: &mut DefinitionEncoder<'a>) -> pb::Schedule {
-    let last = |last: Option<(RunId, UnixMillis)>| {
-        last.map(|(run, at)| pb::LastRun { run: run.0, ended_unix_ms: at.0 })
-    };
+    let last = |last: LastRun| last.get().map(|(run, at)| pb::LastRun { run: run.0, ended_unix_ms: at.0 });
+    let remains = schedule.remains();
     pb::Schedule {
         id: schedule.id.0,
         uid: schedule.uid.to_string(),
@@ -205,7 +233,7 @@ fn encode_schedule<'a>(schedule: &'a Schedule, definitions: &mut DefinitionEncod
         generation: schedule.generation.0,
         revision: schedule.revision.0,
         definition: definitions.encode(&schedule.definition),
-        retired: schedule
+        retired: remains
             .retired
             .iter()
             .map(|(generation, retired)| (generation.0, definition::encode(retired)))
@@ -217,17 +245,17 @@ fn encode_schedule<'a>(schedule: &'a Schedule, definitions: &mut DefinitionEncod
         created_unix_ms: schedule.created_at.0,
         updated_unix_ms: schedule.updated_at.0,
         counters: Some(pb::Counters {
-            succeeded: schedule.counters.succeeded,
-            unsuccessful: schedule.counters.unsuccessful,
-            not_started: schedule.counters.not_started,
+            succeeded: schedule.counters.succeeded.into(),
+            unsuccessful: schedule.counters.unsuccessful.into(),
+            not_started: schedule.counters.not_started.into(),
             last_success: last(schedule.counters.last_success),
             last_failure: last(schedule.counters.last_failure),
             consecutive_failures: schedule.counters.consecutive_failures,
             begun: schedule.counters.begun,
         }),
-        deleted_unix_ms: schedule.deleted_at.map(|at| at.0),
+        deleted_unix_ms: remains.deleted_at.map(|at| at.0),
         timed_with_revision: schedule.timed_with.0,
-        pruned_until_unix_ms: schedule.pruned_until.map(|at| at.0),
+        pruned_until_unix_ms: remains.pruned_until.map(|at| at.0),
     }
 }
 
@@ -236,38 +264,46 @@ fn decode_schedule(
     definitions: &mut DefinitionDecoder,
 ) -> Result<Schedule, CodecError> {
     let counters = schedule.counters.unwrap_or_default();
-    let last = |last: Option<pb::LastRun>| last.map(|last| (RunId(last.run), UnixMillis(last.ended_unix_ms)));
-    Ok(Schedule {
-        id: ScheduleId(schedule.id),
-        uid: schedule.uid.into(),
-        key: ScheduleKey::new(schedule.namespace, schedule.name),
-        generation: Generation(schedule.generation),
-        revision: Revision(schedule.revision),
-        definition: definitions.decode(schedule.definition)?,
+    let count = |value| {
+        u32::try_from(value).map_err(|_| CodecError::TooLarge { field: "a counter of a schedule", value })
+    };
+    let last = |last: Option<pb::LastRun>| {
+        LastRun::from(last.map(|last| (RunId(last.run), UnixMillis(last.ended_unix_ms))))
+    };
+    let (id, key) = (ScheduleId(schedule.id), ScheduleKey::new(schedule.namespace, schedule.name));
+    let definition = definitions.decode(schedule.definition)?;
+    let created_at = UnixMillis(schedule.created_unix_ms);
+    let remains = Remains {
         retired: schedule
             .retired
             .into_iter()
             .map(|(generation, retired)| Ok((Generation(generation), Arc::new(definition::decode(retired)?))))
             .collect::<Result<_, CodecError>>()?,
-        next_fire_at: schedule.next_fire_unix_ms.map(UnixMillis),
-        watermark: UnixMillis(schedule.watermark_unix_ms),
-        catching_up: schedule.catching_up,
-        pause: schedule.pause.map(decode_pause).map(Box::new),
-        created_at: UnixMillis(schedule.created_unix_ms),
-        updated_at: UnixMillis(schedule.updated_unix_ms),
-        counters: Counters {
-            succeeded: counters.succeeded,
-            unsuccessful: counters.unsuccessful,
-            not_started: counters.not_started,
-            last_success: last(counters.last_success),
-            last_failure: last(counters.last_failure),
-            consecutive_failures: counters.consecutive_failures,
-            begun: counters.begun,
-        },
-        timed_with: Revision(schedule.timed_with_revision),
         pruned_until: schedule.pruned_until_unix_ms.map(UnixMillis),
         deleted_at: schedule.deleted_unix_ms.map(UnixMillis),
-    })
+    };
+    let mut decoded = Schedule::new(id, schedule.uid.into(), key, definition, created_at);
+    decoded.generation = Generation(schedule.generation);
+    decoded.revision = Revision(schedule.revision);
+    decoded.next_fire_at = schedule.next_fire_unix_ms.map(UnixMillis);
+    decoded.watermark = UnixMillis(schedule.watermark_unix_ms);
+    decoded.catching_up = schedule.catching_up;
+    decoded.pause = schedule.pause.map(decode_pause).map(Box::new);
+    decoded.updated_at = UnixMillis(schedule.updated_unix_ms);
+    decoded.timed_with = Revision(schedule.timed_with_revision);
+    decoded.counters = Counters {
+        succeeded: count(counters.succeeded)?,
+        unsuccessful: count(counters.unsuccessful)?,
+        not_started: count(counters.not_started)?,
+        last_success: last(counters.last_success),
+        last_failure: last(counters.last_failure),
+        consecutive_failures: counters.consecutive_failures,
+        begun: counters.begun,
+    };
+    if remains != Remains::default() {
+        decoded.change_remains(|kept| *kept = remains);
+    }
+    Ok(decoded)
 }
 
 pub(super) fn encode_pause(pause: &Pause) -> pb::Pause {
@@ -414,7 +450,7 @@ fn decode_run(run: pb::Run) -> Result<Run, CodecError> {
             5 => Trigger::Resume,
             other => return Err(CodecError::Unknown { field: "trigger", value: other.into() }),
         },
-        actor: if run.actor.is_empty() { nobody() } else { run.actor.into() },
+        actor: run.actor.into(),
         created_at: UnixMillis(run.created_unix_ms),
         window_start_at: UnixMillis(run.window_start_unix_ms),
         merged_count: run.merged_count,
@@ -487,10 +523,10 @@ fn decode_report(report: pb::Report) -> (RunId, Report) {
     (id, Report { exit_code: report.exit_code, message: report.message, output_tail: report.output_tail })
 }
 
-fn encode_answer(id: &Arc<str>, answer: &Answer) -> pb::Answer {
+fn encode_answer(sequence: u64, answer: &Answer) -> pb::Answer {
     pb::Answer {
-        sequence: answer.sequence,
-        request_id: id.to_string(),
+        sequence,
+        request_id: answer.id.to_string(),
         fingerprint: answer.fingerprint,
         answered_unix_ms: answer.answered_at.0,
         subject: Some(match answer.subject {
@@ -501,17 +537,17 @@ fn encode_answer(id: &Arc<str>, answer: &Answer) -> pb::Answer {
     }
 }
 
-fn decode_answer(answer: pb::Answer) -> Result<(Arc<str>, Answer), CodecError> {
+fn decode_answer(answer: pb::Answer) -> Result<(u64, Answer), CodecError> {
     let subject = match required(answer.subject, "Answer", "subject")? {
         pb::answer::Subject::Schedule(schedule) => Subject::Schedule(ScheduleId(schedule)),
         pb::answer::Subject::Run(run) => Subject::Run(RunId(run)),
         pb::answer::Subject::Object(object) => Subject::Object(ObjectId(object)),
     };
     let decoded = Answer {
-        sequence: answer.sequence,
+        id: answer.request_id.into(),
         fingerprint: answer.fingerprint,
         answered_at: UnixMillis(answer.answered_unix_ms),
         subject,
     };
-    Ok((answer.request_id.into(), decoded))
+    Ok((answer.sequence, decoded))
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use arcstr::ArcStr;
 use belfry_core::command::{
     Action, Begin, BeginGroup, BeginResult, Command, Completion, CompletionResult, Outcome,
 };
@@ -26,7 +27,7 @@ const TAKEN_MAX: usize = 256;
 /// Begins asked for by one executor in one message.
 pub(super) struct BeginBatch {
     pub(super) session: SessionId,
-    pub(super) executor: Arc<str>,
+    pub(super) executor: ArcStr,
     pub(super) begins: Vec<Begin>,
     pub(super) outbox: Outbox,
 }

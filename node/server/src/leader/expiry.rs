@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use belfry_core::command::{Action, Command, LeaseLoss, Outcome};
 use belfry_core::run::{Lease, Reason};
 use belfry_core::{RunId, ScheduleId, State, UnixMillis};
@@ -40,7 +41,7 @@ pub(super) struct Liveness(Mutex<Heard>);
 struct Heard {
     /// Stands for executors that are not in the map. May be ahead of now.
     since: Instant,
-    at: HashMap<Arc<str>, Instant>,
+    at: HashMap<ArcStr, Instant>,
 }
 
 impl Liveness {
@@ -48,7 +49,7 @@ impl Liveness {
         Self(Mutex::new(Heard { since: now + REDIAL_FOR, at: HashMap::new() }))
     }
 
-    pub(super) fn hear(&self, executor: &Arc<str>, now: Instant) {
+    pub(super) fn hear(&self, executor: &ArcStr, now: Instant) {
         let mut heard = self.heard();
         match heard.at.get_mut(executor) {
             Some(at) => *at = now,
@@ -120,7 +121,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 fn forget_silent(shared: &Shared, now: Instant) {
-    let holders: HashSet<Arc<str>> = shared
+    let holders: HashSet<ArcStr> = shared
         .replica
         .read(|state| state.leases().executors().map(|(executor, _)| executor.clone()).collect());
     shared.replica.read(|state| {
@@ -264,7 +265,7 @@ pub(super) mod tests {
     fn silence_counts_from_the_last_word_and_in_a_new_reign_from_a_redial() {
         let start = Instant::now();
         let liveness = Liveness::new(start);
-        let a: Arc<str> = "A".into();
+        let a: ArcStr = "A".into();
         assert_eq!(liveness.silent_for("A", start + REDIAL_FOR + SECOND), SECOND);
         assert_eq!(liveness.silent_for("A", start + SECOND), Duration::ZERO);
         liveness.hear(&a, start + SECOND);

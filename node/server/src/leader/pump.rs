@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use belfry_core::object::{Object, ObjectKind, ObjectName};
 use belfry_core::run::{RunState, Trigger};
 use belfry_core::{Effect, Revision, RunId, State, UnixMillis};
@@ -67,7 +68,7 @@ struct Pump {
     dispatch: Dispatch,
     outboxes: BTreeMap<SessionId, Outbox>,
     /// The stream of each executor: the latest one.
-    sessions: BTreeMap<Arc<str>, SessionId>,
+    sessions: BTreeMap<ArcStr, SessionId>,
     reconcile: Reconcile,
     /// The last change of pools and namespaces that the dispatcher knows, and those that it was told of.
     limits_as_of: Revision,
@@ -265,12 +266,12 @@ impl Pump {
     }
 
     /// Tells executors to end runs: all of them, or one that just came back.
-    fn cancel(&self, runs: &[RunId], only: Option<&Arc<str>>) {
+    fn cancel(&self, runs: &[RunId], only: Option<&ArcStr>) {
         if runs.is_empty() {
             return;
         }
         // In order: whose connection is written to first is the same in every process.
-        let mut told = BTreeMap::<Arc<str>, Vec<pb::Cancel>>::new();
+        let mut told = BTreeMap::<ArcStr, Vec<pb::Cancel>>::new();
         for slice in runs.chunks(SLICE) {
             self.shared.replica.read(|state| {
                 for (executor, cancel) in slice.iter().filter_map(|id| cancel(state, *id)) {
@@ -412,8 +413,8 @@ impl Pump {
 
 /// What a pool or a namespace takes.
 enum Limits {
-    Pool(Arc<str>, PoolLimits),
-    Namespace(Arc<str>, NamespaceLimits),
+    Pool(ArcStr, PoolLimits),
+    Namespace(ArcStr, NamespaceLimits),
 }
 
 impl Limits {
@@ -441,7 +442,7 @@ fn limits_of(object: &Object) -> Option<Limits> {
 }
 
 /// Whom to tell that a run shall end, and what; none if it is not running.
-fn cancel(state: &State, id: RunId) -> Option<(Arc<str>, pb::Cancel)> {
+fn cancel(state: &State, id: RunId) -> Option<(ArcStr, pb::Cancel)> {
     let run = state.run(id)?;
     let RunState::Running(lease) = &run.state else { return None };
     let asked = run.cancel.as_ref()?;
@@ -459,7 +460,7 @@ fn cancel(state: &State, id: RunId) -> Option<(Arc<str>, pb::Cancel)> {
 #[derive(Default)]
 struct Needs {
     known: HashMap<(String, String), Need>,
-    no_labels: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+    no_labels: Arc<BTreeMap<ArcStr, ArcStr>>,
 }
 
 impl Needs {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use belfry_core::command::{Begin, Completion, Retryable};
 use belfry_core::run::{AttemptResult, Report};
 use belfry_core::{AttemptNo, FencingToken, RunId, State, UnixMillis};
@@ -230,7 +231,7 @@ async fn serve(
 /// Waits for `handled`. While our own queues are full the executor cannot be heard: that silence is ours, not its.
 async fn heard_meanwhile(
     reign: &Reign,
-    executor: &Arc<str>,
+    executor: &ArcStr,
     handled: impl Future<Output = Option<()>>,
 ) -> Option<()> {
     let mut handled = std::pin::pin!(handled);
@@ -246,7 +247,7 @@ async fn heard_meanwhile(
 async fn handle(
     reign: &Reign,
     session: SessionId,
-    executor: &Arc<str>,
+    executor: &ArcStr,
     outbox: &Outbox,
     message: pb::ExecutorMessage,
 ) -> Option<()> {
@@ -311,7 +312,7 @@ async fn handle(
 }
 
 /// Keeps the notes on attempts that the executor holds (SAID-1).
-fn note(reign: &Reign, executor: &Arc<str>, notes: Vec<pb::ProgressNote>) {
+fn note(reign: &Reign, executor: &ArcStr, notes: Vec<pb::ProgressNote>) {
     let mut notes = notes;
     notes.truncate(RUNS_PER_MESSAGE_MAX);
     reign.shared.replica.read(|state| {
@@ -327,7 +328,7 @@ fn note(reign: &Reign, executor: &Arc<str>, notes: Vec<pb::ProgressNote>) {
 }
 
 /// Keeps until when attempts go on that the executor holds, as (run, token, milliseconds from now on).
-fn extend(reign: &Reign, executor: &Arc<str>, extensions: impl Iterator<Item = (u64, u64, u64)>) {
+fn extend(reign: &Reign, executor: &ArcStr, extensions: impl Iterator<Item = (u64, u64, u64)>) {
     let extensions: Vec<_> = extensions.collect();
     if extensions.is_empty() {
         return;
@@ -353,7 +354,7 @@ fn extend(reign: &Reign, executor: &Arc<str>, extensions: impl Iterator<Item = (
 /// [`ATTEMPT_MAX`] in all. None if the executor does not hold it.
 fn extended_until(
     state: &State,
-    executor: &Arc<str>,
+    executor: &ArcStr,
     run: RunId,
     token: FencingToken,
     wanted: Duration,

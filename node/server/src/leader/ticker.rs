@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use belfry_core::command::{Action, Command, Fire, FireGroup, Freeze, Outcome, Retimed};
 use belfry_core::definition::Timing;
-use belfry_core::{Definition, Generation, Revision, ScheduleId, State, UnixMillis};
+use belfry_core::{Definition, DrawnId, Generation, Revision, ScheduleId, State, UnixMillis};
 
 use super::{Shared, pace};
 use crate::timings::{Calendars, TimingFault, Timings, spread_for};
@@ -45,7 +45,7 @@ struct DueSchedule {
     definition: Arc<Definition>,
     calendars: Calendars,
     /// Its uid and the window that its runs are spread over, if they are.
-    spread: Option<(Arc<str>, Duration)>,
+    spread: Option<(DrawnId, Duration)>,
 }
 
 /// A schedule whose calendars changed since its next instant was computed.

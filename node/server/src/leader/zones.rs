@@ -83,7 +83,7 @@ fn look(
 }
 
 fn move_of(state: &State, timings: &Timings, now: UnixMillis, id: ScheduleId) -> Option<Rezoned> {
-    let schedule = state.schedule(id).filter(|schedule| schedule.deleted_at.is_none())?;
+    let schedule = state.schedule(id).filter(|schedule| schedule.remains().deleted_at.is_none())?;
     let timing = &schedule.definition.timing;
     let former = schedule.next_fire_at.filter(|former| *former > now && has_zone(state, schedule))?;
     // A timing that cannot be evaluated is the ticker's to complain about.

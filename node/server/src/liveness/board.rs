@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use belfry_core::liveness::{Judgement, judge};
-use belfry_core::{ScheduleId, ScheduleKey, State, UnixMillis};
+use belfry_core::{DrawnId, ScheduleId, ScheduleKey, State, UnixMillis};
 use serde_json::{Value, json};
 
 use crate::api::names;
@@ -31,7 +31,7 @@ pub type Namespaces = BTreeMap<String, (u64, u64)>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Condition {
     pub(super) key: ScheduleKey,
-    pub(super) uid: Arc<str>,
+    pub(super) uid: DrawnId,
     pub(super) judgement: Judgement,
     /// The name of the run that is overdue.
     pub(super) run: String,

@@ -41,7 +41,7 @@ fn event(id: String, kind: &'static str, at: UnixMillis, schedule: Value) -> Eve
 fn described(schedule: &Schedule) -> Value {
     json!({
         "name": names::schedule_name(&schedule.key),
-        "uid": schedule.uid.as_ref(),
+        "uid": schedule.uid.to_string(),
         "labels": schedule.definition.labels,
     })
 }
@@ -82,7 +82,7 @@ pub(super) fn of_run(state: &State, run: &Run) -> Option<Event> {
 
 /// That a schedule is paused, if it is.
 pub(super) fn of_schedule(schedule: &Schedule) -> Option<Event> {
-    let pause = schedule.pause.as_ref().filter(|_| schedule.deleted_at.is_none())?;
+    let pause = schedule.pause.as_ref().filter(|_| schedule.remains().deleted_at.is_none())?;
     let id = format!("schedule.paused-{}-{}", schedule.uid, pause.paused_at.0);
     let mut event = event(id, "schedule.paused", pause.paused_at, described(schedule));
     let reason: String = pause.reason.chars().take(MESSAGE_CHARS_MAX).collect();
@@ -107,7 +107,7 @@ pub(super) fn of_transition(transition: &Transition) -> Event {
         TransitionKind::Overdue | TransitionKind::SuccessMissed => transition.since,
         TransitionKind::Recovered => transition.at,
     };
-    let schedule = json!({ "name": names::schedule_name(&condition.key), "uid": condition.uid.as_ref() });
+    let schedule = json!({ "name": names::schedule_name(&condition.key), "uid": condition.uid.to_string() });
     let mut event = event(id, kind, at, schedule);
     event.body["since"] = belfry_timing::format_time(transition.since.0).into();
     if !condition.run.is_empty() {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use belfry_core::State;
 use belfry_core::digest::Digest;
-use belfry_core::state::{BlockId, Record};
+use belfry_core::state::{BlockId, Record, digest_of};
 use belfry_proto::internal as pb;
 use bytes::Bytes;
 use prost::Message as _;
@@ -352,10 +352,6 @@ pub(super) fn read_state(
 
 pub(super) fn read_block(key: BlockKey, value: &Bytes) -> io::Result<Vec<Record>> {
     codec::decode_block(value).map_err(|error| corrupt(format!("block {}/{}: {error}", key.kind, key.number)))
-}
-
-pub(super) fn digest_of(records: &[Record]) -> Digest {
-    records.iter().fold(Digest::default(), |sum, record| sum.plus(record.digest()))
 }
 
 /// The digest of the records of an encoded block.

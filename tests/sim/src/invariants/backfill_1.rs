@@ -76,7 +76,7 @@ pub(super) fn open(state: &State, now: UnixMillis, waits_ms_max: i64) -> Vec<Str
     let is_open = |(backfill, schedule): &(&Backfill, &Schedule)| {
         !backfill.state.has_ended()
             && schedule.pause.is_none()
-            && schedule.deleted_at.is_none()
+            && schedule.remains().deleted_at.is_none()
             && backfill.created.at.0 < now.0 - waits_ms_max
     };
     let say = |(backfill, schedule): (&Backfill, &Schedule)| {

@@ -17,7 +17,8 @@ const RUNS_MS_MAX: i64 = 25_000;
 pub(super) fn open(state: &State, now: UnixMillis) -> Vec<String> {
     let mut open = backfill_1::open(state, now, WAITS_MS_MAX);
     for id in state.schedule_ids_from(ScheduleId::default()) {
-        let Some(schedule) = state.schedule(id).filter(|schedule| schedule.deleted_at.is_none()) else {
+        let Some(schedule) = state.schedule(id).filter(|schedule| schedule.remains().deleted_at.is_none())
+        else {
             continue;
         };
         if let Some(next) = schedule.next_fire_at.filter(|next| next.0 < now.0 - WAITS_MS_MAX) {

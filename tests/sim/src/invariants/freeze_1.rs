@@ -20,7 +20,7 @@ impl Invariant for Frozen {
         for run in look.state.runs_from(self.upto) {
             self.upto = run.id.next();
             let Some(schedule) = look.state.schedule(run.schedule) else { continue };
-            let definition = match schedule.retired.get(&run.generation) {
+            let definition = match schedule.remains().retired.get(&run.generation) {
                 Some(retired) => retired,
                 None if schedule.generation == run.generation => &schedule.definition,
                 None => continue,

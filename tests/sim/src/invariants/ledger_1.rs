@@ -58,7 +58,7 @@ impl Invariant for Instants {
         let ids: Vec<_> = look.state.schedule_ids_from(ScheduleId::default()).collect();
         for id in ids {
             let Some(schedule) = look.state.schedule(id) else { continue };
-            for (generation, definition) in &schedule.retired {
+            for (generation, definition) in &schedule.remains().retired {
                 self.0.entry((id, *generation)).or_insert_with(|| Beat::of(&definition.timing));
             }
             self.0.entry((id, schedule.generation)).or_insert_with(|| Beat::of(&schedule.definition.timing));

@@ -1,16 +1,15 @@
 //! RUN-1: one row for each instant of a schedule, and it stays the same one.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use belfry_core::run::Series;
-use belfry_core::{RunId, UnixMillis};
+use belfry_core::{DrawnId, RunId, UnixMillis};
 
 use super::{Invariant, Look, Say, since_epoch};
 
 /// Rows by what they stand for.
 #[derive(Default)]
-pub(super) struct Rows(BTreeMap<(Arc<str>, UnixMillis, Series), RunId>);
+pub(super) struct Rows(BTreeMap<(DrawnId, UnixMillis, Series), RunId>);
 
 impl Invariant for Rows {
     fn look(&mut self, look: &mut Look<'_>, say: &mut Say<'_>) {

@@ -28,6 +28,7 @@ impl Invariant for Starts {
             let Some(schedule) = look.state.schedule(run.schedule) else { continue };
             // The definition of a row that has ended may be gone; then the current one is no measure.
             let Some(definition) = schedule
+                .remains()
                 .retired
                 .get(&run.generation)
                 .or_else(|| (schedule.generation == run.generation).then_some(&schedule.definition))

@@ -247,7 +247,7 @@ fn read(
         compiled: encode::compiled(state, timings, schedule),
         time,
         created_at: schedule.created_at,
-        deleted_at: schedule.deleted_at,
+        deleted_at: schedule.remains().deleted_at,
         watermark: schedule.watermark,
         next_fire_at: schedule.next_fire_at,
         ledger_start: ledger::starts_at(state, id),

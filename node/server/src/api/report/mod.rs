@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_core::run::Series;
-use belfry_core::{Definition, ScheduleId, ScheduleKey, State, UnixMillis, ledger, liveness};
+use belfry_core::{Definition, DrawnId, ScheduleId, ScheduleKey, State, UnixMillis, ledger, liveness};
 use belfry_proto::v1 as pb;
 use prost::Message as _;
 
@@ -55,7 +55,7 @@ struct Cursor {
 struct Draft {
     id: ScheduleId,
     key: ScheduleKey,
-    uid: Arc<str>,
+    uid: DrawnId,
     definition: Arc<Definition>,
     created_at: UnixMillis,
     deleted_at: Option<UnixMillis>,
@@ -229,7 +229,8 @@ fn begin(state: &State, question: &Question, id: ScheduleId, whole: bool) -> Opt
         Scope::Namespace(namespace) => *schedule.key.namespace == **namespace,
         Scope::Schedule(_) | Scope::Everything => true,
     };
-    let there = schedule.created_at < question.to && schedule.deleted_at.is_none_or(|at| at >= question.from);
+    let there = schedule.created_at < question.to
+        && schedule.remains().deleted_at.is_none_or(|at| at >= question.from);
     if !inside || !there || !question.selector.fits(&schedule.definition.labels) {
         return None;
     }
@@ -247,7 +248,7 @@ fn begin(state: &State, question: &Question, id: ScheduleId, whole: bool) -> Opt
         uid: schedule.uid.clone(),
         definition: schedule.definition.clone(),
         created_at: schedule.created_at,
-        deleted_at: schedule.deleted_at,
+        deleted_at: schedule.remains().deleted_at,
         paused: schedule.pause.is_some(),
         next_fire_at,
         timing,

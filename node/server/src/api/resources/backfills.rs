@@ -1,7 +1,6 @@
 //! `BackfillService`.
 
-use std::sync::Arc;
-
+use arcstr::ArcStr;
 use belfry_core::backfill::{Backfill, BackfillMode, BackfillState};
 use belfry_core::command::BackfillVerb;
 use belfry_core::object::{Object, ObjectKind};
@@ -204,7 +203,7 @@ impl Api {
         let (key, id) = self.backfill_name(&request.name)?;
         self.barrier(Freshness::Linearizable).await?;
         let current = self.0.replica.read(|state| find(state, &key, id).cloned());
-        let (actor, reason): (Arc<str>, Arc<str>) = (request.actor.into(), request.reason.into());
+        let (actor, reason): (ArcStr, ArcStr) = (request.actor.into(), request.reason.into());
         match current {
             Some(mut backfill) if request.validate_only => {
                 let verdict = belfry_core::run::Verdict { actor, reason, at: self.0.clock.now() };

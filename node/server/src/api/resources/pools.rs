@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use belfry_core::object::{Declared, Object, ObjectKind, ObjectName, Pool, Rate};
 use belfry_core::run::Verdict;
 use belfry_proto::v1 as pb;
@@ -124,7 +125,7 @@ impl Api {
     }
 }
 
-fn name_of(name: &std::sync::Arc<str>) -> String {
+fn name_of(name: &ArcStr) -> String {
     name.to_string()
 }
 

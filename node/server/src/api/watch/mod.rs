@@ -201,7 +201,8 @@ impl Watcher for ScheduleWatcher {
             };
             // One that was deleted meanwhile is told as deleted, by its own change.
             let view = self.api.0.replica.read(|state| {
-                let schedule = state.schedule(id).filter(|schedule| schedule.deleted_at.is_none())?;
+                let schedule =
+                    state.schedule(id).filter(|schedule| schedule.remains().deleted_at.is_none())?;
                 let wanted = self.filter.wants(&schedule.key, &schedule.definition.labels);
                 wanted.then(|| ScheduleView::of(state, &self.api.0.timings, schedule))
             });

@@ -1,7 +1,8 @@
 //! Who takes runs: an executor as the dispatcher sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+
+use arcstr::ArcStr;
 
 use belfry_core::RunId;
 
@@ -14,17 +15,17 @@ pub(crate) struct SessionId(pub(crate) u64);
 /// An executor as the dispatcher sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Executor {
-    pub(crate) executor_id: Arc<str>,
+    pub(crate) executor_id: ArcStr,
     pub(crate) display_name: String,
     pub(crate) version: String,
-    pub(crate) pool: Arc<str>,
-    pub(crate) handlers: BTreeSet<Arc<str>>,
-    pub(crate) labels: BTreeMap<Arc<str>, Arc<str>>,
+    pub(crate) pool: ArcStr,
+    pub(crate) handlers: BTreeSet<ArcStr>,
+    pub(crate) labels: BTreeMap<ArcStr, ArcStr>,
     pub(crate) slots: u32,
     pub(crate) credits: u32,
     pub(crate) draining: bool,
     /// Handlers that take fewer runs at once than there are slots.
-    limited: BTreeMap<Arc<str>, Limited>,
+    limited: BTreeMap<ArcStr, Limited>,
     pub(super) offered: BTreeSet<RunId>,
     /// The credits under which its pool lists it as open.
     pub(super) listed: Option<u32>,
@@ -39,11 +40,11 @@ struct Limited {
 
 impl Executor {
     pub(crate) fn new(
-        executor_id: Arc<str>,
+        executor_id: ArcStr,
         display_name: String,
         version: String,
-        pool: Arc<str>,
-        handlers: BTreeSet<Arc<str>>,
+        pool: ArcStr,
+        handlers: BTreeSet<ArcStr>,
         slots: u32,
     ) -> Self {
         Self {
@@ -63,13 +64,13 @@ impl Executor {
     }
 
     /// With labels that selectors look at.
-    pub(crate) fn with_labels(mut self, labels: BTreeMap<Arc<str>, Arc<str>>) -> Self {
+    pub(crate) fn with_labels(mut self, labels: BTreeMap<ArcStr, ArcStr>) -> Self {
         self.labels = labels;
         self
     }
 
     /// With handlers that take only so many runs at once.
-    pub(crate) fn with_handler_slots(mut self, handler_slots: BTreeMap<Arc<str>, u32>) -> Self {
+    pub(crate) fn with_handler_slots(mut self, handler_slots: BTreeMap<ArcStr, u32>) -> Self {
         let limited = |(handler, slots)| (handler, Limited { slots, runs: BTreeSet::new() });
         self.limited = handler_slots.into_iter().map(limited).collect();
         self

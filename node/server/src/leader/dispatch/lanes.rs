@@ -21,8 +21,8 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 
+use arcstr::ArcStr;
 use belfry_core::RunId;
 use tokio::time::Instant;
 
@@ -41,7 +41,7 @@ const STRIDE: u64 = 1 << 20;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct LaneKey {
     pub(super) need: Need,
-    pub(super) namespace: Arc<str>,
+    pub(super) namespace: ArcStr,
     pub(super) class: Class,
 }
 
@@ -114,8 +114,8 @@ type Shares = Slab<(Id<Pool>, Id<NamespaceGate>), Share>;
 pub(super) struct Lanes {
     pub(super) lanes: Slab<LaneKey, Lane>,
     pub(super) demands: Slab<Need, Demand>,
-    pub(super) pools: Slab<Arc<str>, Pool>,
-    pub(super) namespaces: Slab<Arc<str>, NamespaceGate>,
+    pub(super) pools: Slab<ArcStr, Pool>,
+    pub(super) namespaces: Slab<ArcStr, NamespaceGate>,
     shares: Shares,
     /// Pools with something to look at.
     pub(super) busy: BTreeSet<Id<Pool>>,
@@ -168,16 +168,16 @@ impl Lanes {
         self.lanes.insert(key, lane)
     }
 
-    pub(super) fn pool(&mut self, name: &Arc<str>) -> Id<Pool> {
+    pub(super) fn pool(&mut self, name: &ArcStr) -> Id<Pool> {
         self.pools.find(name).unwrap_or_else(|| self.pools.insert(name.clone(), Pool::default()))
     }
 
-    fn namespace(&mut self, name: &Arc<str>) -> Id<NamespaceGate> {
+    fn namespace(&mut self, name: &ArcStr) -> Id<NamespaceGate> {
         let namespaces = &mut self.namespaces;
         namespaces.find(name).unwrap_or_else(|| namespaces.insert(name.clone(), NamespaceGate::default()))
     }
 
-    pub(super) fn set_namespace(&mut self, name: &Arc<str>, limits: NamespaceLimits) {
+    pub(super) fn set_namespace(&mut self, name: &ArcStr, limits: NamespaceLimits) {
         let namespace = self.namespace(name);
         self.namespaces[namespace].limits = limits;
         self.drop_namespace_without_use(namespace);
@@ -338,7 +338,7 @@ impl Lanes {
         }
     }
 
-    pub(super) fn join(&mut self, pool: &Arc<str>) {
+    pub(super) fn join(&mut self, pool: &ArcStr) {
         let pool = self.pool(pool);
         self.pools[pool].executors += 1;
     }

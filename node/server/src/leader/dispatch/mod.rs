@@ -33,9 +33,9 @@ mod why;
 use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use belfry_core::RunId;
 use tokio::time::Instant;
 
@@ -139,14 +139,14 @@ impl Dispatch {
     }
 
     /// Limits a pool from now on. What it has is not taken away.
-    pub(crate) fn set_pool(&mut self, name: &Arc<str>, limits: PoolLimits) {
+    pub(crate) fn set_pool(&mut self, name: &ArcStr, limits: PoolLimits) {
         let pool = self.lanes.pool(name);
         self.lanes.pools[pool].gate.set(limits);
         self.lanes.drop_pool_without_use(pool);
     }
 
     /// Limits a namespace from now on. What it has is not taken away.
-    pub(crate) fn set_namespace(&mut self, name: &Arc<str>, limits: NamespaceLimits) {
+    pub(crate) fn set_namespace(&mut self, name: &ArcStr, limits: NamespaceLimits) {
         self.lanes.set_namespace(name, limits);
     }
 
@@ -445,7 +445,7 @@ impl Dispatch {
     }
 
     /// The same by pool and class, where there are any.
-    pub(crate) fn backlogs(&self) -> impl Iterator<Item = (&Arc<str>, Class, usize)> {
+    pub(crate) fn backlogs(&self) -> impl Iterator<Item = (&ArcStr, Class, usize)> {
         self.lanes.pools.values().flat_map(|(name, pool)| {
             Class::ALL.into_iter().map(move |class| (name, class, pool.waiting[class as usize]))
         })

@@ -1,6 +1,9 @@
 //! Whatever happens in whatever order, the dispatcher keeps its invariants. The book kept here knows nothing of how it
 //! decides: only what was asked, what was given out, and what the limits are.
 
+use std::sync::Arc;
+
+use arcstr::ArcStr;
 use proptest::prelude::*;
 
 use super::*;
@@ -122,11 +125,11 @@ struct Book {
     streams: [u64; SESSIONS as usize],
     executors: BTreeMap<SessionId, (Executor, Option<u32>)>,
     credits: BTreeMap<SessionId, u32>,
-    pools: BTreeMap<Arc<str>, PoolLimits>,
-    namespaces: BTreeMap<Arc<str>, NamespaceLimits>,
+    pools: BTreeMap<ArcStr, PoolLimits>,
+    namespaces: BTreeMap<ArcStr, NamespaceLimits>,
     /// When recovery runs were given out, and when runs of each pool were.
     recovery: Vec<Instant>,
-    starts: BTreeMap<Arc<str>, Vec<Instant>>,
+    starts: BTreeMap<ArcStr, Vec<Instant>>,
 }
 
 impl Ledger for Book {
@@ -180,7 +183,7 @@ impl Book {
         rate.count.saturating_sub(starts.iter().filter(|at| **at + rate.per > now).count() as u32)
     }
 
-    fn pool_has_room(&self, pool: &Arc<str>, dispatch: &Dispatch) -> bool {
+    fn pool_has_room(&self, pool: &ArcStr, dispatch: &Dispatch) -> bool {
         let limits = self.pools.get(pool).copied().unwrap_or_default();
         let slots = limits.slots.is_none_or(|slots| self.under_way(|run| run.need.pool == *pool) < slots);
         // What is left of a rate that was changed meanwhile is the dispatcher's to say.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use belfry_core::RunId;
 use tokio::time::Instant;
 
@@ -14,10 +15,10 @@ pub(crate) const AGING_STEP: Duration = Duration::from_secs(30);
 /// What kind of executor a run needs.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Need {
-    pub(crate) pool: Arc<str>,
-    pub(crate) handler: Arc<str>,
+    pub(crate) pool: ArcStr,
+    pub(crate) handler: ArcStr,
     /// Labels that an executor must have, all of them. Mostly none: share one empty map.
-    pub(crate) selector: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+    pub(crate) selector: Arc<BTreeMap<ArcStr, ArcStr>>,
 }
 
 /// Traffic classes, in the order in which they go.
@@ -79,7 +80,7 @@ impl Default for Priority {
 pub(crate) struct ReadyRun {
     pub(crate) id: RunId,
     pub(crate) need: Need,
-    pub(crate) namespace: Arc<str>,
+    pub(crate) namespace: ArcStr,
     pub(crate) class: Class,
     pub(crate) priority: Priority,
     /// Not before this: it waits out a retry's back-off, or its spread.

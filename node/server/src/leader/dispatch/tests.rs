@@ -1,3 +1,7 @@
+use std::sync::Arc;
+
+use arcstr::ArcStr;
+
 use super::why::Waiting;
 use super::*;
 
@@ -50,7 +54,7 @@ fn with_class(class: Class, id: u64) -> ReadyRun {
 }
 
 fn executor(slots: u32, handler: &str) -> Executor {
-    let handlers = BTreeSet::from([Arc::from(handler)]);
+    let handlers = BTreeSet::from([handler.into()]);
     Executor::new("01X".into(), "host".into(), "1".into(), "default".into(), handlers, slots)
 }
 
@@ -484,7 +488,7 @@ fn a_full_namespace_stands_aside_for_others() {
 fn a_selector_is_met_by_all_labels_or_not_at_all() {
     let now = Instant::now();
     let mut dispatch = with_executors(&[5]);
-    let labels = |pairs: &[(&str, &str)]| -> BTreeMap<Arc<str>, Arc<str>> {
+    let labels = |pairs: &[(&str, &str)]| -> BTreeMap<ArcStr, ArcStr> {
         pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
     };
     let selector = Arc::new(labels(&[("zone", "a"), ("disk", "ssd")]));

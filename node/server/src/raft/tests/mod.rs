@@ -60,13 +60,13 @@ pub(super) fn create(name: &str) -> Command {
     let definition = Definition::new(Timing::of(vec![rule], "UTC"), target);
     let action = Action::CreateSchedule {
         key: key(name),
-        uid: Arc::from(format!("uid-{name}")),
+        uid: format!("uid-{name}").into(),
         definition: Arc::new(definition),
         next_fire_at: Some(UnixMillis(60_000)),
         calendars: Default::default(),
         pause: None,
     };
-    Command { request: Some(RequestKey { id: Arc::from(name), fingerprint: 1 }), ..command(action) }
+    Command { request: Some(RequestKey { id: name.into(), fingerprint: 1 }), ..command(action) }
 }
 
 pub(super) fn key(name: &str) -> ScheduleKey {
