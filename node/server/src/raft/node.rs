@@ -24,7 +24,7 @@ use super::replica::{BARRIERS_WAITING_MAX, Inner, Replica};
 use super::service::{Peer, PeerParts, PeerService};
 use super::silence::Heard;
 use super::types::Raft;
-use crate::store::{CheckpointPort, LOST_DATA_ADVICE, LogPort, Offload};
+use crate::store::{CheckpointPort, LOST_DATA_ADVICE, LogPort, Offload, StoreError};
 
 /// What a node keeps on its disk.
 #[derive(Clone)]
@@ -54,6 +54,9 @@ pub enum StartError {
     /// The configuration cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The checkpoint cannot be read, and the store says why and what to do.
+    #[error(transparent)]
+    Store(io::Error),
     /// The checkpoint does not read back as it was written.
     #[error("the checkpoint of the state cannot be used: {0}; {LOST_DATA_ADVICE}")]
     Checkpoint(#[source] io::Error),
@@ -91,6 +94,7 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     let opened = offload.run(move || Checkpoints::open(checkpoint, folder, within)).await;
     let (checkpoints, replicated) = opened.map_err(|error| match error.kind() {
         io::ErrorKind::Unsupported => StartError::NewerCheckpoint(error),
+        _ if error.get_ref().is_some_and(|inner| inner.is::<StoreError>()) => StartError::Store(error),
         _ => StartError::Checkpoint(error),
     })?;
     let (level, known) = (replicated.state.feature_level(), belfry_core::FEATURE_LEVEL);

@@ -11,7 +11,7 @@
 //! It is the only user of `sled`.
 //!
 //! - STORE-1 an acknowledged write is there after `kill -9` and after a power cut, whole and unchanged, or the
-//!   store refuses to open and says what is damaged and what to do. It never silently goes back.
+//!   store refuses to open or to be read, and says what is damaged and what to do. It never silently goes back.
 //! - STORE-2 votes, appends, truncations and purges become durable in the order they were asked for.
 //! - STORE-3 the first failed write or sync is final: every later call fails with the same cause, and only
 //!   opening the store again (a new process) recovers, because after a failed sync nobody knows what the disk has.

@@ -1,5 +1,8 @@
 //! What ends a node, and what keeps it from starting.
 
+use std::io;
+use std::sync::Arc;
+
 use belfry_core::FEATURE_LEVEL;
 use belfry_core::state::{Record, Totals};
 use belfry_proto::internal as pb;
@@ -12,7 +15,7 @@ use super::cluster::Cluster;
 use super::site::Disk;
 use super::{create, eventually, until};
 use crate::codec::{decode_block, encode_block};
-use crate::store::{BlockKey, CheckpointPort, LogEntry, LogId, LogPort};
+use crate::store::{BlockKey, Blocks, CheckpointPort, LogEntry, LogId, LogPort, StoreError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_fails_ends_the_node() {
@@ -85,6 +88,47 @@ async fn a_checkpoint_with_a_garbled_block_is_refused() {
     let garbled = Bytes::from_static(b"\xff\xff\xff\xff");
     checkpoint.commit(head, vec![(BlockKey { kind: 2, number: 0 }, Some(garbled))]).unwrap();
     assert!(matches!(refused(&mut cluster).await, StartError::Checkpoint(_)));
+}
+
+/// What the store says is passed on as it is: it has its own advice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_that_cannot_be_read_is_refused_in_the_words_of_the_store() {
+    struct Unreadable(fn() -> StoreError);
+    impl CheckpointPort for Unreadable {
+        fn head(&self) -> io::Result<Option<Bytes>> {
+            Ok(None)
+        }
+        fn blocks(&self) -> io::Result<Blocks<'_>> {
+            Ok(Box::new(std::iter::once(Err(self.0().into()))))
+        }
+        fn commit(&self, _: Bytes, _: Vec<(BlockKey, Option<Bytes>)>) -> io::Result<()> {
+            unreachable!("it does not get so far")
+        }
+        fn replace(
+            &self,
+            _: Bytes,
+            _: &mut dyn Iterator<Item = io::Result<(BlockKey, Bytes)>>,
+        ) -> io::Result<()> {
+            unreachable!("it does not get so far")
+        }
+        fn close(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let damaged = || StoreError::Damaged {
+        path: "state".into(),
+        offset: None,
+        what: "a value is not what was written".into(),
+    };
+    let busy =
+        || StoreError::Io { action: "read", path: "state".into(), source: io::ErrorKind::Other.into() };
+    for error in [damaged, busy] {
+        let mut cluster = checkpointed().await;
+        let config = cluster.config(1);
+        let refused = cluster.site(1).try_start_with(config, Arc::new(Unreadable(error))).await.unwrap_err();
+        assert!(matches!(refused, StartError::Store(_)), "{refused}");
+        assert_eq!(refused.to_string(), error().to_string());
+    }
 }
 
 /// A release to come raised the level: this one does not start, and does not speak of damage.

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{Addresses, IdentityPort, NodeId, RaftConfig, Replica, StartError, Stores, start};
 use crate::store::{
-    DataFolder, Identity, LogId, LogState, MemoryCheckpoint, MemoryLog, Offload, SledCheckpoint, WalLog,
-    WalOptions,
+    CheckpointPort, DataFolder, Identity, LogId, LogState, MemoryCheckpoint, MemoryLog, Offload,
+    SledCheckpoint, WalLog, WalOptions,
 };
 
 /// What a site keeps its data on.
@@ -158,7 +158,21 @@ impl Site {
     pub(super) async fn try_start(&mut self, config: RaftConfig) -> Result<Replica, StartError> {
         assert!(self.resident.is_none(), "node {} lives already", self.id);
         let (stores, snapshots_folder) = self.disk.open();
-        let node = start(RaftConfig { snapshots_folder, ..config }, stores).await?;
+        self.start(RaftConfig { snapshots_folder, ..config }, stores).await
+    }
+
+    /// With another store of checkpoints than that of its disk.
+    pub(super) async fn try_start_with(
+        &mut self,
+        config: RaftConfig,
+        checkpoint: Arc<dyn CheckpointPort>,
+    ) -> Result<Replica, StartError> {
+        let (stores, snapshots_folder) = self.disk.open();
+        self.start(RaftConfig { snapshots_folder, ..config }, Stores { checkpoint, ..stores }).await
+    }
+
+    async fn start(&mut self, config: RaftConfig, stores: Stores) -> Result<Replica, StartError> {
+        let node = start(config, stores).await?;
         let (door, connections) = mpsc::channel(16);
         let dead = CancellationToken::new();
         *self.door.lock().unwrap() = Some((door, dead.clone()));

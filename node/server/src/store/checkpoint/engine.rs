@@ -1,7 +1,6 @@
 //! `sled`, and what it leaves to us: syncing (CHECK-1), sizes (CHECK-2), panics (CHECK-4), freeing (CHECK-6), and its words for
 //! errors.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ use bytes::Bytes;
 use super::codec;
 use crate::store::{BlockKey, StoreError, files};
 
-/// Everything is read at start and never again: a cache would only cost memory.
+/// Everything is read at start, and later only what is written anew: a cache would only cost memory.
 const CACHE_BYTES: u64 = 16 << 20;
 /// A message larger than a quarter of a segment becomes a blob file (CHECK-2).
 const SEGMENT_BYTES: usize = 4 << 20;
@@ -113,28 +112,14 @@ impl Engine {
         names.filter(|name| name.starts_with(TREE_PREFIX.as_bytes())).collect()
     }
 
-    /// Reads and checks every value: the blocks that are there, each with its number of chunks.
-    pub(super) fn read_chunk_counts(&self, tree: &sled::Tree) -> Result<BTreeMap<BlockKey, u32>, StoreError> {
-        let mut counts: BTreeMap<BlockKey, u32> = BTreeMap::new();
-        for item in tree {
-            let (key, value) = item.map_err(|error| self.error("read", error))?;
-            if key == codec::HEAD_KEY {
-                continue;
-            }
-            let found = codec::parse_chunk_key(&key).zip(codec::parse_chunk_value(&key, &value));
-            match found {
-                // Chunks come in order: the first says how many there are, the others must agree.
-                Some(((block, 0), (chunks, _))) => {
-                    counts.insert(block, chunks);
-                }
-                Some(((block, chunk), (chunks, _)))
-                    if chunk < chunks && counts.get(&block) == Some(&chunks) => {}
-                Some(_) | None => {
-                    return Err(self.damaged(format!("the value at key {key:02x?} is not what was written")));
-                }
-            }
+    /// How many chunks a block has that is there, else 0.
+    pub(super) fn read_chunk_count(&self, tree: &sled::Tree, block: BlockKey) -> Result<u32, StoreError> {
+        let key = codec::chunk_key(block, 0);
+        let Some(value) = tree.get(key).map_err(|error| self.error("read", error))? else { return Ok(0) };
+        match codec::parse_chunk_value(&key, &value) {
+            Some((chunks, _)) => Ok(chunks),
+            None => Err(self.damaged(format!("the value at key {key:02x?} is not what was written"))),
         }
-        Ok(counts)
     }
 
     pub(super) fn apply(&self, tree: &sled::Tree, batch: sled::Batch) -> Result<(), StoreError> {
@@ -185,25 +170,76 @@ pub(super) fn wait_until_let_go(folder: &Path) {
     }
 }
 
-pub(super) fn read_block(
-    tree: &sled::Tree,
-    key: BlockKey,
+/// A part of a block.
+struct Chunk {
+    block: BlockKey,
+    /// How many its block has.
     chunks: u32,
-    folder: &Path,
-) -> Result<Bytes, StoreError> {
-    let mut block = Vec::new();
-    for chunk in 0..chunks {
-        let stored = codec::chunk_key(key, chunk);
-        let value = tree.get(stored).map_err(|error| engine_error("read", folder, error))?;
-        match value.as_ref().and_then(|value| codec::parse_chunk_value(&stored, value)) {
-            Some((total, bytes)) if total == chunks => block.extend_from_slice(bytes),
-            Some(_) | None => {
-                let what = format!("block {} of kind {} is not what was written", key.number, key.kind);
-                return Err(StoreError::damaged(folder, None, what));
+    bytes: Vec<u8>,
+}
+
+/// The blocks of a tree in order of their keys, every value checked. Ends with the first error.
+pub(super) struct StoredBlocks {
+    folder: PathBuf,
+    values: sled::Iter,
+    failed: bool,
+}
+
+impl StoredBlocks {
+    pub(super) fn new(tree: &sled::Tree, folder: &Path) -> Self {
+        Self { folder: folder.to_path_buf(), values: tree.iter(), failed: false }
+    }
+
+    fn read(&mut self) -> Result<Option<(BlockKey, Bytes)>, StoreError> {
+        let Some(Chunk { block, chunks, mut bytes }) = self.read_chunk(0)? else { return Ok(None) };
+        for number in 1..chunks {
+            match self.read_chunk(number)? {
+                Some(next) if (next.block, next.chunks) == (block, chunks) => {
+                    bytes.extend_from_slice(&next.bytes)
+                }
+                Some(_) | None => {
+                    let what = format!("block {} of kind {} is not whole", block.number, block.kind);
+                    return Err(self.damaged(what));
+                }
             }
         }
+        Ok(Some((block, bytes.into())))
     }
-    Ok(block.into())
+
+    /// The next chunk, which must have this number.
+    fn read_chunk(&mut self, number: u32) -> Result<Option<Chunk>, StoreError> {
+        let Some(item) = self.values.find(|item| !matches!(item, Ok((key, _)) if key == codec::HEAD_KEY))
+        else {
+            return Ok(None);
+        };
+        let (key, value) = item.map_err(|error| engine_error("read", &self.folder, error))?;
+        match codec::parse_chunk_key(&key).zip(codec::parse_chunk_value(&key, &value)) {
+            Some(((block, found), (chunks, bytes))) if found == number && found < chunks => {
+                Ok(Some(Chunk { block, chunks, bytes: bytes.to_vec() }))
+            }
+            Some(_) => Err(self
+                .damaged(format!("there is no part {number} of a block before the value at key {key:02x?}"))),
+            None => Err(self.damaged(format!("the value at key {key:02x?} is not what was written"))),
+        }
+    }
+
+    fn damaged(&self, what: String) -> StoreError {
+        StoreError::damaged(&self.folder, None, what)
+    }
+}
+
+impl Iterator for StoredBlocks {
+    type Item = Result<(BlockKey, Bytes), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let folder = self.folder.clone();
+        let block = fenced(&folder, || self.read());
+        self.failed = block.is_err();
+        block.transpose()
+    }
 }
 
 /// Runs `call`, and turns a panic of the engine into the damage that caused it (CHECK-4).

@@ -26,7 +26,6 @@ mod engine;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::{BlockKey, Blocks, CheckpointPort, StoreError};
-use engine::{CHUNK_BYTES, Engine, fenced};
+use engine::{CHUNK_BYTES, Engine, StoredBlocks, fenced};
 
 /// How much of a replacement goes into one batch of `sled`.
 const REPLACE_BATCH_BYTES: usize = 4 << 20;
@@ -55,7 +54,7 @@ enum State {
 }
 
 impl SledCheckpoint {
-    /// Opens the store in `folder`, which exists; an empty folder becomes an empty store. Reads everything once.
+    /// Opens the store in `folder`, which exists; an empty folder becomes an empty store. What is in it is checked when it is read.
     pub fn open(folder: &Path) -> Result<SledCheckpoint, StoreError> {
         let opened = fenced(folder, || Opened::open(folder))?;
         Ok(SledCheckpoint { path: folder.to_path_buf(), inner: Mutex::new(State::Open(Box::new(opened))) })
@@ -97,11 +96,8 @@ impl CheckpointPort for SledCheckpoint {
     }
 
     fn blocks(&self) -> io::Result<Blocks<'_>> {
-        let (chunks, tree) = self.read(|opened| Ok((opened.chunks.clone(), opened.blocks.clone())))?;
-        Ok(Box::new(chunks.into_iter().map(move |(key, chunks)| {
-            let block = fenced(&self.path, || engine::read_block(&tree, key, chunks, &self.path))?;
-            Ok((key, block))
-        })))
+        let blocks = self.read(|opened| Ok(StoredBlocks::new(&opened.blocks, &self.path)))?;
+        Ok(Box::new(blocks.map(|block| Ok(block?))))
     }
 
     fn commit(&self, head: Bytes, changed: Vec<(BlockKey, Option<Bytes>)>) -> io::Result<()> {
@@ -141,8 +137,6 @@ struct Opened {
     engine: Engine,
     generation: u64,
     blocks: sled::Tree,
-    /// The blocks that are there, each with its number of chunks.
-    chunks: BTreeMap<BlockKey, u32>,
 }
 
 impl Opened {
@@ -158,15 +152,15 @@ impl Opened {
         };
         let blocks = engine.open_tree(generation)?;
         engine.drop_trees_but(generation)?;
-        let chunks = engine.read_chunk_counts(&blocks)?;
         engine.point_at(generation)?;
-        Ok(Opened { engine, generation, blocks, chunks })
+        Ok(Opened { engine, generation, blocks })
     }
 
     fn commit(&mut self, head: &[u8], changed: Vec<(BlockKey, Option<Bytes>)>) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for (key, block) in changed {
-            put(&mut batch, &mut self.chunks, key, block.as_deref());
+            let former = self.engine.read_chunk_count(&self.blocks, key)?;
+            put(&mut batch, key, block.as_deref(), former);
         }
         batch.insert(codec::HEAD_KEY, codec::head_value(head));
         self.engine.apply(&self.blocks, batch)?;
@@ -183,17 +177,14 @@ impl Opened {
     ) -> Result<io::Result<()>, StoreError> {
         let generation = self.generation + 1;
         let tree = self.engine.open_tree(generation)?;
-        let chunks = match self.fill(&tree, head, blocks)? {
-            Ok(chunks) => chunks,
-            Err(error) => {
-                self.engine.drop_trees_but(self.generation)?;
-                engine::free_replaced();
-                return Ok(Err(error));
-            }
-        };
+        if let Err(error) = self.fill(&tree, head, blocks)? {
+            self.engine.drop_trees_but(self.generation)?;
+            engine::free_replaced();
+            return Ok(Err(error));
+        }
         self.engine.make_durable()?;
         self.engine.point_at(generation)?;
-        (self.generation, self.blocks, self.chunks) = (generation, tree, chunks);
+        (self.generation, self.blocks) = (generation, tree);
         self.engine.drop_trees_but(generation)?;
         engine::free_replaced();
         Ok(Ok(()))
@@ -204,15 +195,14 @@ impl Opened {
         tree: &sled::Tree,
         head: &[u8],
         blocks: &mut dyn Iterator<Item = io::Result<(BlockKey, Bytes)>>,
-    ) -> Result<io::Result<BTreeMap<BlockKey, u32>>, StoreError> {
-        let mut chunks = BTreeMap::new();
+    ) -> Result<io::Result<()>, StoreError> {
         let (mut batch, mut batch_bytes) = (sled::Batch::default(), 0);
         for block in blocks {
             let (key, block) = match block {
                 Ok(block) => block,
                 Err(error) => return Ok(Err(error)),
             };
-            put(&mut batch, &mut chunks, key, Some(&block));
+            put(&mut batch, key, Some(&block), 0);
             batch_bytes += block.len();
             if batch_bytes >= REPLACE_BATCH_BYTES {
                 self.engine.apply(tree, std::mem::take(&mut batch))?;
@@ -221,12 +211,12 @@ impl Opened {
         }
         batch.insert(codec::HEAD_KEY, codec::head_value(head));
         self.engine.apply(tree, batch)?;
-        Ok(Ok(chunks))
+        Ok(Ok(()))
     }
 }
 
-/// Adds a block in chunks, or removes it, and whatever chunks the block before it had beyond that.
-fn put(batch: &mut sled::Batch, chunks: &mut BTreeMap<BlockKey, u32>, key: BlockKey, block: Option<&[u8]>) {
+/// Adds a block in chunks, or removes it, and whatever of its `former` chunks is beyond that.
+fn put(batch: &mut sled::Batch, key: BlockKey, block: Option<&[u8]>, former: u32) {
     let parts: Vec<&[u8]> = match block {
         Some([]) => vec![&[]],
         Some(block) => block.chunks(CHUNK_BYTES).collect(),
@@ -237,8 +227,7 @@ fn put(batch: &mut sled::Batch, chunks: &mut BTreeMap<BlockKey, u32>, key: Block
         let key = codec::chunk_key(key, number);
         batch.insert(&key, codec::chunk_value(&key, count, part));
     }
-    let before = if count == 0 { chunks.remove(&key) } else { chunks.insert(key, count) };
-    for number in count..before.unwrap_or(0) {
+    for number in count..former {
         batch.remove(&codec::chunk_key(key, number));
     }
 }

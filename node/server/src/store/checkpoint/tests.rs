@@ -124,14 +124,17 @@ fn a_flipped_bit_is_refused_or_gives_a_whole_checkpoint() {
 fn a_lost_pointer_a_lost_tree_and_a_wrong_value_are_damage() {
     let opened_after = |harm: &dyn Fn(&sled::Db)| {
         let (folder, store) = store();
-        commit(&store, 1, 100);
+        commit(&store, 1, 2 * CHUNK_BYTES);
         store.close().unwrap();
         let db = sled::Config::new().path(folder.path()).segment_size(4 << 20).open().unwrap();
         harm(&db);
         db.flush().unwrap();
         drop(db);
         engine::wait_until_let_go(folder.path());
-        SledCheckpoint::open(folder.path()).map(|_| ())
+        let store = SledCheckpoint::open(folder.path())?;
+        store.read(|opened| {
+            StoredBlocks::new(&opened.blocks, folder.path()).try_for_each(|block| block.map(drop))
+        })
     };
     let damaged = |harm: &dyn Fn(&sled::Db)| match opened_after(harm) {
         Err(StoreError::Damaged { .. }) => true,
@@ -147,6 +150,12 @@ fn a_lost_pointer_a_lost_tree_and_a_wrong_value_are_damage() {
         let value = tree.get(codec::chunk_key(key(1, 3), 0)).unwrap().unwrap();
         tree.insert(codec::chunk_key(key(1, 4), 0), value).unwrap();
     }));
+    for (block, lost) in [(5, 0), (5, 1), (9, 1)] {
+        assert!(damaged(&|db| {
+            let tree = db.open_tree("blocks-1").unwrap();
+            assert!(tree.remove(codec::chunk_key(key(1, block), lost)).unwrap().is_some());
+        }));
+    }
     assert!(!damaged(&|_| {}));
 }
 
