@@ -18,10 +18,14 @@ use tokio_util::sync::CancellationToken;
 const CONFIG: &str = "[raft]\ncheckpoint_interval = \"1s\"\n";
 const MANNER: Manner = Manner { keys: 4, apart: false, pace: Duration::from_millis(10), seed: 3 };
 
+/// Schedules that are written without a pause.
+const BURST: u32 = 40;
+
 /// Room for what is written until the node ends, several times over: freed, the disk holds all of it.
 const DISK_MEBIBYTES: u64 = 128;
 
-/// Schedules of 200 KiB each, until the node cannot store them: what is written ahead and what is cached is used up.
+/// Schedules of 200 KiB each, until the node cannot store them: what is written ahead and what is cached is used up. In bursts: in the midst
+/// of one no checkpoint begins.
 async fn write_until_it_ends(cluster: &mut Cluster, victim: u64) -> ExitStatus {
     let client = cluster.client().unwrap();
     let stop = CancellationToken::new();
@@ -30,6 +34,9 @@ async fn write_until_it_ends(cluster: &mut Cluster, victim: u64) -> ExitStatus {
         for number in 0.. {
             // The answer may be lost with the leader, and nobody waits for these schedules. In a list they come last.
             let _ = create(&client, &format!("z-ballast-{number}"), &format!(": {ballast}")).await;
+            if number % BURST == BURST - 1 {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
         }
     }));
     let status = cluster.wait_for_exit(victim).await.unwrap();

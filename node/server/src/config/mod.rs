@@ -161,8 +161,8 @@ section! {
         election_min_ms: u64 = 300,
         /// Longest silence of the leader before an election, in milliseconds.
         election_max_ms: u64 = 600,
-        /// How often what changed is written to the embedded store, so that the log before it can go: earlier when much has. What
-        /// changes several times in between is written once; a restart applies the log since the last time.
+        /// How often what changed is written to the embedded store, so that the log before it can go: earlier when much has, and up to
+        /// 15 seconds later in a storm. What changes several times in between is written once; a restart applies the log since the last time.
         checkpoint_interval: Period = Period::from_secs(30),
         /// Log that is kept behind the last checkpoint, so that a node that was away for a moment needs no snapshot.
         log_keep_mib: u64 = 32,

@@ -30,7 +30,7 @@ pub struct RaftConfig {
     pub election_timeout_min: Duration,
     /// Longest such silence.
     pub election_timeout_max: Duration,
-    /// Time between two checkpoints while there is something to write, give or take a fifth.
+    /// Time between two checkpoints while there is something to write, give or take a fifth, and some seconds more in a storm.
     pub checkpoint_every: Duration,
     /// Changed blocks that bring the next checkpoint forward.
     pub checkpoint_dirty_blocks_max: usize,
@@ -88,8 +88,8 @@ impl RaftConfig {
             election_timeout_min: Duration::from_millis(300),
             election_timeout_max: Duration::from_millis(600),
             checkpoint_every: Duration::from_secs(30),
-            // 64 schedules or 256 runs, some 20 KB as it is written: 80 MB at once, and what changes while the former is written. A storm of
-            // 100 000 is 2000. More of them is more of the log to be applied again at the next start.
+            // 64 schedules or 256 runs, some 7 KB as it is written: 30 MB at once, what changes while the former is written, and what a storm
+            // changes that is waited for. One of 100 000 is 2000. More of them is more of the log to be applied again at the next start.
             checkpoint_dirty_blocks_max: 4096,
             log_keep_bytes: 32 << 20,
             // A storm's entry of 4096 fires is 32 KiB; a schedule's payload is bounded at the API, far below.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     dirty_blocks_max: usize,
     /// Told when more blocks than that are dirty.
     told: Notify,
+    /// Bytes of the commands that were applied since the start.
+    applied_bytes: AtomicU64,
 }
 
 impl Shared {
@@ -69,6 +72,7 @@ impl Shared {
             changes: Arc::new(ChangeLog::new(floor, CHANGES_MAX)),
             dirty_blocks_max,
             told: Notify::new(),
+            applied_bytes: AtomicU64::new(0),
         })
     }
 
@@ -127,6 +131,11 @@ impl Shared {
         }
     }
 
+    /// Bytes of the commands that were applied since the start: how fast they grow tells a storm.
+    pub(super) fn applied_bytes(&self) -> u64 {
+        self.applied_bytes.load(Ordering::Relaxed)
+    }
+
     fn has_many_dirty(&self, state: &State) -> bool {
         state.dirty_count() > self.dirty_blocks_max
     }
@@ -181,6 +190,7 @@ impl Shared {
                 Ok(None)
             }
             EntryPayload::Normal(proposal) => {
+                self.applied_bytes.fetch_add(proposal.command().len() as u64, Ordering::Relaxed);
                 let command = codec::decode_command(proposal.command()).map_err(|error| {
                     corrupt(format!(
                         "log entry {} is committed but not readable: {error}; start the release that wrote it",
@@ -327,7 +337,7 @@ fn meta_of(head: &Head) -> SnapshotMeta {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use belfry_core::Revision;
     use belfry_core::command::ResumeMissed;
     use belfry_core::state::BlockKind;
@@ -339,7 +349,7 @@ mod tests {
     /// Cuts that must have seen something new.
     const CUTS: u32 = 5;
 
-    fn apply(shared: &Shared, index: u64, command: &Command) {
+    pub(in super::super) fn apply(shared: &Shared, index: u64, command: &Command) {
         let applied = shared.apply(entry(index, command)).unwrap();
         applied.unwrap().outcome.unwrap();
     }

@@ -13,8 +13,8 @@ use super::usage::NodeUsage;
 use crate::exit::Failure;
 use crate::output::{Printer, prose};
 
-/// Longest wait for the checkpoints of the nodes: twice the longest pause between two, which is 30 s and a fifth unless configured.
-const CHECKPOINT_WAIT: Duration = Duration::from_secs(72);
+/// Longest wait for the checkpoints of the nodes: twice the longest time between two, which is 30 s, a fifth and what a storm adds unless configured.
+const CHECKPOINT_WAIT: Duration = Duration::from_secs(102);
 /// Between two looks at them.
 const CHECKPOINT_LOOK_PERIOD: Duration = Duration::from_millis(500);
 /// After them: the log behind them goes, and its memory.
