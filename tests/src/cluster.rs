@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use belfry_sdk::pb::cluster_service_client::ClusterServiceClient;
 use belfry_sdk::{Client, ClientOptions, pb};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -512,8 +513,8 @@ impl Cluster {
         while start.elapsed() < PATIENCE {
             let mut seen = BTreeMap::new();
             for id in self.nodes.keys() {
-                if let Some(status) = self.status(*id).await {
-                    seen.insert(*id, (status.applied_index, status.state_digest));
+                if let Ok((index, digest)) = self.whole_digest(*id).await {
+                    seen.insert(*id, (index, digest));
                 }
             }
             let indexes: BTreeSet<_> = seen.values().map(|(index, _)| *index).collect();
@@ -523,6 +524,19 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         bail!("the nodes did not settle within {PATIENCE:?}\n{}", self.logs())
+    }
+
+    /// The digest of all that a node has, however much it is, and the index that it is of.
+    async fn whole_digest(&self, id: u64) -> anyhow::Result<(u64, String)> {
+        let mut request = tonic::Request::new(pb::GetClusterStatusRequest {});
+        request.metadata_mut().insert("belfry-digest", "full".parse()?);
+        let ask = async {
+            let mut client = ClusterServiceClient::connect(self.endpoint(id)).await?;
+            anyhow::Ok(client.get_cluster_status(request).await?.into_inner())
+        };
+        let status = tokio::time::timeout(PATIENCE, ask).await??;
+        ensure!(!status.state_digest.is_empty(), "node {id} says no digest");
+        Ok((status.applied_index, status.state_digest))
     }
 
     /// The last lines of every log, for failures.

@@ -16,12 +16,18 @@ use crate::schedule::Schedule;
 
 /// The digest of some records: the sum of theirs.
 pub fn digest_of(records: &[Record]) -> Digest {
-    let (mut sum, mut neighbour, mut out) = (Digest::default(), Neighbour::default(), Canonical::new(0));
+    add_digests(Digest::default(), records, &mut { usize::MAX }).expect("no memory holds so many bytes")
+}
+
+/// Adds the digests of some records; none, once more than `bytes_left` are written for it.
+pub(super) fn add_digests(mut sum: Digest, records: &[Record], bytes_left: &mut usize) -> Option<Digest> {
+    let (mut neighbour, mut out) = (Neighbour::default(), Canonical::new(0));
     for record in records {
         out = record.write(out.anew(record.block().kind as u8), &mut neighbour);
+        *bytes_left = bytes_left.checked_sub(out.as_bytes().len())?;
         sum = sum.plus(out.digest());
     }
-    sum
+    Some(sum)
 }
 
 impl Record {
@@ -402,5 +408,11 @@ mod tests {
         let one_by_one = records.iter().fold(Digest::default(), |sum, record| sum.plus(record.digest()));
         assert_eq!(digest_of(&records), one_by_one);
         assert_ne!(digest_of(&records[..2]), digest_of(&records[2..4]));
+
+        let mut left = usize::MAX;
+        let digest = add_digests(Digest::default(), &records, &mut left);
+        let bytes = usize::MAX - left;
+        assert_eq!(add_digests(Digest::default(), &records, &mut { bytes }), digest);
+        assert_eq!(add_digests(Digest::default(), &records, &mut { bytes - 1 }), None);
     }
 }

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use belfry_core::State;
 use belfry_core::state::{ZoneChange, ZoneMove};
 use belfry_proto::v1 as pb;
 use belfry_proto::v1::cluster_service_server::ClusterService;
@@ -20,8 +19,10 @@ use crate::raft::{Leadership, MemberStatus, NodeId, SavingError};
 /// Asks for the digest however long it takes; the only value is `full`.
 const DIGEST: &str = "belfry-digest";
 
-/// Records up to which the digest is computed unasked: it takes about a microsecond each, and entries wait meanwhile.
+/// Records, and bytes of them, up to which the digest is computed unasked: it takes about a microsecond each, and a millisecond for some
+/// megabytes, and entries wait meanwhile.
 const DIGEST_RECORDS_MAX: usize = 20_000;
+const DIGEST_BYTES_MAX: usize = 8 << 20;
 
 /// Longest time that saving a snapshot may take: a state of 10 GB over a slow link.
 const SAVING_MAX: Duration = Duration::from_secs(3600);
@@ -153,7 +154,11 @@ impl Api {
         // Together: a digest means something only with the index that it was taken at.
         replica.read_at(|at, state| {
             let records = state.run_count() + state.schedule_count();
-            let wanted = whole_digest || records <= DIGEST_RECORDS_MAX;
+            let digest = match whole_digest {
+                true => Some(state.digest()),
+                false if records <= DIGEST_RECORDS_MAX => state.digest_within(DIGEST_BYTES_MAX),
+                false => None,
+            };
             let count = |name: &str| state.census().get(name);
             pb::ClusterStatus {
                 feature_level: state.feature_level(),
@@ -164,7 +169,7 @@ impl Api {
                 cluster_tzdata_version: state.zones().version.clone(),
                 zone_change: state.zones().change.as_ref().map(zone_change),
                 applied_index: at.index,
-                state_digest: if wanted { digest(state) } else { String::new() },
+                state_digest: digest.map(|digest| digest.to_string()).unwrap_or_default(),
                 ..status
             }
         })
@@ -184,10 +189,6 @@ fn zone_change(change: &ZoneChange) -> pb::ZoneChange {
         moved_count: change.moved,
         moves: change.named.iter().map(step).collect(),
     }
-}
-
-fn digest(state: &State) -> String {
-    state.digest().to_string()
 }
 
 fn node_status(status: &MemberStatus, leader: Option<NodeId>) -> pb::NodeStatus {
