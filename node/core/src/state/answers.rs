@@ -1,21 +1,23 @@
 //! Answers to request ids (API-2).
 //!
-//! They are stored and forgotten in the order in which they were given, so that is how they lie. An id is found by a hash of it:
-//! numbers in a tree cost a fourth of what texts do, and comparing them touches no further memory.
+//! They are stored and forgotten in the order in which they were given, so that is how they lie. An id is found by a hash of it, in
+//! tables that each grow by themselves: no answer waits until those of a million others have moved.
 //!
-//! - ANSWERS-1: each answer has a key in `by_hash`: the hash of its id, or where that is taken, the next number that is not. From the
-//!   hash up to the key, no number is free. So a look-up ends at the first free one (linear probing; Knuth, TAOCP 3, 6.4, algorithms L
-//!   and R).
+//! - ANSWERS-1: each answer is found by its id, and nothing else is.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Range;
 
+use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::{DrawnId, UnixMillis};
 use crate::state::Subject;
 use crate::state::table::Table;
+
+/// Tables of hashes: with a million answers, each has a thousand.
+const TABLES: usize = 1024;
+/// Room that a table keeps when its answers are forgotten: a kilobyte.
+const SMALL: usize = 64;
 
 /// The answer to a request id.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,113 +32,90 @@ pub struct Answer {
     pub subject: Subject,
 }
 
-/// Answers that may be asked for again, by their sequence: counted up in order of answering. Of `HASHES` different hashes: few, in tests, lie in each other's way.
-#[derive(Clone, Default)]
-pub(super) struct Answers<const HASHES: u64 = { u64::MAX }> {
+/// Answers that may be asked for again, by their sequence: counted up in order of answering.
+#[derive(Clone)]
+pub(super) struct Answers {
     by_sequence: Table<u64, Answer>,
-    /// Sequences (ANSWERS-1).
-    by_hash: BTreeMap<u64, u64>,
+    /// Hashes of ids, and sequences (ANSWERS-1). Only looked up, never gone through: their order is none.
+    by_id: Vec<HashTable<(u64, u64)>>,
 }
 
-impl<const HASHES: u64> Answers<HASHES> {
-    /// The largest numbers there are, so that the way to a key leads over the end.
-    fn hash(id: &DrawnId) -> u64 {
-        u64::MAX - xxh3_64(id.as_bytes()) % HASHES
+impl Default for Answers {
+    fn default() -> Self {
+        Self { by_sequence: Table::default(), by_id: vec![HashTable::new(); TABLES] }
+    }
+}
+
+fn hash(id: &DrawnId) -> u64 {
+    xxh3_64(id.as_bytes())
+}
+
+/// Which table a hash is in: by bits that the table itself does not begin with.
+fn table_of(hash: u64) -> usize {
+    usize::try_from(hash >> 32).unwrap_or(0) % TABLES
+}
+
+impl Answers {
+    /// The sequence of the answer to a request id.
+    fn find(&self, id: &DrawnId) -> Option<u64> {
+        let hash = hash(id);
+        let is_its = |(of, sequence): &(u64, u64)| {
+            *of == hash && self.by_sequence.get(sequence).is_some_and(|answer| answer.id == *id)
+        };
+        self.by_id[table_of(hash)].find(hash, is_its).map(|(_, sequence)| *sequence)
     }
 
     /// The answer to a request id.
     pub(super) fn get(&self, id: &DrawnId) -> Option<&Answer> {
-        let mut key = Self::hash(id);
-        while let Some(sequence) = self.by_hash.get(&key) {
-            let answer = self.by_sequence.get(sequence)?;
-            if answer.id == *id {
-                return Some(answer);
-            }
-            key = key.wrapping_add(1);
-        }
-        None
+        self.by_sequence.get(&self.find(id)?)
     }
 
     /// All answers there are, in any order; else the sequence of one that is there twice, or whose id has another one.
     pub(super) fn restore(answers: Vec<(u64, Answer)>) -> Result<Self, u64> {
         let mut restored = Self::default();
-        let mut by_hash = Vec::with_capacity(answers.len());
         for (sequence, answer) in answers {
-            by_hash.push((Self::hash(&answer.id), sequence));
-            if restored.by_sequence.insert(sequence, answer).is_some() {
+            if restored.by_sequence.get(&sequence).is_some() || restored.find(&answer.id).is_some() {
                 return Err(sequence);
             }
-        }
-        by_hash.sort_unstable();
-        let (mut last, mut shared) = (None, Vec::new());
-        by_hash.retain(|(hash, sequence)| {
-            let is_first = last.replace(*hash) != Some(*hash);
-            if !is_first {
-                shared.push(*sequence);
-            }
-            is_first
-        });
-        // From what is sorted: faster by far than putting in one by one, and no node of the tree is half empty.
-        restored.by_hash = by_hash.into_iter().collect();
-        for sequence in shared {
-            if restored.get(&restored.by_sequence[&sequence].id).is_some() {
-                return Err(sequence);
-            }
-            restored.index(sequence);
+            restored.put(sequence, answer);
         }
         Ok(restored)
     }
 
     /// Puts in an answer to an id that has none, with a sequence of its own.
     pub(super) fn insert(&mut self, sequence: u64, answer: Answer) {
-        // Only damage could have left one there: it must not leave its key behind.
+        // Only damage could have left one there: it must not be found by another id.
         self.remove(sequence);
+        self.put(sequence, answer);
+    }
+
+    fn put(&mut self, sequence: u64, answer: Answer) {
+        let hash = hash(&answer.id);
         self.by_sequence.insert(sequence, answer);
-        self.index(sequence);
+        self.by_id[table_of(hash)].insert_unique(hash, (hash, sequence), |(hash, _)| *hash);
     }
 
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Answer> {
-        let mut hole = Self::hash(&self.by_sequence.get(&sequence)?.id);
-        while self.by_hash.get(&hole).is_some_and(|found| *found != sequence) {
-            hole = hole.wrapping_add(1);
+        let answer = self.by_sequence.remove(&sequence)?;
+        let hash = hash(&answer.id);
+        let table = &mut self.by_id[table_of(hash)];
+        if let Ok(found) = table.find_entry(hash, |(_, found)| *found == sequence) {
+            found.remove();
         }
-        self.by_hash.remove(&hole);
-        // What lies behind it moves into the hole, if the way to it leads over it (ANSWERS-1).
-        let mut key = hole.wrapping_add(1);
-        while let Some(behind) = self.by_hash.get(&key).copied() {
-            let hash = Self::hash(&self.by_sequence[&behind].id);
-            if key.wrapping_sub(hash) >= key.wrapping_sub(hole) {
-                self.by_hash.remove(&key);
-                self.by_hash.insert(hole, behind);
-                hole = key;
-            }
-            key = key.wrapping_add(1);
+        if table.capacity() > SMALL && table.len() * 8 < table.capacity() {
+            table.shrink_to(table.len() * 2, |(hash, _)| *hash);
         }
-        self.by_sequence.remove(&sequence)
+        Some(answer)
     }
 
     /// Whether ANSWERS-1 holds.
     pub(super) fn are_indexed(&self) -> bool {
-        self.by_hash.len() == self.by_sequence.len()
-            && self.by_hash.iter().all(|(key, sequence)| {
-                let Some(answer) = self.by_sequence.get(sequence) else { return false };
-                let hash = Self::hash(&answer.id);
-                (0..key.wrapping_sub(hash)).all(|step| self.by_hash.contains_key(&hash.wrapping_add(step)))
-            })
+        self.by_id.iter().map(HashTable::len).sum::<usize>() == self.by_sequence.len()
+            && self.iter().all(|(sequence, answer)| self.find(&answer.id) == Some(sequence))
     }
 
-    /// Gives an answer its key.
-    fn index(&mut self, sequence: u64) {
-        let mut key = Self::hash(&self.by_sequence[&sequence].id);
-        loop {
-            match self.by_hash.entry(key) {
-                Entry::Vacant(free) => {
-                    free.insert(sequence);
-                    return;
-                }
-                Entry::Occupied(_) => key = key.wrapping_add(1),
-            }
-        }
+    pub(super) fn len(&self) -> usize {
+        self.by_sequence.len()
     }
 
     /// In order of answering.
@@ -152,6 +131,8 @@ impl<const HASHES: u64> Answers<HASHES> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -166,7 +147,7 @@ mod tests {
         /// Any sequence of answers, of forgetting and of restarts leaves what it leaves in a map by id.
         #[test]
         fn it_is_a_map(steps in prop::collection::vec(("[ab]{1,3}", 0..40u64, 0..5u8), 0..200)) {
-            let (mut answers, mut map) = (Answers::<5>::default(), BTreeMap::<String, (u64, Answer)>::new());
+            let (mut answers, mut map) = (Answers::default(), BTreeMap::<String, (u64, Answer)>::new());
             for (next, (id, old, step)) in (1u64..).zip(steps) {
                 if step == 0 {
                     let all = answers.iter().map(|(sequence, answer)| (sequence, answer.clone())).collect();
@@ -189,10 +170,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_forgotten_takes_no_room() {
+        let mut answers = Answers::default();
+        let room = |answers: &Answers| answers.by_id.iter().map(HashTable::capacity).sum::<usize>();
+        let count = (TABLES * SMALL * 4) as u64;
+        for sequence in 0..count {
+            answers.insert(sequence, answer(&sequence.to_string(), sequence));
+        }
+        assert!(room(&answers) > TABLES * SMALL * 4);
+        for sequence in 1..count {
+            answers.remove(sequence);
+        }
+        assert!(answers.are_indexed() && answers.by_sequence.len() == 1);
+        assert!(room(&answers) <= TABLES * SMALL, "{} places for one answer", room(&answers));
+    }
+
+    #[test]
     fn a_ulid_and_the_text_of_its_bytes_are_two() {
         let ids = [DrawnId::from(ulid::Ulid::from_bytes([b'A'; 16])), DrawnId::from("AAAAAAAAAAAAAAAA")];
         assert_eq!(ids[0].as_bytes(), ids[1].as_bytes());
-        let mut answers = Answers::<{ u64::MAX }>::default();
+        let mut answers = Answers::default();
         for (sequence, id) in (1..).zip(&ids) {
             assert_eq!(answers.get(id), None);
             answers.insert(sequence, Answer { id: id.clone(), ..answer("", sequence) });
@@ -200,18 +197,23 @@ mod tests {
         for (sequence, id) in (1..).zip(&ids) {
             assert_eq!(answers.get(id).map(|answer| answer.fingerprint), Some(sequence));
         }
+        answers.remove(1);
+        assert_eq!((answers.find(&ids[0]), answers.find(&ids[1])), (None, Some(2)));
+        // Another one over a sequence that is taken.
+        answers.insert(2, Answer { id: ids[0].clone(), ..answer("", 3) });
+        assert_eq!((answers.find(&ids[0]), answers.find(&ids[1])), (Some(2), None));
+        assert!(answers.are_indexed());
     }
 
     #[test]
     fn what_is_restored_is_found_and_nothing_is_there_twice() {
         let given = |id: &str, sequence| (sequence, answer(id, sequence));
-        type Few = Answers<2>;
-        let restored = Few::restore(vec![given("c", 3), given("a", 1), given("b", 2)]).unwrap();
+        let restored = Answers::restore(vec![given("c", 3), given("a", 1), given("b", 2)]).unwrap();
         for (id, sequence) in [("a", 1), ("b", 2), ("c", 3)] {
             assert_eq!(restored.get(&id.into()), Some(&answer(id, sequence)));
         }
         assert!(restored.are_indexed());
-        assert_eq!(Few::restore(vec![given("a", 1), given("b", 1)]).err(), Some(1));
-        assert_eq!(Few::restore(vec![given("a", 1), given("b", 2), given("a", 3)]).err(), Some(3));
+        assert_eq!(Answers::restore(vec![given("a", 1), given("b", 1)]).err(), Some(1));
+        assert_eq!(Answers::restore(vec![given("a", 1), given("b", 2), given("a", 3)]).err(), Some(3));
     }
 }
