@@ -70,7 +70,8 @@ macro_rules! batches {
 }
 
 batches! {
-    /// Creates schedules, at most 1000, each as [`Client::create_schedule`] would; one answer for each, in order.
+    /// Creates schedules, at most 1000, each as [`Client::create_schedule`] would; one answer for each, in order, with the first of its
+    /// next times.
     ///
     /// The call fails as a whole when it is too large, names a schedule twice, or until its time is up no node could answer for
     /// all items: then send it again, with the same request ids if it is [`ClientError::OutcomeUnknown`].
@@ -88,7 +89,8 @@ batches! {
     /// # }
     /// ```
     batch_create_schedules(CreateScheduleRequest, BatchCreateSchedulesRequest) -> pb::Schedule, schedule;
-    /// Changes schedules, at most 1000, each as [`Client::update_schedule`] would; one answer for each, in order.
+    /// Changes schedules, at most 1000, each as [`Client::update_schedule`] would; one answer for each, in order, with the first of its
+    /// next times.
     batch_update_schedules(UpdateScheduleRequest, BatchUpdateSchedulesRequest) -> pb::Schedule, schedule;
     /// Deletes schedules, at most 1000, each as [`Client::delete_schedule`] would; one answer for each, in order.
     batch_delete_schedules(DeleteScheduleRequest, BatchDeleteSchedulesRequest) -> (), deleted;

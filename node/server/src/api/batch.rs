@@ -4,7 +4,8 @@
 //!   call as a whole is refused, and nothing is done, only for what is wrong with the batch itself.
 //! - BATCH-2 no two items are about one schedule: they are carried out side by side.
 //! - BATCH-3 an answer is never too large to be sent once its items are done: beyond a page's worth, schedules have their names,
-//!   uids, etags and generations alone; of what is only read, nothing more is sent.
+//!   uids, etags and generations alone; of what is only read, nothing more is sent. What was made or changed has its first next time
+//!   alone, as in lists: ten for each would take as long as making it.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,7 @@ use prost::Message as _;
 use tonic::Status;
 use tonic_types::pb as rpc;
 
+use super::encode::NEXT_TIMES_IN_LIST;
 use super::errors::ApiError;
 use super::pages::PAGE_BYTES_MAX;
 use super::violations::Violations;
@@ -59,7 +61,11 @@ impl Api {
         let names: Vec<_> = request.requests.iter().map(name).collect();
         check("requests", names.iter().map(String::as_str))?;
         // Read before anything is waited for: what is kept meanwhile is small.
-        let items = request.requests.into_iter().map(|item| self.make_or_repeat(self.read_creation(item)));
+        let items = request.requests.into_iter().map(|item| {
+            let read = self.read_creation(item);
+            // On the heap: they are large, and moved several times on their way.
+            Box::pin(self.make_or_repeat(read, NEXT_TIMES_IN_LIST))
+        });
         Ok(answer(all(items).await.into_iter().map(|done| done.map(Item::Schedule))))
     }
 
@@ -72,7 +78,7 @@ impl Api {
         };
         let names: Vec<_> = request.requests.iter().map(name).collect();
         check("requests", names.iter().map(String::as_str))?;
-        let items = request.requests.into_iter().map(|item| Box::pin(self.update(item)));
+        let items = request.requests.into_iter().map(|item| Box::pin(self.update(item, NEXT_TIMES_IN_LIST)));
         Ok(answer(all(items).await.into_iter().map(|done| done.map(Item::Schedule))))
     }
 
@@ -131,7 +137,7 @@ fn check<'a>(field: &str, names: impl ExactSizeIterator<Item = &'a str>) -> Resu
     for (index, name) in names.enumerate() {
         if !name.is_empty() && !seen.insert(name) {
             let why = format!("is about {name}, as another item is: send one after the other");
-            found.add(&format!("{field}[{index}]"), &why);
+            found.add(format_args!("{field}[{index}]"), &why);
             break;
         }
     }

@@ -3,6 +3,7 @@
 //! A function here notes what is wrong and gives back what it could read; the caller goes on only when nothing was noted.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 use belfry_core::UnixMillis;
@@ -127,7 +128,7 @@ impl Rules<'_> {
         let (second, year) = (Duration::from_secs(1), 366 * Duration::from_secs(86_400));
         let mut read = |name: &str, value: Option<&prost_types::Duration>| {
             value.and_then(|value| {
-                read_duration(&format!("schedule.liveness.{name}"), value, second, year, found)
+                read_duration(format_args!("schedule.liveness.{name}"), value, second, year, found)
             })
         };
         Liveness {
@@ -172,7 +173,7 @@ impl Rules<'_> {
                 found.add(field, why);
             } else if value.len() > max || value.chars().any(char::is_control) {
                 let why = "may have no control characters and at most";
-                found.add(&format!("{field}[{key}]"), format_args!("the value {why} {max} bytes"));
+                found.add(format_args!("{field}[{key}]"), format_args!("the value {why} {max} bytes"));
             }
         }
         labels.clone()
@@ -193,14 +194,14 @@ fn check_command(command: &pb::CommandTarget, found: &mut Violations) {
         (false, false) => found.add(FIELD, "has both argv and shell: give one of them"),
         (true, false) => {}
         (false, true) if command.argv[0].is_empty() => {
-            found.add(&field("argv[0]"), "is empty: name a program")
+            found.add(field("argv[0]"), "is empty: name a program")
         }
         (false, true) => {}
     }
     // The operating system ends texts at a NUL.
     let mut plain = |name: &str, text: &str| {
         if text.contains('\0') {
-            found.add(&field(name), "contains a NUL character: remove it");
+            found.add(field(name), "contains a NUL character: remove it");
         }
     };
     command.argv.iter().for_each(|argument| plain("argv", argument));
@@ -210,7 +211,7 @@ fn check_command(command: &pb::CommandTarget, found: &mut Violations) {
     command.environment.values().for_each(|value| plain("environment", value));
     for name in command.environment.keys() {
         if name.is_empty() || name.contains(['=', '\0']) {
-            found.add(&field("environment"), format_args!("`{name}` is not the name of a variable"));
+            found.add(field("environment"), format_args!("`{name}` is not the name of a variable"));
         }
     }
 }
@@ -220,30 +221,30 @@ fn check_http(target: &pb::HttpTarget, found: &mut Violations) {
     let url = target.url.parse::<http::Uri>().ok();
     let scheme = url.as_ref().and_then(http::Uri::scheme_str);
     if !matches!(scheme, Some("http" | "https")) {
-        found.add(&field("url"), "is not a URL that begins with http:// or https://");
+        found.add(field("url"), "is not a URL that begins with http:// or https://");
     }
     if !target.method.is_empty() && target.method.parse::<http::Method>().is_err() {
-        found.add(&field("method"), "is not a method: write GET, POST, PUT, …, or leave it empty for POST");
+        found.add(field("method"), "is not a method: write GET, POST, PUT, …, or leave it empty for POST");
     }
     for (name, value) in &target.headers {
         if name.parse::<http::HeaderName>().is_err() || value.parse::<http::HeaderValue>().is_err() {
             let shown: String = name.chars().take(80).collect();
             found.add(
-                &field("headers"),
+                field("headers"),
                 format_args!("`{shown}` has a name or a value that HTTP does not allow"),
             );
         }
     }
     for code in &target.success_codes {
         if !(100..=599).contains(code) {
-            found.add(&field("success_codes"), format_args!("{code} is not a status code: use 100 to 599"));
+            found.add(field("success_codes"), format_args!("{code} is not a status code: use 100 to 599"));
         }
     }
 }
 
-/// Reads a duration of whole milliseconds within bounds.
+/// Reads a duration of whole milliseconds within bounds. The name of the field is not written unless it is told of.
 pub(super) fn read_duration(
-    field: &str,
+    field: impl Display,
     value: &prost_types::Duration,
     min: Duration,
     max: Duration,

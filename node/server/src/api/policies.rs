@@ -71,7 +71,7 @@ impl Rules<'_> {
 
         let lease_min = self.limits.lease_min.0;
         let mut period = |name: &str, value: Option<&prost_types::Duration>, min, max| {
-            value.map(|value| read_duration(&field(name), value, min, max, found))
+            value.map(|value| read_duration(field(name), value, min, max, found))
         };
         let start_deadline = period("start_deadline", policies.start_deadline.as_ref(), MILLISECOND, LONG);
         let attempt_timeout = period("attempt_timeout", policies.attempt_timeout.as_ref(), MILLISECOND, LONG);
@@ -99,7 +99,7 @@ impl Rules<'_> {
     pub(super) fn check_policies(&self, policies: &Policies, found: &mut Violations) {
         if policies.unknown_outcome == UnknownOutcomePolicy::Retry && policies.retry.max_attempts < 2 {
             let why = "RETRY needs attempts to try: set retry.max_attempts to 2 or more";
-            found.add(&field("unknown_outcome_policy"), why);
+            found.add(field("unknown_outcome_policy"), why);
         }
     }
 }
@@ -109,7 +109,7 @@ fn read_overlap(policies: &pb::Policies, found: &mut Violations) -> Option<Overl
     let limit = policies.overlap_limit;
     let mut unlimited = |policy| {
         if limit > 0 {
-            found.add(&field("overlap_limit"), "means something with BUFFER_ALL and ALLOW only: leave it 0");
+            found.add(field("overlap_limit"), "means something with BUFFER_ALL and ALLOW only: leave it 0");
         }
         Some(policy)
     };
@@ -137,7 +137,7 @@ fn read_misfire(policies: &pb::Policies, found: &mut Violations) -> Option<Misfi
     let window = match policies.misfire_window.as_ref() {
         None => None,
         Some(window) => {
-            Some(read_duration(&field("misfire_window"), window, Duration::from_secs(1), LONG, found)?)
+            Some(read_duration(field("misfire_window"), window, Duration::from_secs(1), LONG, found)?)
         }
     };
     let policy = match Wire::try_from(policies.misfire_policy) {
@@ -158,10 +158,10 @@ fn read_misfire(policies: &pb::Policies, found: &mut Violations) -> Option<Misfi
         MisfirePolicy::FireAll { .. } => (true, true),
     };
     if window.is_some() && !windowed {
-        found.add(&field("misfire_window"), "means something with SKIP and FIRE_ALL only: leave it out");
+        found.add(field("misfire_window"), "means something with SKIP and FIRE_ALL only: leave it out");
     }
     if policies.misfire_limit > 0 && !limited {
-        found.add(&field("misfire_limit"), "means something with FIRE_ALL only: leave it 0");
+        found.add(field("misfire_limit"), "means something with FIRE_ALL only: leave it 0");
     }
     Some(policy)
 }
@@ -186,18 +186,18 @@ fn read_retry(retry: Option<&pb::Retry>, found: &mut Violations) -> Option<Retry
     let field = |name: &str| field(&format!("retry.{name}"));
     if retry.max_attempts > ATTEMPTS_MAX {
         let why = format_args!("{} is more than {ATTEMPTS_MAX}", retry.max_attempts);
-        found.add(&field("max_attempts"), why);
+        found.add(field("max_attempts"), why);
     }
-    found.limit(&field("non_retryable_codes"), retry.non_retryable_codes.len(), CODES_MAX, "codes");
+    found.limit(field("non_retryable_codes"), retry.non_retryable_codes.len(), CODES_MAX, "codes");
     let mut period = |name: &str, value: Option<&prost_types::Duration>, default: Duration| match value {
         None => Some(default),
-        Some(value) => read_duration(&field(name), value, MILLISECOND, LONG, found),
+        Some(value) => read_duration(field(name), value, MILLISECOND, LONG, found),
     };
     let initial_backoff = period("initial_backoff", retry.initial_backoff.as_ref(), default.initial_backoff);
     let max_backoff = period("max_backoff", retry.max_backoff.as_ref(), default.max_backoff);
     let (initial_backoff, max_backoff) = (initial_backoff?, max_backoff?);
     if max_backoff < initial_backoff && retry.max_backoff.is_some() {
-        found.add(&field("max_backoff"), "is shorter than initial_backoff: make it at least as long");
+        found.add(field("max_backoff"), "is shorter than initial_backoff: make it at least as long");
     }
     Some(Retry {
         max_attempts: retry.max_attempts.max(1),

@@ -194,10 +194,10 @@ impl Api {
     pub(super) fn check_words(&self, prefix: &str, reason: &str, actor: &str, found: &mut Violations) {
         let field = |name: &str| format!("{prefix}{name}");
         if reason.trim().is_empty() {
-            found.add(&field("reason"), "is required: whoever asks later wants to know why");
+            found.add(field("reason"), "is required: whoever asks later wants to know why");
         }
-        found.limit(&field("reason"), reason.len(), self.0.limits.description_bytes_max, "bytes");
-        found.limit(&field("actor"), actor.len(), self.name_max(), "bytes");
+        found.limit(field("reason"), reason.len(), self.0.limits.description_bytes_max, "bytes");
+        found.limit(field("actor"), actor.len(), self.name_max(), "bytes");
     }
 
     async fn find_run(

@@ -58,7 +58,7 @@ impl ScheduleService for Api {
     }
 
     async fn update_schedule(&self, request: Request<pb::UpdateScheduleRequest>) -> Answer<pb::Schedule> {
-        Ok(Response::new(self.update(request.into_inner()).await?))
+        Ok(Response::new(self.update(request.into_inner(), NEXT_TIMES).await?))
     }
 
     async fn delete_schedule(&self, request: Request<pb::DeleteScheduleRequest>) -> Answer<()> {
@@ -143,19 +143,20 @@ pub(super) enum NoCreation {
 impl Api {
     pub(super) async fn create(&self, request: pb::CreateScheduleRequest) -> Result<pb::Schedule, ApiError> {
         let creation = self.read_creation(request);
-        self.make_or_repeat(creation).await
+        self.make_or_repeat(creation, NEXT_TIMES).await
     }
 
     /// Makes what was read, or says what was wrong with it.
     pub(super) async fn make_or_repeat(
         &self,
         read: Result<Creation, NoCreation>,
+        next_times: usize,
     ) -> Result<pb::Schedule, ApiError> {
         match read {
-            Ok(creation) => self.make(creation).await,
+            Ok(creation) => self.make(creation, next_times).await,
             Err(NoCreation::TooLate { key, request, refusal }) => {
                 // On the heap, as it is seldom: there may be a thousand of these futures.
-                Box::pin(self.repeated(&key, request, *refusal)).await
+                Box::pin(self.repeated(&key, request, *refusal, next_times)).await
             }
             Err(NoCreation::Refused(error)) => Err(*error),
         }
@@ -194,7 +195,7 @@ impl Api {
         Ok(Creation { key, definition, pause, request: request_key, validate_only, assumed })
     }
 
-    pub(super) async fn make(&self, creation: Creation) -> Result<pb::Schedule, ApiError> {
+    pub(super) async fn make(&self, creation: Creation, next_times: usize) -> Result<pb::Schedule, ApiError> {
         let Creation { key, definition, pause, request, validate_only, assumed } = creation;
         self.require_level_of(&definition)?;
         if pause.as_ref().is_some_and(|pause| pause.until.is_some()) {
@@ -216,7 +217,7 @@ impl Api {
         let uid = crate::random::ulid().into();
         let action = Action::CreateSchedule { key, uid, definition, next_fire_at, calendars, pause };
         let outcome = self.propose(now, request, action).await?;
-        self.encode_outcome(outcome)
+        self.encode_outcome(outcome, next_times)
     }
 
     /// The first instant of a timing that is about to be proposed.
@@ -352,7 +353,7 @@ impl Api {
         let key = match (found.or(key.clone()), key) {
             (Ok(key), _) => key,
             (Err(violations), Some(key)) if !request.validate_only && only_too_late(&violations) => {
-                return self.repeated(&key, request_key, violations.into()).await;
+                return self.repeated(&key, request_key, violations.into(), NEXT_TIMES).await;
             }
             (Err(violations), _) => return Err(violations.into()),
         };
@@ -372,7 +373,7 @@ impl Api {
             Action::PauseSchedule { key: key.clone(), expected, reason, actor, until }
         };
         let outcome = self.propose_patiently(request_key, action).await?;
-        self.encode_outcome(outcome)
+        self.encode_outcome(outcome, NEXT_TIMES)
     }
 
     async fn resume(&self, mut request: pb::ResumeScheduleRequest) -> Result<pb::Schedule, ApiError> {
@@ -397,7 +398,7 @@ impl Api {
         let actor: ArcStr = request.actor.into();
         let action = || Action::ResumeSchedule { key: key.clone(), expected, missed, actor: actor.clone() };
         let outcome = self.propose_patiently(request_key, action).await?;
-        self.encode_outcome(outcome)
+        self.encode_outcome(outcome, NEXT_TIMES)
     }
 
     async fn trigger(&self, mut request: pb::TriggerScheduleRequest) -> Result<pb::Run, ApiError> {
@@ -513,14 +514,14 @@ impl Api {
     pub(super) fn read_pause(&self, prefix: &str, pause: &pb::Pause, found: &mut Violations) -> Pause {
         let field = |name: &str| format!("{prefix}{name}");
         if pause.reason.trim().is_empty() {
-            found.add(&field("reason"), "is required: whoever finds it paused at night wants to know why");
+            found.add(field("reason"), "is required: whoever finds it paused at night wants to know why");
         }
-        found.limit(&field("reason"), pause.reason.len(), self.0.limits.description_bytes_max, "bytes");
-        found.limit(&field("actor"), pause.actor.len(), self.name_max(), "bytes");
+        found.limit(field("reason"), pause.reason.len(), self.0.limits.description_bytes_max, "bytes");
+        found.limit(field("actor"), pause.actor.len(), self.name_max(), "bytes");
         let until = pause.until.as_ref().map(|until| match instant(until) {
             Some(until) if until > self.0.clock.now() => until,
             Some(_) | None => {
-                found.add(&field("until"), "must be a time in the future: the pause ends by itself then");
+                found.add(field("until"), "must be a time in the future: the pause ends by itself then");
                 UnixMillis::default()
             }
         });
@@ -544,8 +545,9 @@ impl Api {
         key: &ScheduleKey,
         request: Option<RequestKey>,
         refusal: ApiError,
+        next_times: usize,
     ) -> Result<pb::Schedule, ApiError> {
-        self.encode_outcome(self.answered(key, request, refusal).await?)
+        self.encode_outcome(self.answered(key, request, refusal).await?, next_times)
     }
 
     /// API-2: the answer that this request got before, where now it is refused because time went on or others went on.
@@ -570,12 +572,16 @@ impl Api {
     }
 
     /// The schedule that a proposal left, with what the ledger says of it by now.
-    pub(super) fn encode_outcome(&self, outcome: Outcome) -> Result<pb::Schedule, ApiError> {
+    pub(super) fn encode_outcome(
+        &self,
+        outcome: Outcome,
+        next_times: usize,
+    ) -> Result<pb::Schedule, ApiError> {
         let (Outcome::Schedule(schedule) | Outcome::Deleted { schedule, .. }) = outcome else {
             return Err(ApiError::WrongOutcome);
         };
         let view = self.0.replica.read(|state| ScheduleView::of(state, &self.0.timings, &schedule));
-        Ok(encode::schedule(&view, self.0.clock.now(), NEXT_TIMES))
+        Ok(encode::schedule(&view, self.0.clock.now(), next_times))
     }
 
     /// What `change` would make of a schedule, without doing it.
@@ -623,7 +629,7 @@ pub(super) fn check_not_passed(timing: &Timing) -> Result<(), Violations> {
     let singles: Option<Vec<_>> = timing.include.iter().map(single).collect();
     match singles.and_then(|singles| singles.into_iter().next()) {
         Some((field, at)) => Err(Violations::one(
-            &format!("schedule.timing.include[0].{field}"),
+            format_args!("schedule.timing.include[0].{field}"),
             format_args!("{at} has just passed: give a later time"),
             INVALID_FIELD,
         )),

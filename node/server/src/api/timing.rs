@@ -1,5 +1,6 @@
 //! When a schedule fires: every rule checked by itself and all of them together, then turned into the core's types.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use belfry_core::definition::{CalendarMode, CalendarRule, CalendarUse, Rule, Timing};
@@ -76,7 +77,7 @@ impl Rules<'_> {
         let excluded = exclude.rules("exclude", &timing.exclude, found);
         let calendars = self.calendars(&timing.calendars, found);
         let mut edge = |name: &str, at: Option<&prost_types::Timestamp>| {
-            at.map(|at| read_instant(&format!("{FIELD}.{name}"), at, found))
+            at.map(|at| read_instant(format_args!("{FIELD}.{name}"), at, found))
         };
         let start_at = edge("start_time", timing.start_time.as_ref());
         let end_at = edge("end_time", timing.end_time.as_ref());
@@ -113,7 +114,7 @@ impl Rules<'_> {
                 pb::calendar_use::Mode::Exclude => CalendarMode::Exclude,
                 pb::calendar_use::Mode::Freeze => CalendarMode::Freeze,
                 pb::calendar_use::Mode::Unspecified => {
-                    found.add(&format!("{field}.mode"), "is required: INCLUDE, EXCLUDE or FREEZE");
+                    found.add(format_args!("{field}.mode"), "is required: INCLUDE, EXCLUDE or FREEZE");
                     CalendarMode::Freeze
                 }
             };
@@ -190,7 +191,9 @@ impl Reading<'_> {
         use pb::rule::Rule as Kind;
         match rule.rule.as_ref() {
             Some(Kind::Cron(cron)) => self.cron(field, cron, found),
-            Some(Kind::Interval(interval)) => read_interval(&format!("{field}.interval"), interval, found),
+            Some(Kind::Interval(interval)) => {
+                read_interval(format_args!("{field}.interval"), interval, found)
+            }
             Some(Kind::AtTime(at)) => {
                 let field = format!("{field}.at_time");
                 let at = read_instant(&field, at, found)?;
@@ -241,7 +244,7 @@ impl Reading<'_> {
             }),
             Err(error) => {
                 // The error names the column and the way out.
-                found.add_for(&format!("{field}.cron.expression"), error, INVALID_CRON);
+                found.add_for(format_args!("{field}.cron.expression"), error, INVALID_CRON);
                 None
             }
         }
@@ -259,7 +262,7 @@ impl Reading<'_> {
                     Some(field) => format!(".{}", field.key()),
                     None => String::new(),
                 };
-                found.add(&format!("{field}{name}"), error);
+                found.add(format_args!("{field}{name}"), error);
                 None
             }
         }
@@ -282,7 +285,7 @@ fn read_calendar_rule(field: &str, rule: &pb::CalendarRule, found: &mut Violatio
                 read.weekdays.push((number, (*nth != 0).then_some(*nth)));
             }
             (None, _) => found.add(
-                &format!("{field}.weekdays"),
+                format_args!("{field}.weekdays"),
                 format_args!(
                     "`{}` is not a day: write MON, TUE, WED, THU, FRI, SAT or SUN",
                     cut(&weekday.day)
@@ -295,7 +298,7 @@ fn read_calendar_rule(field: &str, rule: &pb::CalendarRule, found: &mut Violatio
         match TimeOfDay::parse(time) {
             Some(time) => read.times.push(time.second_of_day()),
             None => found.add(
-                &format!("{field}.times"),
+                format_args!("{field}.times"),
                 format_args!("`{}` is not a time of day: write 09:00 or 09:00:30", cut(time)),
             ),
         }
@@ -332,7 +335,11 @@ fn says_the_same(rule: &pb::Rule, stored: &Rule) -> bool {
     }
 }
 
-fn read_instant(field: &str, at: &prost_types::Timestamp, found: &mut Violations) -> Option<UnixMillis> {
+fn read_instant(
+    field: impl Display,
+    at: &prost_types::Timestamp,
+    found: &mut Violations,
+) -> Option<UnixMillis> {
     let read = instant(at);
     if read.is_none() {
         let why = "is not a time: nanos must be from 0 to 999999999, and seconds within the years 1 to 9999";
@@ -341,16 +348,16 @@ fn read_instant(field: &str, at: &prost_types::Timestamp, found: &mut Violations
     read
 }
 
-fn read_interval(field: &str, interval: &pb::Interval, found: &mut Violations) -> Option<Rule> {
+fn read_interval(field: impl Display, interval: &pb::Interval, found: &mut Violations) -> Option<Rule> {
     let Some(every) = interval.every.as_ref() else {
-        found.add(&format!("{field}.every"), "is required");
+        found.add(format_args!("{field}.every"), "is required");
         return None;
     };
     let (min, max) = (belfry_timing::EVERY_MIN, belfry_timing::EVERY_MAX);
-    let every = read_duration(&format!("{field}.every"), every, min, max, found)?;
+    let every = read_duration(format_args!("{field}.every"), every, min, max, found)?;
     let phase = match interval.phase.as_ref() {
         None => Duration::ZERO,
-        Some(phase) => read_duration(&format!("{field}.phase"), phase, Duration::ZERO, max, found)?,
+        Some(phase) => read_duration(format_args!("{field}.phase"), phase, Duration::ZERO, max, found)?,
     };
     found.take(field, belfry_timing::Timing::every(every, phase))?;
     Some(Rule::Interval { every, phase })

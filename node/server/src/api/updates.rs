@@ -29,6 +29,8 @@ struct Update<'a> {
     allow_missing: bool,
     validate_only: bool,
     assumed: Assumed,
+    /// How many of its next times the answer says, unless it is of a check.
+    next_times: usize,
 }
 
 impl Update<'_> {
@@ -62,6 +64,7 @@ impl Api {
     pub(super) async fn update(
         &self,
         mut request: pb::UpdateScheduleRequest,
+        next_times: usize,
     ) -> Result<pb::Schedule, ApiError> {
         let mut found = Violations::default();
         let request_key = request_key(&mut request, &mut found);
@@ -82,6 +85,7 @@ impl Api {
             allow_missing: request.allow_missing,
             validate_only: request.validate_only,
             assumed,
+            next_times,
         };
         let mut patience = Patience::new(self);
         let mut races = 0;
@@ -95,7 +99,8 @@ impl Api {
     }
 
     async fn update_once(&self, update: &Update<'_>) -> Result<pb::Schedule, ApiError> {
-        let Update { key, mask, given, etag, request, allow_missing, validate_only, assumed } = update;
+        let Update { key, mask, given, etag, request, allow_missing, validate_only, assumed, next_times } =
+            update;
         self.barrier(Freshness::Linearizable).await?;
         let current = match self.view(key) {
             Ok(current) => current,
@@ -103,16 +108,18 @@ impl Api {
             Err(ApiError::Rejected(Rejection::ScheduleNotFound { .. }))
                 if *allow_missing && etag.is_none() =>
             {
-                return Box::pin(self.make(self.creation(update)?)).await;
+                return Box::pin(self.make(self.creation(update)?, *next_times)).await;
             }
-            Err(error) if !validate_only => return self.repeated(key, request.clone(), error).await,
+            Err(error) if !validate_only => {
+                return self.repeated(key, request.clone(), error, *next_times).await;
+            }
             Err(error) => return Err(error),
         };
         let now = self.0.clock.now();
         let definition = match self.merge(key, &current.schedule.definition, mask, given, now) {
             Ok(definition) => definition,
             Err(ApiError::Invalid(violations)) if !validate_only && only_too_late(&violations) => {
-                return self.repeated(key, request.clone(), violations.into()).await;
+                return self.repeated(key, request.clone(), violations.into(), *next_times).await;
             }
             Err(error) => return Err(error),
         };
@@ -155,7 +162,7 @@ impl Api {
         let expected = Some(etag.unwrap_or(current.schedule.revision));
         let action = Action::UpdateSchedule { key: key.clone(), expected, definition, retime, calendars };
         let outcome = self.propose(now, request.clone(), action).await?;
-        self.encode_outcome(outcome)
+        self.encode_outcome(outcome, *next_times)
     }
 
     /// Makes the row of an instant that has come by a timing that this build cannot evaluate, such as one of a newer release. The
@@ -276,6 +283,7 @@ mod tests {
             allow_missing,
             validate_only: false,
             assumed: Assumed::new(),
+            next_times: NEXT_TIMES,
         };
         [
             Rejection::RevisionMismatch { key: key.clone(), current: Revision(2) },

@@ -42,19 +42,19 @@ pub struct Violations {
 
 impl Violations {
     /// One violation.
-    pub fn one(field: &str, description: impl Display, reason: &'static str) -> Self {
+    pub fn one(field: impl Display, description: impl Display, reason: &'static str) -> Self {
         let mut violations = Self::default();
         violations.add_for(field, description, reason);
         violations
     }
 
     /// Notes what is wrong with a field.
-    pub fn add(&mut self, field: &str, description: impl Display) {
+    pub fn add(&mut self, field: impl Display, description: impl Display) {
         self.add_for(field, description, INVALID_FIELD);
     }
 
     /// Notes what is wrong with a field, with a reason of its own.
-    pub fn add_for(&mut self, field: &str, description: impl Display, reason: &'static str) {
+    pub fn add_for(&mut self, field: impl Display, description: impl Display, reason: &'static str) {
         if self.kept.len() == VIOLATIONS_MAX {
             self.more += 1;
             return;
@@ -64,12 +64,12 @@ impl Violations {
     }
 
     /// Notes the error, if it is one.
-    pub fn take<T, E: Display>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
+    pub fn take<T, E: Display>(&mut self, field: impl Display, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.add(field, error)).ok()
     }
 
     /// Notes a text or a collection that is larger than its limit.
-    pub fn limit(&mut self, field: &str, size: usize, max: usize, unit: &str) {
+    pub fn limit(&mut self, field: impl Display, size: usize, max: usize, unit: &str) {
         if size > max {
             self.add(field, format_args!("has {size} {unit}: at most {max} are accepted"));
         }

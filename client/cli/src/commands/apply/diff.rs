@@ -227,7 +227,7 @@ fn fires(schedule: &pb::Schedule) -> Vec<Instant> {
     status.iter().flat_map(|status| &status.next_times).map(|time| Instant(text::millis(time))).collect()
 }
 
-/// Nodes tell as many fires of a schedule as this; fewer mean that there are no more.
+/// Nodes tell as many fires of a schedule that is read or checked as this; fewer mean that there are no more.
 const FIRES_TOLD: usize = 10;
 
 /// The fires that only the new side has, and those that only the old one has, up to where both sides are known: what lies

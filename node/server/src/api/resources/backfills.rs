@@ -94,7 +94,7 @@ impl Api {
         let mut time = |name: &str, at: Option<&prost_types::Timestamp>| {
             let read = at.and_then(instant);
             if read.is_none() {
-                found.add(&format!("backfill.{name}"), "is required, as a time");
+                found.add(format_args!("backfill.{name}"), "is required, as a time");
             }
             read
         };

@@ -135,7 +135,7 @@ impl Api {
         let parsed = match parse_calendar(&calendar) {
             Ok(valid) => Some(valid),
             Err(CalendarProblem::Zone(error)) => {
-                found.add(&format!("{field}.time_zone"), error);
+                found.add(format_args!("{field}.time_zone"), error);
                 None
             }
             // The error names the entry and the way out.

@@ -104,6 +104,35 @@ async fn api_2_a_batch_that_is_sent_again_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_batch_made_or_changed_has_its_first_next_time_alone() {
+    let alone = Alone::start().await;
+    let times = |schedule: &pb::Schedule| schedule.status.as_ref().unwrap().next_times.len();
+    let of_batch = |response: pb::BatchSchedulesResponse| -> Vec<_> {
+        let schedule = |result: pb::batch_schedules_response::Result| match result.result {
+            Some(Item::Schedule(schedule)) => times(&schedule),
+            other => panic!("{other:?}"),
+        };
+        response.results.into_iter().map(schedule).collect()
+    };
+    let request = pb::BatchCreateSchedulesRequest { requests: vec![creation("team", "a")] };
+    let created = of_batch(alone.schedules().batch_create_schedules(request).await.unwrap().into_inner());
+    let request = pb::GetScheduleRequest { name: name("a") };
+    let alone_read = alone.schedules().get_schedule(request).await.unwrap().into_inner();
+    let request = pb::BatchGetSchedulesRequest { names: vec![name("a")] };
+    let read = of_batch(alone.schedules().batch_get_schedules(request).await.unwrap().into_inner());
+    let updated = async |validate_only| {
+        let schedule = Some(alone_read.clone());
+        let update = pb::UpdateScheduleRequest { schedule, validate_only, ..Default::default() };
+        let request = pb::BatchUpdateSchedulesRequest { requests: vec![update] };
+        of_batch(alone.schedules().batch_update_schedules(request).await.unwrap().into_inner())
+    };
+    // What is read and what would become of it are held side by side by those who ask for both.
+    assert_eq!((read, updated(true).await, times(&alone_read)), (vec![10], vec![10], 10));
+    assert_eq!((created, updated(false).await), (vec![1], vec![1]));
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batch_2_a_schedule_may_not_be_named_twice() {
     let alone = Alone::start().await;
     let requests = ["a", "b", "a"].map(|id| creation("team", id)).to_vec();
