@@ -221,6 +221,12 @@ impl State {
         self.dirty.blocks.len()
     }
 
+    /// How many records there are.
+    pub fn record_count(&self) -> usize {
+        let others = self.reports.len() + self.answers.len() + self.objects.len();
+        1 + self.slots.len() + self.runs.len() + others
+    }
+
     /// All blocks that hold records.
     pub fn blocks(&self) -> BTreeSet<BlockId> {
         let mut blocks = BTreeSet::from([BlockId::TOTALS]);

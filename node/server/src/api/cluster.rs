@@ -153,7 +153,7 @@ impl Api {
         };
         // Together: a digest means something only with the index that it was taken at.
         replica.read_at(|at, state| {
-            let records = state.run_count() + state.schedule_count();
+            let records = state.record_count();
             let digest = match whole_digest {
                 true => Some(state.digest()),
                 false if records <= DIGEST_RECORDS_MAX => state.digest_within(DIGEST_BYTES_MAX),

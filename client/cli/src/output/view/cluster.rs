@@ -156,6 +156,10 @@ impl ClusterView {
             (id, false) => Cell::new(format!("node {id}, but no quorum answers it"), Tone::Bad),
         };
         let now = self.now.map_or("-".to_owned(), |now| now.to_string());
+        let digest = match self.state_digest.as_str() {
+            "" => "not computed, as the state is large",
+            digest => digest,
+        };
         let rows = [
             ("Cluster", self.cluster_id.as_str().into()),
             ("Leader", leader),
@@ -172,7 +176,7 @@ impl ClusterView {
                 )
                 .into(),
             ),
-            ("State", format!("index {}, digest {}", self.applied_index, self.state_digest).into()),
+            ("State", format!("index {}, digest {digest}", self.applied_index).into()),
         ]
         .map(|(label, value)| vec![Cell::new(label, Tone::Faint), value]);
         let mut text = printer.lay_out(&mut Table::plain(), &rows);
