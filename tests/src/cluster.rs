@@ -511,15 +511,22 @@ impl Cluster {
     pub async fn settled_digests(&self) -> anyhow::Result<BTreeMap<u64, String>> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            let mut seen = BTreeMap::new();
+            let mut indexes = BTreeSet::new();
             for id in self.nodes.keys() {
-                if let Ok((index, digest)) = self.whole_digest(*id).await {
-                    seen.insert(*id, (index, digest));
-                }
+                indexes.insert(self.status(*id).await.map(|status| status.applied_index));
             }
-            let indexes: BTreeSet<_> = seen.values().map(|(index, _)| *index).collect();
-            if seen.len() == self.nodes.len() && indexes.len() == 1 {
-                return Ok(seen.into_iter().map(|(id, (_, digest))| (id, digest)).collect());
+            // Whole digests take their time, and entries wait meanwhile: only once they are of the same state.
+            if let (1, Some(Some(settled))) = (indexes.len(), indexes.first()) {
+                let mut digests = BTreeMap::new();
+                for id in self.nodes.keys() {
+                    let (index, digest) = self.whole_digest(*id).await?;
+                    if index == *settled {
+                        digests.insert(*id, digest);
+                    }
+                }
+                if digests.len() == self.nodes.len() {
+                    return Ok(digests);
+                }
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

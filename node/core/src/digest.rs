@@ -49,6 +49,7 @@ impl fmt::Debug for Digest {
 ///
 /// The layout must never change for what exists: two builds compare digests during a rolling deploy. A new field is
 /// written only when it differs from its default, after all others, with a tag of its own.
+#[derive(Default)]
 pub struct Canonical(Vec<u8>);
 
 impl Canonical {

@@ -80,7 +80,7 @@ pub struct DrawnId(Drawn);
 /// One form per text, so that equal texts are equal.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Drawn {
-    /// Its bytes, of which neither size nor place is that of a word.
+    /// As bytes: a number of 128 bits would have to lie at a multiple of 16, and make the whole larger.
     Ulid([u8; 16]),
     /// What is no ULID, or none as we would write it.
     Text(ArcStr),

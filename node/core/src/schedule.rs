@@ -142,7 +142,7 @@ impl Pause {
 /// How the runs of a schedule ended, since its creation: rows may go, these stay.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
-    /// SUCCEEDED. Like the two after it, no more are counted once there are 2^32: one a second for 136 years.
+    /// SUCCEEDED. Like the two after it, it stays at 4 294 967 295 once there are so many: one a second for 136 years.
     pub succeeded: u32,
     /// FAILED, TIMED_OUT, UNKNOWN.
     pub unsuccessful: u32,

@@ -213,6 +213,12 @@ fn a_store_with_answers_about_what_is_lost_or_with_two_of_one_place_is_refused()
     let all: Vec<_> = blocks.iter().flat_map(|block| world.state.block(*block)).collect();
     let restored = State::restore(all.clone()).unwrap();
     assert_eq!(restored.violations(), []);
+    let digest = Some(world.state.digest());
+    let enough = (0..).find(|bytes| world.state.digest_within(*bytes) == digest).unwrap();
+    assert_eq!(
+        (world.state.digest_within(enough - 1), world.state.digest_within(usize::MAX)),
+        (None, digest)
+    );
     let is_left = |record: &&Record| !matches!(record, Record::Schedule(_));
     let left = all.iter().filter(is_left).cloned();
     assert_eq!(State::restore(left).err(), Some(RestoreError::Dangling { what: "answer", id: 1 }));

@@ -162,7 +162,7 @@ mod tests {
                     prop_assert_eq!(index.namespaces, names.namespaces);
                 }
                 Err(ScheduleId(id)) => {
-                    let at = usize::try_from(id).unwrap() - 1;
+                    let at = usize::try_from(id).expect("it is below 21") - 1;
                     prop_assert!(keys[..at].contains(&keys[at]));
                 }
             }

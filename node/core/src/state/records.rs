@@ -14,7 +14,7 @@ use crate::run::{Report, Run, RunState};
 use crate::schedule::Schedule;
 use crate::state::answers::Answers;
 use crate::state::attempts::Running;
-use crate::state::canonical::add_digests;
+use crate::state::canonical::{digest_of, digests};
 use crate::state::names::NameList;
 use crate::state::zones::ZoneData;
 use crate::state::{Answer, RowKey, Slot, State};
@@ -271,13 +271,20 @@ impl State {
 
     /// The digest of everything stored (APPLY-1). Linear in the number of records.
     pub fn digest(&self) -> Digest {
-        self.digest_within(usize::MAX).expect("no memory holds so many bytes")
+        let digests = self.blocks().into_iter().map(|block| digest_of(&self.block(block)));
+        digests.fold(Digest::default(), Digest::plus)
     }
 
     /// The same, unless the records take more than so many bytes as they are written for it: then it would take long.
-    pub fn digest_within(&self, mut bytes_max: usize) -> Option<Digest> {
-        let mut blocks = self.blocks().into_iter();
-        blocks.try_fold(Digest::default(), |sum, block| add_digests(sum, &self.block(block), &mut bytes_max))
+    pub fn digest_within(&self, bytes_max: usize) -> Option<Digest> {
+        let (mut sum, mut bytes_left) = (Digest::default(), bytes_max);
+        for block in self.blocks() {
+            for (digest, bytes) in digests(&self.block(block)) {
+                bytes_left = bytes_left.checked_sub(bytes)?;
+                sum = sum.plus(digest);
+            }
+        }
+        Some(sum)
     }
 
     /// A state from its records, in any order; every index is rebuilt.

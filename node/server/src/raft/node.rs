@@ -93,8 +93,8 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     let (offload, within) = (stores.offload.clone(), stores.offload.clone());
     let opened = offload.run(move || Checkpoints::open(checkpoint, folder, within)).await;
     let (checkpoints, replicated) = opened.map_err(|error| match error.kind() {
-        io::ErrorKind::Unsupported => StartError::NewerCheckpoint(error),
         _ if error.get_ref().is_some_and(|inner| inner.is::<StoreError>()) => StartError::Store(error),
+        io::ErrorKind::Unsupported => StartError::NewerCheckpoint(error),
         _ => StartError::Checkpoint(error),
     })?;
     let (level, known) = (replicated.state.feature_level(), belfry_core::FEATURE_LEVEL);
