@@ -4,6 +4,8 @@
 //! tables that each grow by themselves: no answer waits until those of a million others have moved.
 //!
 //! - ANSWERS-1: each answer is found by its id, and nothing else is.
+//! - ANSWERS-2: sequences, the next one among them, are less than 2^32 apart, so that the lower half of one tells which: they are counted
+//!   up without a gap, the oldest are forgotten first, and more do not fit into a node.
 
 use std::ops::Range;
 
@@ -11,12 +13,12 @@ use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::{DrawnId, UnixMillis};
-use crate::state::Subject;
 use crate::state::table::Table;
+use crate::state::{RestoreError, Subject};
 
 /// Tables of hashes: with a million answers, each has a thousand.
 const TABLES: usize = 1024;
-/// Room that a table keeps when its answers are forgotten: a kilobyte.
+/// Room that a table keeps when its answers are forgotten: half a kilobyte.
 const SMALL: usize = 64;
 
 /// The answer to a request id.
@@ -36,8 +38,17 @@ pub struct Answer {
 #[derive(Clone)]
 pub(super) struct Answers {
     by_sequence: Table<u64, Answer>,
-    /// Hashes of ids, and sequences (ANSWERS-1). Only looked up, never gone through: their order is none.
-    by_id: Vec<HashTable<(u64, u64)>>,
+    /// Only looked up, never gone through: their order is none.
+    by_id: Vec<HashTable<Entry>>,
+}
+
+/// Where an answer is, by its id.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// The lower half of a hash of the id.
+    hash: u32,
+    /// The lower half of its sequence (ANSWERS-2).
+    sequence: u32,
 }
 
 impl Default for Answers {
@@ -46,23 +57,37 @@ impl Default for Answers {
     }
 }
 
-fn hash(id: &DrawnId) -> u64 {
-    xxh3_64(id.as_bytes())
+/// Which table an id is in, by bits of its hash that are not used in there; and the lower half of its hash.
+fn place_of(id: &DrawnId) -> (usize, u32) {
+    let hash = xxh3_64(id.as_bytes());
+    let (upper, lower) = ((hash >> 32) as usize, hash as u32);
+    (upper % TABLES, lower)
 }
 
-/// Which table a hash is in: by bits that the table itself does not begin with.
-fn table_of(hash: u64) -> usize {
-    usize::try_from(hash >> 32).unwrap_or(0) % TABLES
+/// A hash as hashbrown takes it: the lowest bits choose a bucket, the highest seven are compared first.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}
+
+fn lower_half(sequence: u64) -> u32 {
+    sequence as u32
 }
 
 impl Answers {
     /// The sequence of the answer to a request id.
     fn find(&self, id: &DrawnId) -> Option<u64> {
-        let hash = hash(id);
-        let is_its = |(of, sequence): &(u64, u64)| {
-            *of == hash && self.by_sequence.get(sequence).is_some_and(|answer| answer.id == *id)
+        let (table, hash) = place_of(id);
+        let is_its = |entry: &Entry| {
+            let answer = || self.by_sequence.get(&self.whole(entry.sequence)?);
+            entry.hash == hash && answer().is_some_and(|answer| answer.id == *id)
         };
-        self.by_id[table_of(hash)].find(hash, is_its).map(|(_, sequence)| *sequence)
+        self.by_id[table].find(spread(hash), is_its).and_then(|entry| self.whole(entry.sequence))
+    }
+
+    /// The sequence with this lower half (ANSWERS-2); none if there are no answers.
+    fn whole(&self, half: u32) -> Option<u64> {
+        let first = self.by_sequence.keys().next()?;
+        Some(first.wrapping_add(half.wrapping_sub(lower_half(first)).into()))
     }
 
     /// The answer to a request id.
@@ -70,12 +95,19 @@ impl Answers {
         self.by_sequence.get(&self.find(id)?)
     }
 
-    /// All answers there are, in any order; else the sequence of one that is there twice, or whose id has another one.
-    pub(super) fn restore(answers: Vec<(u64, Answer)>) -> Result<Self, u64> {
+    /// All answers there are, in any order, with the sequence of the next one.
+    pub(super) fn restore(answers: Vec<(u64, Answer)>, next: u64) -> Result<Self, RestoreError> {
+        const WHAT: &str = "answer";
         let mut restored = Self::default();
+        let first = answers.iter().map(|(sequence, _)| *sequence).min().unwrap_or(next);
+        for sequence in answers.iter().map(|(sequence, _)| *sequence).chain([next]) {
+            if sequence.saturating_sub(first) > u64::from(u32::MAX) {
+                return Err(RestoreError::TooFar { what: WHAT, id: sequence, first });
+            }
+        }
         for (sequence, answer) in answers {
             if restored.by_sequence.get(&sequence).is_some() || restored.find(&answer.id).is_some() {
-                return Err(sequence);
+                return Err(RestoreError::Twice { what: WHAT, id: sequence });
             }
             restored.put(sequence, answer);
         }
@@ -90,20 +122,21 @@ impl Answers {
     }
 
     fn put(&mut self, sequence: u64, answer: Answer) {
-        let hash = hash(&answer.id);
+        let (table, hash) = place_of(&answer.id);
         self.by_sequence.insert(sequence, answer);
-        self.by_id[table_of(hash)].insert_unique(hash, (hash, sequence), |(hash, _)| *hash);
+        let entry = Entry { hash, sequence: lower_half(sequence) };
+        self.by_id[table].insert_unique(spread(hash), entry, |entry| spread(entry.hash));
     }
 
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Answer> {
         let answer = self.by_sequence.remove(&sequence)?;
-        let hash = hash(&answer.id);
-        let table = &mut self.by_id[table_of(hash)];
-        if let Ok(found) = table.find_entry(hash, |(_, found)| *found == sequence) {
+        let (table, hash) = place_of(&answer.id);
+        let table = &mut self.by_id[table];
+        if let Ok(found) = table.find_entry(spread(hash), |entry| entry.sequence == lower_half(sequence)) {
             found.remove();
         }
         if table.capacity() > SMALL && table.len() * 8 < table.capacity() {
-            table.shrink_to(table.len() * 2, |(hash, _)| *hash);
+            table.shrink_to(table.len() * 2, |entry| spread(entry.hash));
         }
         Some(answer)
     }
@@ -148,10 +181,13 @@ mod tests {
         #[test]
         fn it_is_a_map(steps in prop::collection::vec(("[ab]{1,3}", 0..40u64, 0..5u8), 0..200)) {
             let (mut answers, mut map) = (Answers::default(), BTreeMap::<String, (u64, Answer)>::new());
-            for (next, (id, old, step)) in (1u64..).zip(steps) {
+            // Sequences that go on over their lower halves (ANSWERS-2).
+            let first = (1 << 32) - 20;
+            for (next, (id, old, step)) in (first..).zip(steps) {
+                let old = first + old;
                 if step == 0 {
                     let all = answers.iter().map(|(sequence, answer)| (sequence, answer.clone())).collect();
-                    answers = Answers::restore(all).expect("nothing is there twice");
+                    answers = Answers::restore(all, next).expect("nothing is there twice");
                 } else if step < 3 {
                     let known = map.iter().find(|(_, (sequence, _))| *sequence == old).map(|(id, _)| id.clone());
                     prop_assert_eq!(answers.remove(old), known.and_then(|id| map.remove(&id)).map(|(_, answer)| answer));
@@ -206,14 +242,40 @@ mod tests {
     }
 
     #[test]
+    fn answers_2_sequences_go_on_over_their_lower_halves() {
+        let begin = (3 << 32) - 5;
+        let mut answers = Answers::default();
+        for sequence in begin..begin + 10 {
+            answers.insert(sequence, answer(&sequence.to_string(), sequence));
+        }
+        for kept in (begin..begin + 10).map(|first| first..begin + 10) {
+            for sequence in begin..begin + 10 {
+                let found = answers.find(&sequence.to_string().as_str().into());
+                assert_eq!(found, kept.contains(&sequence).then_some(sequence));
+            }
+            assert!(answers.are_indexed());
+            answers.remove(kept.start);
+        }
+        let given = |sequence: u64| (sequence, answer(&sequence.to_string(), sequence));
+        assert!(Answers::restore((begin..begin + 10).rev().map(given).collect(), 0).unwrap().are_indexed());
+        let (near, far) = (1 + (1 << 32), 2 + (1 << 32));
+        assert!(Answers::restore(vec![given(near), given(2)], near).unwrap().are_indexed());
+        for (last, next, id) in [(far, near, far), (near, far, far), (u64::MAX, 0, u64::MAX)] {
+            let refused = Answers::restore(vec![given(last), given(2)], next).err();
+            assert_eq!(refused, Some(RestoreError::TooFar { what: "answer", id, first: 2 }));
+        }
+    }
+
+    #[test]
     fn what_is_restored_is_found_and_nothing_is_there_twice() {
         let given = |id: &str, sequence| (sequence, answer(id, sequence));
-        let restored = Answers::restore(vec![given("c", 3), given("a", 1), given("b", 2)]).unwrap();
+        let restored = Answers::restore(vec![given("c", 3), given("a", 1), given("b", 2)], 4).unwrap();
         for (id, sequence) in [("a", 1), ("b", 2), ("c", 3)] {
             assert_eq!(restored.get(&id.into()), Some(&answer(id, sequence)));
         }
         assert!(restored.are_indexed());
-        assert_eq!(Answers::restore(vec![given("a", 1), given("b", 1)]).err(), Some(1));
-        assert_eq!(Answers::restore(vec![given("a", 1), given("b", 2), given("a", 3)]).err(), Some(3));
+        let twice = |id| Some(RestoreError::Twice { what: "answer", id });
+        assert_eq!(Answers::restore(vec![given("a", 1), given("b", 1)], 4).err(), twice(1));
+        assert_eq!(Answers::restore(vec![given("a", 1), given("b", 2), given("a", 3)], 4).err(), twice(3));
     }
 }

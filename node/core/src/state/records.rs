@@ -208,6 +208,16 @@ pub enum RestoreError {
         /// Its id.
         id: u64,
     },
+    /// More lie between two records than there can be.
+    #[error("{what} {id} is too far from {what} {first}")]
+    TooFar {
+        /// Kind of record.
+        what: &'static str,
+        /// Its id.
+        id: u64,
+        /// The id of the first one.
+        first: u64,
+    },
 }
 
 impl State {
@@ -319,8 +329,7 @@ impl State {
             }
             state.count_answer(*subject);
         }
-        let twice = |sequence| RestoreError::Twice { what: "answer", id: sequence };
-        state.answers = Answers::restore(answers).map_err(twice)?;
+        state.answers = Answers::restore(answers, state.totals.next_answer)?;
         let alone = |(schedule, _): &&(ScheduleId, BackfillId)| !state.slots.contains_key(schedule);
         if let Some((_, id)) = state.backfills.iter().find(alone) {
             return Err(RestoreError::Dangling { what: "backfill", id: id.0 });
