@@ -48,6 +48,9 @@ pub(super) struct Carry {
 /// Room an entry takes beside its payload: its record header and its id, or its place in memory.
 const ENTRY_OVERHEAD_BYTES: u64 = 56;
 
+/// Room for entries that is never given back: a quarter of a megabyte.
+const ROOM_MIN: usize = 4096;
+
 fn entry_bytes(entry: &LogEntry) -> u64 {
     entry.payload.len() as u64 + ENTRY_OVERHEAD_BYTES
 }
@@ -171,7 +174,17 @@ impl LogView {
         if self.floor.is_none_or(|floor| floor.index < upto.index) {
             self.floor = Some(upto);
         }
+        self.give_back_room();
         Effect::Changed
+    }
+
+    /// Many schedules created at once are as many entries: without this, the room of the most there ever were would stay.
+    fn give_back_room(&mut self) {
+        let room = (self.entries.len() * 3 / 2).max(ROOM_MIN);
+        // For less, an allocator leaves it where it is.
+        if self.entries.capacity() > 2 * room {
+            self.entries.shrink_to(room);
+        }
     }
 
     /// The first entry that ought to be held and is not, when a recovery has ended.
@@ -211,4 +224,28 @@ impl LogView {
 
 fn misuse(what: String) -> Result<Effect, StoreError> {
     Err(StoreError::Misuse { what })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn what_is_purged_leaves_no_room_behind() {
+        let id = |index| LogId { term: 1, node: 1, index };
+        let entries = |indexes: std::ops::Range<u64>| {
+            indexes.map(|index| LogEntry { id: id(index), payload: Bytes::new() }).collect::<Vec<_>>()
+        };
+        let mut log = LogView::default();
+        log.append(&entries(0..100_000)).unwrap();
+        log.purge(id(89_999));
+        assert!(log.entries.capacity() <= 20_000, "{} places for 10 000 entries", log.entries.capacity());
+        assert_eq!(log.read(0, u64::MAX, usize::MAX), entries(90_000..100_000));
+        log.purge(id(99_999));
+        assert_eq!(log.entries.capacity(), ROOM_MIN);
+        log.append(&entries(100_000..100_001)).unwrap();
+        assert_eq!(log.read(0, u64::MAX, usize::MAX), entries(100_000..100_001));
+    }
 }
