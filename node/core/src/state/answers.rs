@@ -76,7 +76,10 @@ fn lower_half(sequence: u64) -> u32 {
 impl Answers {
     /// The sequence of the answer to a request id.
     fn find(&self, id: &DrawnId) -> Option<u64> {
-        let (table, hash) = place_of(id);
+        self.find_at(place_of(id), id)
+    }
+
+    fn find_at(&self, (table, hash): (usize, u32), id: &DrawnId) -> Option<u64> {
         let is_its = |entry: &Entry| {
             let answer = || self.by_sequence.get(&self.whole(entry.sequence)?);
             entry.hash == hash && answer().is_some_and(|answer| answer.id == *id)
@@ -105,11 +108,15 @@ impl Answers {
                 return Err(RestoreError::TooFar { what: WHAT, id: sequence, first });
             }
         }
+        let each = answers.len() / TABLES;
+        restored.by_id.iter_mut().for_each(|table| *table = HashTable::with_capacity(each));
         for (sequence, answer) in answers {
-            if restored.by_sequence.get(&sequence).is_some() || restored.find(&answer.id).is_some() {
+            let place = place_of(&answer.id);
+            let is_taken = restored.by_sequence.contains_key(&sequence);
+            if is_taken || restored.find_at(place, &answer.id).is_some() {
                 return Err(RestoreError::Twice { what: WHAT, id: sequence });
             }
-            restored.put(sequence, answer);
+            restored.put(place, sequence, answer);
         }
         Ok(restored)
     }
@@ -118,11 +125,10 @@ impl Answers {
     pub(super) fn insert(&mut self, sequence: u64, answer: Answer) {
         // Only damage could have left one there: it must not be found by another id.
         self.remove(sequence);
-        self.put(sequence, answer);
+        self.put(place_of(&answer.id), sequence, answer);
     }
 
-    fn put(&mut self, sequence: u64, answer: Answer) {
-        let (table, hash) = place_of(&answer.id);
+    fn put(&mut self, (table, hash): (usize, u32), sequence: u64, answer: Answer) {
         self.by_sequence.insert(sequence, answer);
         let entry = Entry { hash, sequence: lower_half(sequence) };
         self.by_id[table].insert_unique(spread(hash), entry, |entry| spread(entry.hash));
