@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use belfry_server::clock::SystemClock;
 use belfry_server::config::{Config, ConfigError, LoadOptions, LogFormat as ConfigLogFormat};
@@ -53,7 +54,10 @@ pub(crate) fn run(context: &Context, args: NodeArgs) -> Result<(), Failure> {
     logs::start_with_filter(format, &config.log.level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot_start(&error))?;
-    runtime.block_on(serve(config))
+    let result = runtime.block_on(serve(config));
+    // A call to the disk that is under way after a second signal, or a fault, is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
 }
 
 fn load_options(args: NodeArgs) -> LoadOptions {
