@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::ensure;
 use belfry_bench::machine::{Machine, said_by};
@@ -26,6 +27,9 @@ const KILLS_MS: [i64; 4] = [-300, 0, 20, 100];
 const DAYS: [u64; 3] = [1, 10, 30];
 /// How often a storm is measured whose cost is held against another's: what the nodes write behind falls into some of them.
 const REPEATS: usize = 3;
+/// What a large storm leaves behind is over by then: a checkpoint of all that it changed, which begins within 36 seconds, and memory
+/// that goes back to the kernel. It is no cost of the storms after it.
+const AFTERMATH: Duration = Duration::from_secs(45);
 /// What an item of a benchmark cost.
 const COST: &str = "/cost/cpu_us_per_item";
 /// Connections of the baseline: more do not make it faster on two cores.
@@ -418,6 +422,7 @@ async fn history(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyho
         // So that the second of the three storms has so many before it, and its cost is the one in the middle.
         let more = wanted.saturating_sub(ended + due).max(1);
         let earlier = bench.run(&["storm", "--due", &more.to_string()]).await?;
+        tokio::time::sleep(AFTERMATH).await;
         let (cost, problem) = cost_of_storms(&bench, &["--due", &due.to_string()]).await?;
         let problem = problem.or(earlier.problem);
         ended += more + due * REPEATS as u64;
