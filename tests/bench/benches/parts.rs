@@ -27,6 +27,8 @@ use ulid::Ulid;
 
 /// Schedules of a batch.
 const BATCH: u64 = 4096;
+/// When they are created, when they are due, and when again.
+const CREATED: UnixMillis = UnixMillis(999_999_940_000);
 const FIRST: UnixMillis = UnixMillis(1_000_000_000_000);
 const NEXT: UnixMillis = UnixMillis(1_000_000_060_000);
 
@@ -66,7 +68,8 @@ impl Machine {
 }
 
 fn command(action: Action) -> Command {
-    Command { now: FIRST, request: None, action }
+    let now = if matches!(action, Action::CreateSchedule { .. }) { CREATED } else { FIRST };
+    Command { now, request: None, action }
 }
 
 fn fire(schedule: ScheduleId) -> Fire {
