@@ -1,8 +1,7 @@
 //! One node, put together: opens its folder, takes part in consensus, serves, and stops in order.
 //!
 //! Start: folder and lock → log → checkpoint → consensus with its peer port → API → admin.
-//! Stop: not ready → last checkpoint → hand leadership over → end sessions and stop accepting → end consensus →
-//! close the stores.
+//! Stop: not ready → hand leadership over → end sessions and stop accepting → end consensus → close the stores.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -295,8 +294,6 @@ impl Node {
     pub async fn stop(mut self, handover: Handover) {
         self.ready.stopping();
         if handover == Handover::Try {
-            // While it leads and serves on: nobody waits for that.
-            self.replica.store_at_last().await;
             self.hand_over().await;
         }
         self.serving.cancel();

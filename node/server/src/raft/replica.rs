@@ -34,8 +34,6 @@ use crate::codec;
 pub(super) const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Tries of one handover.
 const TRANSFER_TRIES: u32 = 3;
-/// Longest wait for the last checkpoint of a node that stops: a quarter of the time that our units give it.
-const LAST_CHECKPOINT_MAX: Duration = Duration::from_secs(5);
 /// Read barriers that may wait; beyond it callers queue.
 pub(super) const BARRIERS_WAITING_MAX: usize = 1024;
 
@@ -362,22 +360,6 @@ impl Replica {
     /// Waits until this node cannot go on, and says why: the daemon then exits.
     pub async fn fatal(&self) -> Fault {
         self.inner.faults.first().await
-    }
-
-    /// Makes what is applied durable, so that the next start has little to apply once more: for a node that is about to stop. Gives up
-    /// after some seconds: then that start takes longer.
-    pub async fn store_at_last(&self) {
-        let applied = self.inner.shared.applied().map_or(0, |applied| applied.index);
-        let stored = tokio::time::timeout(LAST_CHECKPOINT_MAX, self.checkpoint_reaches(applied));
-        let why_not = tokio::select! {
-            stored = stored => match stored {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("it takes longer than {LAST_CHECKPOINT_MAX:?}"),
-            },
-            fault = self.fatal() => fault.to_string(),
-        };
-        tracing::warn!("no last checkpoint, so the next start applies more of the log: {why_not}");
     }
 
     /// Stops taking part: ends the streams to peers, then makes the stores durable and closes them. Hand leadership

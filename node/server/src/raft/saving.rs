@@ -85,7 +85,7 @@ impl Replica {
     }
 
     /// Asks for a checkpoint until there is one that has everything up to `wanted`.
-    pub(super) async fn checkpoint_reaches(&self, wanted: u64) -> Result<(), SavingError> {
+    async fn checkpoint_reaches(&self, wanted: u64) -> Result<(), SavingError> {
         let inner = &self.inner;
         let give_up = Instant::now() + CHECKPOINT_WAIT;
         while inner.checkpoints.index() < wanted {

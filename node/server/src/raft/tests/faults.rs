@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use belfry_core::FEATURE_LEVEL;
 use belfry_core::state::{Record, Totals};
@@ -12,7 +11,7 @@ use prost::Message as _;
 
 use super::super::checkpoint::Head;
 use super::super::{Fault, ProposeError, StartError};
-use super::cluster::{Cluster, reached};
+use super::cluster::Cluster;
 use super::site::Disk;
 use super::{create, eventually, until};
 use crate::codec::{decode_block, encode_block};
@@ -44,26 +43,6 @@ async fn a_checkpoint_that_cannot_be_written_ends_the_node() {
     replica.propose(&create("dirty")).await.ok();
     let fault = eventually("the fault", replica.fatal()).await;
     assert!(fault.to_string().starts_with("cannot write the checkpoint"), "{fault}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_stops_stores_what_is_applied_if_it_can() {
-    const HOUR: Duration = Duration::from_secs(3600);
-    let mut cluster = Cluster::start_tuned([Disk::twin()], |config| config.checkpoint_every = HOUR).await;
-    let at = cluster.write(&create("kept")).await;
-    let replica = cluster.replica(1);
-    reached(&replica, at).await;
-    assert!(replica.status().checkpoint_index < at.index);
-    eventually("the last checkpoint", replica.store_at_last()).await;
-    cluster.stop(1).await;
-    let back = cluster.begin(1).await;
-    assert!(back.status().checkpoint_index >= at.index);
-
-    let at = cluster.write(&create("not stored")).await;
-    reached(&back, at).await;
-    cluster.site(1).disk.twin_mut().checkpoint.fail_writes();
-    eventually("to do without", back.store_at_last()).await;
-    assert!(back.status().checkpoint_index < at.index);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
