@@ -263,9 +263,12 @@ mod tests {
             answers.remove(kept.start);
         }
         let given = |sequence: u64| (sequence, answer(&sequence.to_string(), sequence));
-        assert!(Answers::restore((begin..begin + 10).rev().map(given).collect(), 0).unwrap().are_indexed());
         let (near, far) = (1 + (1 << 32), 2 + (1 << 32));
-        assert!(Answers::restore(vec![given(near), given(2)], near).unwrap().are_indexed());
+        for (some, next) in
+            [((begin..begin + 10).rev().map(given).collect(), 0), (vec![given(near), given(2)], near)]
+        {
+            assert!(Answers::restore(some, next).is_ok_and(|restored| restored.are_indexed()));
+        }
         for (last, next, id) in [(far, near, far), (near, far, far), (u64::MAX, 0, u64::MAX)] {
             let refused = Answers::restore(vec![given(last), given(2)], next).err();
             assert_eq!(refused, Some(RestoreError::TooFar { what: "answer", id, first: 2 }));
@@ -275,7 +278,8 @@ mod tests {
     #[test]
     fn what_is_restored_is_found_and_nothing_is_there_twice() {
         let given = |id: &str, sequence| (sequence, answer(id, sequence));
-        let restored = Answers::restore(vec![given("c", 3), given("a", 1), given("b", 2)], 4).unwrap();
+        let restored = Answers::restore(vec![given("c", 3), given("a", 1), given("b", 2)], 4);
+        let restored = restored.expect("three ids, and sequences side by side");
         for (id, sequence) in [("a", 1), ("b", 2), ("c", 3)] {
             assert_eq!(restored.get(&id.into()), Some(&answer(id, sequence)));
         }
