@@ -197,6 +197,38 @@ pub enum Action {
     RaiseFeatureLevel(u32),
 }
 
+impl Action {
+    /// The one schedule that this makes, replaces or deletes; none for what does anything else. Those about different ones may stand
+    /// in one log entry; two changes of one would get the same revision there.
+    pub fn edited(&self) -> Option<&ScheduleKey> {
+        match self {
+            Action::CreateSchedule { key, .. }
+            | Action::UpdateSchedule { key, .. }
+            | Action::DeleteSchedule { key, .. } => Some(key),
+            Action::PauseSchedule { .. }
+            | Action::ResumeSchedule { .. }
+            | Action::EndPauses(_)
+            | Action::TriggerSchedule { .. }
+            | Action::CancelRun { .. }
+            | Action::ResolveRun { .. }
+            | Action::PutObject { .. }
+            | Action::DeleteObject { .. }
+            | Action::Retime(_)
+            | Action::Rezone { .. }
+            | Action::CreateBackfill { .. }
+            | Action::AdvanceBackfill { .. }
+            | Action::ControlBackfill { .. }
+            | Action::Fire(_)
+            | Action::Begin(_)
+            | Action::Complete(_)
+            | Action::ExpireLeases(_)
+            | Action::ExpireStarts(_)
+            | Action::Prune(_)
+            | Action::RaiseFeatureLevel(_) => None,
+        }
+    }
+}
+
 /// The next instant of a schedule, computed with its calendars as they are now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Retimed {

@@ -52,4 +52,5 @@ pub use state::State;
 /// - 2: the full model of schedules: unions, calendars, spread, all policies, retries, cancellation, backfills.
 /// - 3: states that were restored from a snapshot.
 /// - 4: blocks of checkpoints and snapshots are compressed.
-pub const FEATURE_LEVEL: u32 = 4;
+/// - 5: several commands in one log entry.
+pub const FEATURE_LEVEL: u32 = 5;

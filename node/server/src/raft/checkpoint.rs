@@ -194,7 +194,7 @@ impl Checkpoints {
                 }
                 // A level that rises meanwhile counts from the next checkpoint on; it never falls.
                 let packing = shared.read(Packing::of);
-                this.commit(shared.cut(|records| written(&records, packing)), packing, &mut ledger)
+                this.commit(shared.cut(|records| written(&records, packing))?, packing, &mut ledger)
             })
             .await
     }

@@ -22,6 +22,10 @@ pub(super) enum MalformedMessage {
     Missing { message: &'static str, field: &'static str },
     #[error("the membership names a voter that is not among its members")]
     Membership,
+    #[error(
+        "log entry {index} is of a kind that this release does not know: start the release that wrote it"
+    )]
+    UnknownPayload { index: u64 },
     #[error("the payload of log entry {index} is not readable: {source}")]
     Payload {
         index: u64,
@@ -143,10 +147,17 @@ fn payload_to_bytes(payload: EntryPayload<Proposal, u64, Member>) -> Bytes {
 fn entry(log_id: LogId, bytes: Bytes) -> Converted<Entry> {
     let decoded = pb::EntryPayload::decode(bytes.clone())
         .map_err(|source| MalformedMessage::Payload { index: log_id.index, source })?;
-    let payload = match required(decoded.payload, "log entry", "payload")? {
+    let index = log_id.index;
+    let payload = match decoded.payload.ok_or(MalformedMessage::UnknownPayload { index })? {
         pb::entry_payload::Payload::Blank(_) => EntryPayload::Blank,
         pb::entry_payload::Payload::Command(command) => {
-            EntryPayload::Normal(Proposal::from_framed(bytes, command))
+            EntryPayload::Normal(Proposal::from_framed(bytes, vec![command]))
+        }
+        pb::entry_payload::Payload::Group(group) if group.commands.is_empty() => {
+            return Err(MalformedMessage::Missing { message: "log entry", field: "command" });
+        }
+        pb::entry_payload::Payload::Group(group) => {
+            EntryPayload::Normal(Proposal::from_framed(bytes, group.commands))
         }
         pb::entry_payload::Payload::Membership(from) => EntryPayload::Membership(membership(from)?),
     };
@@ -276,20 +287,43 @@ mod tests {
         check_entry(EntryPayload::Blank);
         check_entry(EntryPayload::Normal(Proposal::new(Bytes::from_static(b"a command"))));
         check_entry(EntryPayload::Normal(Proposal::new(Bytes::new())));
+        let sizes = [3, 0, 1000, 20_000, 5];
+        let group = sizes.map(|size| Bytes::from(vec![size as u8; size]));
+        let group = Proposal::of_group(group.into());
+        assert_eq!(group.commands().iter().map(Bytes::len).collect::<Vec<_>>(), sizes);
+        check_entry(EntryPayload::Normal(group));
         check_entry(EntryPayload::Membership(Membership::new(configs, members).unwrap()));
     }
 
     #[test]
     fn a_proposal_shares_one_buffer() {
-        let proposal = Proposal::new(Bytes::from(vec![7; 1000]));
-        assert_eq!(proposal.command().as_ref(), vec![7; 1000]);
-        assert!(proposal.framed().as_ptr_range().contains(&proposal.command().as_ptr()));
+        let commands = vec![Bytes::from(vec![7; 1000]), Bytes::from(vec![8; 10])];
+        for proposal in [Proposal::new(commands[0].clone()), Proposal::of_group(commands.clone())] {
+            assert_eq!(proposal.commands(), &commands[..proposal.commands().len()]);
+            for command in proposal.commands() {
+                assert!(proposal.framed().as_ptr_range().contains(&command.as_ptr()));
+            }
+        }
+    }
+
+    /// What nodes of feature level 5 write and read for ever (CODEC-3).
+    #[test]
+    fn a_group_is_stored_as_it_was_and_one_command_as_ever() {
+        let commands =
+            |commands: &[&'static [u8]]| commands.iter().copied().map(Bytes::from_static).collect();
+        assert_eq!(Proposal::of_group(commands(&[b"a"])).framed().as_ref(), b"\x12\x01a");
+        let group = Proposal::of_group(commands(&[b"a", b"", b"bc"]));
+        assert_eq!(group.framed().as_ref(), b"\x22\x09\x0a\x01a\x0a\x00\x0a\x02bc");
     }
 
     #[test]
     fn nonsense_is_an_error() {
         let id = pb::LogId { term: 1, node: 1, index: 1 };
-        for payload in [&b""[..], b"\xff\xff\xff", b"\x0a\xff"] {
+        let unknown = pb::Entry { log_id: Some(id), payload: Bytes::from_static(b"\x2a\x01a") };
+        assert!(
+            entry_from_wire(unknown).unwrap_err().to_string().contains("start the release that wrote it")
+        );
+        for payload in [&b""[..], b"\xff\xff\xff", b"\x0a\xff", b"\x22\x00"] {
             let entry = pb::Entry { log_id: Some(id), payload: Bytes::copy_from_slice(payload) };
             assert!(entry_from_wire(entry).is_err());
         }

@@ -1,18 +1,20 @@
 //! The state machine as openraft sees it: the core's [`State`] behind a lock, with where in the log it stands.
 //!
 //! - MACHINE-1 `state`, `applied` and `membership` always belong to the same position of the log.
-//! - MACHINE-2 a committed entry that cannot be decoded or applied stops the node: skipping it would let replicas drift.
+//! - MACHINE-2 a committed entry that cannot be decoded or applied stops the node: skipping it would let replicas drift. What was
+//!   applied of it is in no checkpoint: the entry is applied again at the next start.
 //! - MACHINE-3 no lock is held across an await.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use belfry_core::state::{BlockId, Record};
 use belfry_core::{Action, Applied, Command, FEATURE_LEVEL, LogPosition, State};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
@@ -59,6 +61,8 @@ pub(super) struct Shared {
     told: Notify,
     /// Bytes of the commands that were applied since the start.
     applied_bytes: AtomicU64,
+    /// An entry was applied in part (MACHINE-2). Set while the state is locked.
+    is_broken: AtomicBool,
 }
 
 impl Shared {
@@ -73,6 +77,7 @@ impl Shared {
             dirty_blocks_max,
             told: Notify::new(),
             applied_bytes: AtomicU64::new(0),
+            is_broken: AtomicBool::new(false),
         })
     }
 
@@ -145,7 +150,10 @@ impl Shared {
     /// Copies slice by slice while entries go on being applied, then what changed meanwhile, until little is left;
     /// only that last part is copied in one piece. A block that was copied and did not change again is the same at
     /// the final position. Records are copied under the lock and let go of as soon as `keep` has seen them, without it.
-    pub(super) fn cut<T>(&self, keep: impl Fn(Vec<Record>) -> T) -> Cut<T> {
+    ///
+    /// # Errors
+    /// The state is of no position any more (MACHINE-2).
+    pub(super) fn cut<T>(&self, keep: impl Fn(Vec<Record>) -> T) -> io::Result<Cut<T>> {
         let (mut blocks, mut copied_before) = (BTreeMap::new(), usize::MAX);
         for _ in 0..CUT_ROUNDS_MAX {
             let dirty = {
@@ -167,67 +175,79 @@ impl Shared {
         }
         let (rest, applied, membership) = {
             let mut replicated = self.lock_mut();
+            if self.is_broken.load(Ordering::Relaxed) {
+                return Err(io::Error::other("a log entry was applied in part: nothing is stored of that"));
+            }
             let dirty = replicated.state.take_dirty();
             let rest = dirty.into_iter().map(|id| (id, replicated.state.block(id))).collect::<Vec<_>>();
             (rest, replicated.applied, replicated.membership.clone())
         };
         blocks.extend(rest.into_iter().map(|(id, records)| (id, keep(records))));
-        Cut { applied, membership, blocks }
+        Ok(Cut { applied, membership, blocks })
     }
 
     /// Applies one entry, the next one.
-    pub(super) fn apply(&self, entry: Entry) -> io::Result<Option<Applied>> {
+    pub(super) fn apply(&self, entry: Entry) -> io::Result<Vec<Applied>> {
         let log_id = entry.log_id;
         match entry.payload {
             EntryPayload::Blank => {
                 self.lock_mut().applied = Some(log_id);
-                Ok(None)
+                Ok(Vec::new())
             }
             EntryPayload::Membership(membership) => {
                 let mut replicated = self.lock_mut();
                 replicated.applied = Some(log_id);
                 replicated.membership = StoredMembership::new(Some(log_id), membership);
-                Ok(None)
+                Ok(Vec::new())
             }
             EntryPayload::Normal(proposal) => {
-                self.applied_bytes.fetch_add(proposal.command().len() as u64, Ordering::Relaxed);
-                let command = codec::decode_command(proposal.command()).map_err(|error| {
+                let commands = proposal.commands();
+                let bytes: usize = commands.iter().map(Bytes::len).sum();
+                self.applied_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                let decoded: Result<Vec<_>, _> = commands.iter().map(codec::decode_command).collect();
+                let commands = decoded.map_err(|error| {
                     corrupt(format!(
                         "log entry {} is committed but not readable: {error}; start the release that wrote it",
                         log_id.index
                     ))
                 })?;
-                self.apply_command(log_id, command).map(Some)
+                self.apply_commands(log_id, commands)
             }
         }
     }
 
-    fn apply_command(&self, log_id: LogId, command: Command) -> io::Result<Applied> {
-        if let Action::RaiseFeatureLevel(level) = command.action
-            && level > FEATURE_LEVEL
-        {
-            return Err(corrupt(format!(
-                "log entry {} raises the feature level to {level}, and this release knows those up to {FEATURE_LEVEL}: start the \
-                 release of the others",
-                log_id.index
-            )));
+    fn apply_commands(&self, log_id: LogId, commands: Vec<Command>) -> io::Result<Vec<Applied>> {
+        for command in &commands {
+            if let Action::RaiseFeatureLevel(level) = command.action
+                && level > FEATURE_LEVEL
+            {
+                return Err(corrupt(format!(
+                    "log entry {} raises the feature level to {level}, and this release knows those up to {FEATURE_LEVEL}: start \
+                     the release of the others",
+                    log_id.index
+                )));
+            }
         }
         let mut replicated = self.lock_mut();
         let position = position_of(Some(&log_id));
         // A panic here would happen on every node and again after each restart: say which entry it is (MACHINE-2).
-        let mut applied = catch_unwind(AssertUnwindSafe(|| replicated.state.apply(position, command)))
-            .map_err(|_| {
-                io::Error::other(format!(
-                    "applying log entry {} panicked: a defect of the program, report it with the node's log",
-                    log_id.index
-                ))
-            })?;
+        let apply = |command| replicated.state.apply(position, command);
+        let applied = catch_unwind(AssertUnwindSafe(|| commands.into_iter().map(apply).collect::<Vec<_>>()));
+        let mut applied = applied.map_err(|_| {
+            self.is_broken.store(true, Ordering::Relaxed);
+            io::Error::other(format!(
+                "applying log entry {} panicked: a defect of the program, report it with the node's log",
+                log_id.index
+            ))
+        })?;
         replicated.applied = Some(log_id);
         let many = self.has_many_dirty(&replicated.state);
         drop(replicated);
-        self.effects.push(&applied.effects);
-        // CHANGES-2: before the position is published.
-        self.changes.push(log_id.index, std::mem::take(&mut applied.changes));
+        for applied in &mut applied {
+            self.effects.push(&applied.effects);
+            // CHANGES-2: before the position is published.
+            self.changes.push(log_id.index, std::mem::take(&mut applied.changes));
+        }
         if many {
             self.told.notify_one();
         }
@@ -338,12 +358,13 @@ fn meta_of(head: &Head) -> SnapshotMeta {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use belfry_core::Revision;
-    use belfry_core::command::ResumeMissed;
+    use belfry_core::command::{ResumeMissed, Retime};
     use belfry_core::state::BlockKind;
+    use belfry_core::{Definition, Outcome, Revision};
 
     use super::*;
-    use crate::raft::tests::{command, create, entry, key};
+    use crate::raft::convert;
+    use crate::raft::tests::{command, create, entry, entry_of, key};
 
     const SCHEDULES: u64 = 4000;
     /// Cuts that must have seen something new.
@@ -351,7 +372,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn apply(shared: &Shared, index: u64, command: &Command) {
         let applied = shared.apply(entry(index, command)).unwrap();
-        applied.unwrap().outcome.unwrap();
+        applied.into_iter().for_each(|applied| drop(applied.outcome.unwrap()));
     }
 
     #[test]
@@ -362,6 +383,96 @@ pub(super) mod tests {
         assert!(error.contains("start the release of the others"), "{error}");
         assert_eq!(shared.read(State::feature_level), 1);
         raise(FEATURE_LEVEL).unwrap();
+    }
+
+    fn edits() -> [Command; 5] {
+        let delete = |name| command(Action::DeleteSchedule { key: key(name), expected: None });
+        let Action::CreateSchedule { definition, .. } = create("c").action else { unreachable!() };
+        let description = "changed".to_owned();
+        let update = Action::UpdateSchedule {
+            key: key("c"),
+            expected: None,
+            definition: Arc::new(Definition { description, ..(*definition).clone() }),
+            retime: Retime::Keep,
+            calendars: Revision::default(),
+        };
+        [create("a"), delete("nobody's"), command(update), delete("d"), create("b")]
+    }
+
+    /// Two schedules, a run of one of which waits.
+    fn prepared() -> Arc<Shared> {
+        let shared = Shared::new(Replicated::default(), usize::MAX);
+        shared.effects.start();
+        let trigger =
+            Action::TriggerSchedule { key: key("d"), actor: "test".into(), overlap: Default::default() };
+        for (index, command) in (1..).zip([create("c"), create("d"), command(trigger)]) {
+            apply(&shared, index, &command);
+        }
+        shared
+    }
+
+    #[test]
+    fn group_2_an_entry_does_what_its_commands_do_one_after_the_other() {
+        let (together, alone) = (prepared(), prepared());
+        let cursor = together.changes.end();
+        let of_one = together.apply(entry_of(4, &edits())).unwrap();
+        let of_each =
+            (4..).zip(edits()).map(|(index, edit)| alone.apply(entry(index, &edit)).unwrap().remove(0));
+        // Where they stand in the log is what differs.
+        let unplaced = |applied: Applied| {
+            let outcome = applied.outcome.map(|outcome| match outcome {
+                Outcome::Schedule(mut schedule) => {
+                    schedule.revision = Revision::default();
+                    Outcome::Schedule(schedule)
+                }
+                Outcome::Deleted { mut schedule, cancelled } => {
+                    schedule.revision = Revision::default();
+                    Outcome::Deleted { schedule, cancelled }
+                }
+                other => other,
+            });
+            (outcome, applied.effects)
+        };
+        let (of_one, of_each): (Vec<_>, Vec<_>) =
+            (of_one.into_iter().map(unplaced).collect(), of_each.map(unplaced).collect());
+        assert_eq!(of_one, of_each);
+        assert_eq!(
+            of_one.iter().map(|(outcome, _)| outcome.is_ok()).collect::<Vec<_>>(),
+            [true, false, true, true, true]
+        );
+        assert!(matches!(of_one[3].0, Ok(Outcome::Deleted { cancelled: 1, .. })));
+        let names = |shared: &Shared| {
+            shared.read(|state| {
+                let from = key("");
+                state.schedules_from(&from).map(|schedule| schedule.key.clone()).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(names(&together), names(&alone));
+        let told = together.changes.read(cursor, usize::MAX).unwrap();
+        assert!(told.changes.len() > 4 && told.changes.iter().all(|(index, _)| *index == 4));
+    }
+
+    /// Recorded by the first release of feature level 5 and never written anew (CODEC-3, APPLY-1).
+    #[test]
+    fn an_entry_of_several_commands_gives_the_state_that_it_gave() {
+        let mut recorded = include_str!("../codec/testdata/level_5_entry.txt").lines();
+        let (payload, digest) = (recorded.next().unwrap(), recorded.next().unwrap());
+        let digits = |at: usize| u8::from_str_radix(&payload[at..at + 2], 16).unwrap();
+        let payload: Vec<_> = (0..payload.len()).step_by(2).map(digits).collect();
+        let id = crate::store::LogId { term: 1, node: 1, index: 4 };
+        let entry =
+            convert::entry_from_store(crate::store::LogEntry { id, payload: payload.into() }).unwrap();
+        assert_eq!(entry, entry_of(4, &edits()), "it is written otherwise");
+        let shared = prepared();
+        shared.apply(entry).unwrap();
+        assert_eq!(shared.read(State::digest).to_string(), digest);
+    }
+
+    #[test]
+    fn machine_2_nothing_is_stored_of_an_entry_that_was_applied_in_part() {
+        let shared = prepared();
+        shared.is_broken.store(true, Ordering::Relaxed);
+        assert!(shared.cut(|records| records.len()).is_err());
     }
 
     fn name(number: u64) -> String {
@@ -394,7 +505,7 @@ pub(super) mod tests {
             let cutter = scope.spawn(|| {
                 let (mut blocks, mut last, mut moved) = (BTreeMap::new(), SCHEDULES, 0);
                 while moved < CUTS {
-                    let cut = shared.cut(|records| records);
+                    let cut = shared.cut(|records| records).unwrap();
                     blocks.extend(cut.blocks);
                     let state = State::restore(blocks.values().flatten().cloned()).unwrap();
                     let newest = state
@@ -416,7 +527,7 @@ pub(super) mod tests {
             }
             cutter.join().unwrap()
         });
-        blocks.extend(shared.cut(|records| records).blocks);
+        blocks.extend(shared.cut(|records| records).unwrap().blocks);
         let restored = State::restore(blocks.into_values().flatten()).unwrap();
         assert_eq!(restored.digest(), shared.read(State::digest));
     }
@@ -436,7 +547,7 @@ pub(super) mod tests {
         (0..5).for_each(|_| create());
         shared.many_dirty(rest).await;
         assert_eq!(began.elapsed(), rest, "what was told before the rest is not forgotten");
-        shared.cut(|records| records.len());
+        shared.cut(|records| records.len()).unwrap();
         create();
         let more = async {
             tokio::time::sleep(2 * rest).await;
@@ -450,10 +561,10 @@ pub(super) mod tests {
     fn a_cut_names_blocks_that_are_gone() {
         let shared = Shared::new(Replicated::default(), usize::MAX);
         apply(&shared, 1, &create("x"));
-        assert!(shared.cut(|records| records.len()).blocks.values().all(|count| *count > 0));
+        assert!(shared.cut(|records| records.len()).unwrap().blocks.values().all(|count| *count > 0));
         let prune = belfry_core::command::Prune { answers: vec![1], ..Default::default() };
         apply(&shared, 2, &command(Action::Prune(prune)));
-        let cut = shared.cut(|records| records.len());
+        let cut = shared.cut(|records| records.len()).unwrap();
         assert_eq!(cut.blocks.values().filter(|count| **count == 0).count(), 1);
     }
 }

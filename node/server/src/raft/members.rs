@@ -34,8 +34,9 @@ use crate::store::LOST_DATA_ADVICE;
 
 /// Nobody needs more: five voters survive two losses, and every member costs the leader a stream.
 const MEMBERS_MAX: usize = 16;
-/// Entries that a node may lack when it becomes a voter: on a busy cluster some are always on their way.
-const LAG_MAX: u64 = 256;
+/// Entries that a node may lack when it becomes a voter: on a busy cluster some are always on their way. An entry of many edits may have
+/// a quarter of a megabyte: 32 MiB in all.
+const LAG_MAX: u64 = 128;
 /// How long one call waits for a learner to catch up before it answers with how far that is.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(1);
 

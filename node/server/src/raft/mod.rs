@@ -11,7 +11,7 @@
 //! Invariants, kept in the modules named by their ids: LOG (`log`), MACHINE (`machine`), CKPT (`checkpoint`), WRITE
 //! (`checkpointer`), SNAP (`snapshot`), BACKUP (`backup`), IDENT (`identity`), NET (`network`), BOOT (`bootstrap`), LEAD (`leadership`),
 //! MEMBER (`members`),
-//! OUTCAST (`outcast`), PROPOSE (`proposer`), SILENCE (`silence`), FAULT (`fault`). Together with the store's they give API-1: an acknowledged proposal survives any minority failure,
+//! OUTCAST (`outcast`), PROPOSE and GROUP (`proposer`), SILENCE (`silence`), FAULT (`fault`). Together with the store's they give API-1: an acknowledged proposal survives any minority failure,
 //! `kill -9` and power loss.
 
 mod backup;

@@ -165,7 +165,10 @@ pub async fn start(config: RaftConfig, stores: Stores) -> Result<RaftNode, Start
     running.spawn(until(stopping.clone(), Box::pin(bootstrap.run())));
     running.spawn(until(stopping.clone(), Box::pin(checkpointer.run())));
     running.spawn(until(stopping.clone(), Box::pin(outcast.run())));
-    running.spawn(until(stopping.clone(), Box::pin(proposer::run(inner.raft.clone(), waiting))));
+    running.spawn(until(
+        stopping.clone(),
+        Box::pin(proposer::run(inner.raft.clone(), inner.shared.clone(), waiting)),
+    ));
     running.spawn(until(stopping, Box::pin(inner.clone().serve_barriers(asked))));
     running.spawn(Box::pin(watch.run()));
     *inner.running.lock().await = running;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_core::{Applied, Command, LogPosition, State, UnixMillis};
+use belfry_core::{Applied, Command, LogPosition, ScheduleKey, State, UnixMillis};
+use bytes::Bytes;
 use futures_util::future::join_all;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
@@ -114,11 +115,13 @@ fn leader_text(leader: Option<&(NodeId, Member)>) -> String {
 
 /// A command, encoded.
 #[derive(Debug)]
-pub struct Prepared(Proposal);
+pub struct Prepared {
+    command: Bytes,
+    edited: Option<ScheduleKey>,
+}
 
-fn applied(id: LogId, data: Option<Applied>) -> (LogPosition, Applied) {
-    let applied = data.expect("every command is answered with what became of it");
-    (LogPosition { term: id.leader_id.term, index: id.index }, applied)
+fn position(id: LogId) -> LogPosition {
+    LogPosition { term: id.leader_id.term, index: id.index }
 }
 
 /// Why leadership was not handed over.
@@ -159,11 +162,17 @@ impl std::fmt::Debug for Replica {
 impl Replica {
     /// Proposes a command and waits until it is committed and applied here. A rejection is part of the result.
     pub async fn propose(&self, command: &Command) -> Result<(LogPosition, Applied), ProposeError> {
-        let proposal = self.proposal(command)?;
+        let proposal = Proposal::new(self.encode(command)?);
         let write = self.inner.raft.client_write(proposal);
         let written = tokio::time::timeout(self.inner.config.propose_timeout, write).await;
         match written.map_err(|_elapsed| ProposeError::OutcomeUnknown)? {
-            Ok(response) => Ok(applied(response.log_id, response.data)),
+            Ok(response) => {
+                let applied = response.data.into_iter().next();
+                Ok((
+                    position(response.log_id),
+                    applied.expect("a command is answered with what became of it"),
+                ))
+            }
             Err(RaftError::APIError(error)) => Err(self.not_written(error)),
             // When the core ended, it may have ended after sending it.
             Err(RaftError::Fatal(_)) => Err(ProposeError::OutcomeUnknown),
@@ -172,7 +181,8 @@ impl Replica {
 
     /// A command ready to be proposed together with others.
     pub fn prepare(&self, command: &Command) -> Result<Prepared, ProposeError> {
-        self.proposal(command).map(Prepared)
+        let edited = command.action.edited().cloned();
+        Ok(Prepared { command: self.encode(command)?, edited })
     }
 
     /// As [`Replica::propose`], in one write with what others propose this way at the same time: each costs less, and may wait for
@@ -180,19 +190,20 @@ impl Replica {
     pub async fn propose_together(&self, prepared: Prepared) -> Result<(LogPosition, Applied), ProposeError> {
         let (answer, answered) = oneshot::channel();
         let write = async {
-            let waiting = Waiting { proposal: prepared.0, answer };
+            let Prepared { command, edited } = prepared;
+            let waiting = Waiting { command, edited, answer };
             self.inner.proposals.send(waiting).await.map_err(|_| ProposeError::Stopped)?;
             // PROPOSE-1
             answered.await.map_err(|_| ProposeError::OutcomeUnknown)
         };
         let written = tokio::time::timeout(self.inner.config.propose_timeout, write).await;
         match written.map_err(|_elapsed| ProposeError::OutcomeUnknown)?? {
-            Ok(response) => Ok(applied(response.log_id, response.response)),
+            Ok((id, applied)) => Ok((position(id), applied)),
             Err(error) => Err(self.not_written(error)),
         }
     }
 
-    fn proposal(&self, command: &Command) -> Result<Proposal, ProposeError> {
+    fn encode(&self, command: &Command) -> Result<Bytes, ProposeError> {
         let encoded = codec::encode_command(command);
         let (bytes, max) = (encoded.len(), self.inner.config.command_bytes_max);
         if bytes > max {
@@ -201,7 +212,7 @@ impl Replica {
         if self.inner.has_stopped() {
             return Err(ProposeError::Stopped);
         }
-        Ok(Proposal::new(encoded))
+        Ok(encoded)
     }
 
     fn not_written(&self, error: ClientWriteError<TypeConfig>) -> ProposeError {

@@ -14,7 +14,7 @@ openraft::declare_raft_types!(
     /// Belfry's choice of types for openraft.
     pub(super) TypeConfig:
         D = Proposal,
-        R = Option<Applied>,
+        R = Vec<Applied>,
         NodeId = u64,
         Node = Member,
         AsyncRuntime = super::runtime::Runtime,
@@ -31,43 +31,69 @@ pub(super) type SnapshotMeta = alias::SnapshotMetaOf<TypeConfig>;
 pub(super) type Snapshot = alias::SnapshotOf<TypeConfig, super::snapshot::SnapshotData>;
 pub(super) type RpcError = openraft::errors::RPCError<TypeConfig>;
 
-/// A command as it is stored and sent: encoded once by its proposer, shared from there on.
+/// The commands of one entry as they are stored and sent: encoded once by who proposed each, shared from there on.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Proposal {
     /// The encoded `EntryPayload`.
     framed: Bytes,
-    /// The encoded command: a part of `framed`.
-    command: Bytes,
+    /// The encoded commands, at least one: parts of `framed`.
+    commands: Vec<Bytes>,
 }
 
 impl Proposal {
     /// Frames an encoded command.
     pub(super) fn new(command: Bytes) -> Self {
         let bytes = command.len();
-        let payload = pb::EntryPayload { payload: Some(pb::entry_payload::Payload::Command(command)) };
-        let framed = Bytes::from(payload.encode_to_vec());
+        let framed = frame(pb::entry_payload::Payload::Command(command));
         // The command is the last field of its message.
         let command = framed.slice(framed.len() - bytes..);
-        Self { framed, command }
+        Self { framed, commands: vec![command] }
     }
 
-    /// One that was framed before: `command` as decoded from `framed`.
-    pub(super) fn from_framed(framed: Bytes, command: Bytes) -> Self {
-        Self { framed, command }
+    /// Frames encoded commands that are to be applied one after the other (GROUP-1, GROUP-2).
+    pub(super) fn of_group(mut commands: Vec<Bytes>) -> Self {
+        assert!(!commands.is_empty(), "an entry has at least one command");
+        if commands.len() == 1 {
+            return Self::new(commands.swap_remove(0));
+        }
+        let sizes: Vec<_> = commands.iter().map(Bytes::len).collect();
+        let framed = frame(pb::entry_payload::Payload::Group(pb::CommandGroup { commands }));
+        // From the last one back: before each stand its tag, of a byte, and its length.
+        let mut end = framed.len();
+        let mut commands: Vec<_> = sizes
+            .iter()
+            .rev()
+            .map(|bytes| {
+                let command = framed.slice(end - bytes..end);
+                end -= bytes + prost::length_delimiter_len(*bytes) + 1;
+                command
+            })
+            .collect();
+        commands.reverse();
+        Self { framed, commands }
+    }
+
+    /// One that was framed before: `commands` as decoded from `framed`.
+    pub(super) fn from_framed(framed: Bytes, commands: Vec<Bytes>) -> Self {
+        Self { framed, commands }
     }
 
     pub(super) fn framed(&self) -> Bytes {
         self.framed.clone()
     }
 
-    pub(super) fn command(&self) -> &Bytes {
-        &self.command
+    pub(super) fn commands(&self) -> &[Bytes] {
+        &self.commands
     }
+}
+
+fn frame(payload: pb::entry_payload::Payload) -> Bytes {
+    pb::EntryPayload { payload: Some(payload) }.encode_to_vec().into()
 }
 
 impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "command of {} bytes", self.command.len())
+        write!(f, "{} command(s) of {} bytes", self.commands.len(), self.framed.len())
     }
 }
 

@@ -24,8 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command as an entry of the log.
 pub(super) fn entry(index: u64, command: &Command) -> Entry {
+    entry_of(index, std::slice::from_ref(command))
+}
+
+/// Commands as one entry of the log.
+pub(super) fn entry_of(index: u64, commands: &[Command]) -> Entry {
     let log_id = LogId::new(LeaderId { term: 1, node_id: 1 }, index);
-    Entry { log_id, payload: EntryPayload::Normal(Proposal::new(encode_command(command))) }
+    let commands = commands.iter().map(encode_command).collect();
+    Entry { log_id, payload: EntryPayload::Normal(Proposal::of_group(commands)) }
 }
 
 /// Waits for a condition that must come.

@@ -36,7 +36,7 @@ impl Node {
 
     fn apply(&mut self, action: Action) {
         self.index += 1;
-        self.shared.apply(entry(self.index, &command(action))).unwrap().unwrap().outcome.unwrap();
+        self.shared.apply(entry(self.index, &command(action))).unwrap().remove(0).outcome.unwrap();
     }
 
     fn create(&mut self, numbers: std::ops::Range<u64>) {

@@ -1,6 +1,8 @@
 //! Writes, reads, restarts, snapshots.
 
-use belfry_core::{Action, Effect, LogPosition};
+use std::collections::BTreeSet;
+
+use belfry_core::{Action, Applied, Effect, FEATURE_LEVEL, LogPosition, Outcome, Rejection};
 
 use super::super::{Leadership, ProposeError, Role};
 use super::cluster::{Cluster, has, reached};
@@ -179,6 +181,65 @@ async fn the_leader_collects_effects() {
     assert!(at > LogPosition::default());
     let offered = eventually("an offer", leader.effects().take()).await;
     assert_eq!(offered, leader.read(|state| state.ready().iter().map(Effect::Offer).collect::<Vec<_>>()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_proposed_together_shares_entries_once_all_members_read_them() {
+    let mut cluster = Cluster::start(Disk::real_three()).await;
+    let (id, leader) = cluster.leader().await;
+    cluster.write(&create("taken-0")).await;
+    cluster.write(&create("taken-100")).await;
+    let create_all = async |prefix: &str| {
+        let creations = (0..200).map(|number| {
+            let mut command = create(&format!("{prefix}-{number}"));
+            // By somebody else, who does not know of the first ones.
+            command.request = None;
+            leader.propose_together(leader.prepare(&command).unwrap())
+        });
+        eventually("all creations", futures_util::future::join_all(creations)).await
+    };
+    let entries = |done: &[Result<(LogPosition, Applied), ProposeError>]| {
+        done.iter().map(|done| done.as_ref().unwrap().0.index).collect::<BTreeSet<_>>().len()
+    };
+
+    assert_eq!(entries(&create_all("alone").await), 200);
+    cluster.write(&command(Action::RaiseFeatureLevel(FEATURE_LEVEL))).await;
+    let done = create_all("taken").await;
+    assert!(entries(&done) < 200, "no two of them share one");
+    for (number, done) in done.iter().enumerate() {
+        let (at, applied) = done.as_ref().unwrap();
+        match (&applied.outcome, number) {
+            (Err(Rejection::ScheduleExists { key: taken }), 0 | 100) => {
+                assert_eq!(*taken, key(&format!("taken-{number}")));
+            }
+            (Ok(Outcome::Schedule(schedule)), _) if !matches!(number, 0 | 100) => {
+                assert_eq!(schedule.key, key(&format!("taken-{number}")));
+                assert_eq!(schedule.revision.0, at.index);
+            }
+            (other, _) => panic!("{number}: {other:?}"),
+        }
+    }
+    let last = done.iter().map(|done| done.as_ref().unwrap().0).max().unwrap();
+    cluster.agree(last).await;
+
+    // Each is told of an entry that was not written, and a log of such entries is read at a start.
+    let (_, follower) = cluster.living().into_iter().find(|(node, _)| *node != id).unwrap();
+    let commands = ["x", "y", "z"].map(create);
+    let refused =
+        commands.iter().map(|command| follower.propose_together(follower.prepare(command).unwrap()));
+    for refused in eventually("all refusals", futures_util::future::join_all(refused)).await {
+        assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "{refused:?}");
+    }
+    drop((leader, follower));
+    for node in 1..=3 {
+        cluster.stop(node).await;
+    }
+    for node in 1..=3 {
+        cluster.begin(node).await;
+    }
+    let at = cluster.write(&create("after")).await;
+    cluster.agree(at).await;
+    assert!((0..200).all(|number| has(&cluster.replica(id), &format!("taken-{number}"))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
