@@ -8,7 +8,7 @@ use belfry_tests::scenario::{Carrier, Scenario};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_network_between_the_nodes_makes_runs_late_and_nothing_else() {
-    // A round trip of 40 to 160 ms, with a heartbeat of 100 ms and elections after 300 to 600.
+    // A round trip of 40 to 160 ms, with a heartbeat of 100 ms, and elections after 800 to 1000 ms of silence.
     let link = Link { delay: Duration::from_millis(20), jitter: Duration::from_millis(60), ..Link::FAST };
     let mut cluster = Setup::new(3).link(link).start().await.unwrap();
     cluster.start_executor("one", 32).unwrap();

@@ -157,10 +157,10 @@ section! {
     Raft {
         /// How often the leader says that it is there, in milliseconds.
         heartbeat_ms: u64 = 100,
-        /// Shortest silence of the leader before an election, in milliseconds.
+        /// At least so long a voter waits before it stands for election once the leader counts as lost, in milliseconds.
         election_min_ms: u64 = 300,
-        /// Longest silence of the leader before an election, in milliseconds.
-        election_max_ms: u64 = 600,
+        /// Silence after which the leader counts as lost, in milliseconds; and a voter waits for less than that before it stands for election.
+        election_max_ms: u64 = 500,
         /// How often what changed is written to the embedded store, so that the log before it can go: earlier when much has, and up to
         /// 15 seconds later in a storm. What changes several times in between is written once; a restart applies the log since the last time.
         checkpoint_interval: Period = Period::from_secs(30),

@@ -26,9 +26,9 @@ pub struct RaftConfig {
     pub snapshots_folder: PathBuf,
     /// Time between two heartbeats of a leader.
     pub heartbeat_interval: Duration,
-    /// Shortest silence of a leader after which a follower stands for election.
+    /// Shortest time that a follower waits before it stands for election once the leader counts as lost.
     pub election_timeout_min: Duration,
-    /// Longest such silence.
+    /// Silence after which a leader counts as lost, openraft's leader lease; and the longest such time.
     pub election_timeout_max: Duration,
     /// Time between two checkpoints while there is something to write, give or take a fifth, and some seconds more in a storm.
     pub checkpoint_every: Duration,
@@ -86,7 +86,7 @@ impl RaftConfig {
             snapshots_folder,
             heartbeat_interval: Duration::from_millis(100),
             election_timeout_min: Duration::from_millis(300),
-            election_timeout_max: Duration::from_millis(600),
+            election_timeout_max: Duration::from_millis(500),
             checkpoint_every: Duration::from_secs(30),
             // 64 schedules or 256 runs, some 7 KB as it is written: 30 MB at once, what changes while the former is written, and what a storm
             // changes that is waited for. One of 100 000 is 2000. More of them is more of the log to be applied again at the next start.

@@ -48,7 +48,7 @@ const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// Sending, verifying and installing a whole snapshot; keep-alive notices a dead peer long before.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 /// A ping waits behind what was sent before it: megabytes of windows and socket buffers, which a slow link carries in seconds. With
-/// the keep-alive of the other lanes no snapshot would ever arrive over a link of less than some 5 MB/s.
+/// the keep-alive of the other lanes no snapshot would ever arrive over a link of less than some 6 MB/s.
 const SNAPSHOT_KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Shortest time to wait for a stream to be set up, however short the election timeout is.
 const SETUP_TIMEOUT_MIN: Duration = Duration::from_millis(500);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::record::Inner;
 
-/// A follower stands for election 300 ms after it heard from its leader at the earliest; the former leader asks a quorum 600 ms after the
+/// A follower stands for election 800 ms after it heard from its leader at the earliest; the former leader asks a quorum 500 ms after the
 /// last answer, waits as long for it, and looks every 100 ms.
 const BOTH_LEAD_FOR_MAX: Duration = Duration::from_millis(2_000);
 
