@@ -157,9 +157,9 @@ section! {
     Raft {
         /// How often the leader says that it is there, in milliseconds.
         heartbeat_ms: u64 = 100,
-        /// At least so long a voter waits before it stands for election once the leader counts as lost, in milliseconds.
+        /// How long a voter waits at least, once the leader counts as lost, before it stands for election, in milliseconds.
         election_min_ms: u64 = 300,
-        /// Silence after which the leader counts as lost, in milliseconds; and a voter waits for less than that before it stands for election.
+        /// How long a leader may be silent before it counts as lost, and how long a voter waits at most then, in milliseconds.
         election_max_ms: u64 = 500,
         /// How often what changed is written to the embedded store, so that the log before it can go: earlier when much has, and up to
         /// 15 seconds later in a storm. What changes several times in between is written once; a restart applies the log since the last time.

@@ -26,9 +26,9 @@ pub struct RaftConfig {
     pub snapshots_folder: PathBuf,
     /// Time between two heartbeats of a leader.
     pub heartbeat_interval: Duration,
-    /// Shortest time that a follower waits before it stands for election once the leader counts as lost.
+    /// How long a voter waits at least, once the leader counts as lost, before it stands for election.
     pub election_timeout_min: Duration,
-    /// Silence after which a leader counts as lost, openraft's leader lease; and the longest such time.
+    /// How long a leader may be silent before it counts as lost, openraft's leader lease, and how long a voter waits at most then.
     pub election_timeout_max: Duration,
     /// Time between two checkpoints while there is something to write, give or take a fifth, and some seconds more in a storm.
     pub checkpoint_every: Duration,

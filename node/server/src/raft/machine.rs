@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -61,8 +61,6 @@ pub(super) struct Shared {
     told: Notify,
     /// Bytes of the commands that were applied since the start.
     applied_bytes: AtomicU64,
-    /// An entry was applied in part (MACHINE-2). Set while the state is locked.
-    is_broken: AtomicBool,
 }
 
 impl Shared {
@@ -77,7 +75,6 @@ impl Shared {
             dirty_blocks_max,
             told: Notify::new(),
             applied_bytes: AtomicU64::new(0),
-            is_broken: AtomicBool::new(false),
         })
     }
 
@@ -174,10 +171,9 @@ impl Shared {
             }
         }
         let (rest, applied, membership) = {
-            let mut replicated = self.lock_mut();
-            if self.is_broken.load(Ordering::Relaxed) {
+            let Ok(mut replicated) = self.replicated.write() else {
                 return Err(io::Error::other("a log entry was applied in part: nothing is stored of that"));
-            }
+            };
             let dirty = replicated.state.take_dirty();
             let rest = dirty.into_iter().map(|id| (id, replicated.state.block(id))).collect::<Vec<_>>();
             (rest, replicated.applied, replicated.membership.clone())
@@ -228,21 +224,22 @@ impl Shared {
                 )));
             }
         }
-        let mut replicated = self.lock_mut();
         let position = position_of(Some(&log_id));
-        // A panic here would happen on every node and again after each restart: say which entry it is (MACHINE-2).
-        let apply = |command| replicated.state.apply(position, command);
-        let applied = catch_unwind(AssertUnwindSafe(|| commands.into_iter().map(apply).collect::<Vec<_>>()));
-        let mut applied = applied.map_err(|_| {
-            self.is_broken.store(true, Ordering::Relaxed);
+        let apply = || {
+            let mut replicated = self.lock_mut();
+            let apply = |command| replicated.state.apply(position, command);
+            let applied = commands.into_iter().map(apply).collect::<Vec<_>>();
+            replicated.applied = Some(log_id);
+            (applied, self.has_many_dirty(&replicated.state))
+        };
+        // A panic here would happen on every node and again after each restart: say which entry it is. The lock is poisoned then
+        // (MACHINE-2).
+        let (mut applied, many) = catch_unwind(AssertUnwindSafe(apply)).map_err(|_| {
             io::Error::other(format!(
                 "applying log entry {} panicked: a defect of the program, report it with the node's log",
                 log_id.index
             ))
         })?;
-        replicated.applied = Some(log_id);
-        let many = self.has_many_dirty(&replicated.state);
-        drop(replicated);
         for applied in &mut applied {
             self.effects.push(&applied.effects);
             // CHANGES-2: before the position is published.
@@ -264,7 +261,7 @@ impl Shared {
     }
 
     fn lock(&self) -> RwLockReadGuard<'_, Replicated> {
-        // A reader cannot break the state, and a panic of the writer is caught inside.
+        // Of a state that a panic left in the midst of an entry nothing is stored (MACHINE-2), and the node stops.
         self.replicated.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -371,8 +368,9 @@ pub(super) mod tests {
     const CUTS: u32 = 5;
 
     pub(in super::super) fn apply(shared: &Shared, index: u64, command: &Command) {
-        let applied = shared.apply(entry(index, command)).unwrap();
-        applied.into_iter().for_each(|applied| drop(applied.outcome.unwrap()));
+        for applied in apply_entry(shared, entry(index, command)) {
+            applied.outcome.expect("callers apply what is not rejected");
+        }
     }
 
     #[test]
@@ -385,9 +383,19 @@ pub(super) mod tests {
         raise(FEATURE_LEVEL).unwrap();
     }
 
+    fn apply_entry(shared: &Shared, entry: Entry) -> Vec<Applied> {
+        shared.apply(entry).expect("it is of this release, and what it does never panics")
+    }
+
+    fn cut<T>(shared: &Shared, keep: impl Fn(Vec<Record>) -> T) -> Cut<T> {
+        shared.cut(keep).expect("no entry was applied in part")
+    }
+
     fn edits() -> [Command; 5] {
         let delete = |name| command(Action::DeleteSchedule { key: key(name), expected: None });
-        let Action::CreateSchedule { definition, .. } = create("c").action else { unreachable!() };
+        let Action::CreateSchedule { definition, .. } = create("c").action else {
+            unreachable!("this is what it makes")
+        };
         let description = "changed".to_owned();
         let update = Action::UpdateSchedule {
             key: key("c"),
@@ -415,9 +423,8 @@ pub(super) mod tests {
     fn group_2_an_entry_does_what_its_commands_do_one_after_the_other() {
         let (together, alone) = (prepared(), prepared());
         let cursor = together.changes.end();
-        let of_one = together.apply(entry_of(4, &edits())).unwrap();
-        let of_each =
-            (4..).zip(edits()).map(|(index, edit)| alone.apply(entry(index, &edit)).unwrap().remove(0));
+        let of_one = apply_entry(&together, entry_of(4, &edits()));
+        let of_each = (4..).zip(edits()).flat_map(|(index, edit)| apply_entry(&alone, entry(index, &edit)));
         // Where they stand in the log is what differs.
         let unplaced = |applied: Applied| {
             let outcome = applied.outcome.map(|outcome| match outcome {
@@ -448,30 +455,34 @@ pub(super) mod tests {
             })
         };
         assert_eq!(names(&together), names(&alone));
-        let told = together.changes.read(cursor, usize::MAX).unwrap();
+        let told = together.changes.read(cursor, usize::MAX).expect("so little is all kept");
         assert!(told.changes.len() > 4 && told.changes.iter().all(|(index, _)| *index == 4));
     }
 
     /// Recorded by the first release of feature level 5 and never written anew (CODEC-3, APPLY-1).
     #[test]
     fn an_entry_of_several_commands_gives_the_state_that_it_gave() {
-        let mut recorded = include_str!("../codec/testdata/level_5_entry.txt").lines();
-        let (payload, digest) = (recorded.next().unwrap(), recorded.next().unwrap());
-        let digits = |at: usize| u8::from_str_radix(&payload[at..at + 2], 16).unwrap();
+        let recorded = include_str!("../codec/testdata/level_5_entry.txt");
+        let (payload, digest) = recorded.trim_end().split_once('\n').expect("it has two lines");
+        let digits = |at: usize| u8::from_str_radix(&payload[at..at + 2], 16).expect("it is in hexadecimal");
         let payload: Vec<_> = (0..payload.len()).step_by(2).map(digits).collect();
         let id = crate::store::LogId { term: 1, node: 1, index: 4 };
-        let entry =
-            convert::entry_from_store(crate::store::LogEntry { id, payload: payload.into() }).unwrap();
+        let stored = crate::store::LogEntry { id, payload: payload.into() };
+        let entry = convert::entry_from_store(stored).expect("what was written once stays readable");
         assert_eq!(entry, entry_of(4, &edits()), "it is written otherwise");
         let shared = prepared();
-        shared.apply(entry).unwrap();
+        apply_entry(&shared, entry);
         assert_eq!(shared.read(State::digest).to_string(), digest);
     }
 
     #[test]
     fn machine_2_nothing_is_stored_of_an_entry_that_was_applied_in_part() {
         let shared = prepared();
-        shared.is_broken.store(true, Ordering::Relaxed);
+        let stops_in_the_midst = || {
+            let _replicated = shared.lock_mut();
+            panic!("as a defect of `State::apply` would");
+        };
+        assert!(catch_unwind(AssertUnwindSafe(stops_in_the_midst)).is_err());
         assert!(shared.cut(|records| records.len()).is_err());
     }
 
@@ -505,7 +516,7 @@ pub(super) mod tests {
             let cutter = scope.spawn(|| {
                 let (mut blocks, mut last, mut moved) = (BTreeMap::new(), SCHEDULES, 0);
                 while moved < CUTS {
-                    let cut = shared.cut(|records| records).unwrap();
+                    let cut = cut(&shared, |records| records);
                     blocks.extend(cut.blocks);
                     let state = State::restore(blocks.values().flatten().cloned()).unwrap();
                     let newest = state
@@ -527,7 +538,7 @@ pub(super) mod tests {
             }
             cutter.join().unwrap()
         });
-        blocks.extend(shared.cut(|records| records).unwrap().blocks);
+        blocks.extend(cut(&shared, |records| records).blocks);
         let restored = State::restore(blocks.into_values().flatten()).unwrap();
         assert_eq!(restored.digest(), shared.read(State::digest));
     }
@@ -547,7 +558,7 @@ pub(super) mod tests {
         (0..5).for_each(|_| create());
         shared.many_dirty(rest).await;
         assert_eq!(began.elapsed(), rest, "what was told before the rest is not forgotten");
-        shared.cut(|records| records.len()).unwrap();
+        cut(&shared, |records| records.len());
         create();
         let more = async {
             tokio::time::sleep(2 * rest).await;
@@ -561,10 +572,10 @@ pub(super) mod tests {
     fn a_cut_names_blocks_that_are_gone() {
         let shared = Shared::new(Replicated::default(), usize::MAX);
         apply(&shared, 1, &create("x"));
-        assert!(shared.cut(|records| records.len()).unwrap().blocks.values().all(|count| *count > 0));
+        assert!(cut(&shared, |records| records.len()).blocks.values().all(|count| *count > 0));
         let prune = belfry_core::command::Prune { answers: vec![1], ..Default::default() };
         apply(&shared, 2, &command(Action::Prune(prune)));
-        let cut = shared.cut(|records| records.len()).unwrap();
+        let cut = cut(&shared, |records| records.len());
         assert_eq!(cut.blocks.values().filter(|count| **count == 0).count(), 1);
     }
 }
