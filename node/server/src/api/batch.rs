@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use belfry_proto::v1 as pb;
 use belfry_proto::v1::batch_schedules_response::{Result as ItemResult, result::Result as Item};
+use futures_util::future::join;
 use futures_util::{Stream, StreamExt as _, stream};
 use prost::Message as _;
 use tonic::Status;
@@ -20,12 +21,16 @@ use super::encode::NEXT_TIMES_IN_LIST;
 use super::errors::ApiError;
 use super::pages::PAGE_BYTES_MAX;
 use super::violations::Violations;
-use super::{Api, Freshness};
+use super::{Api, Freshness, PROPOSALS_MAX};
+use crate::raft::TOGETHER_MAX;
 
 /// Items of one batch.
 const ITEMS_MAX: usize = 1000;
 /// Items of one batch that are under way at once: calls for one find room between them.
 const UNDER_WAY_MAX: usize = 256;
+/// Items that are proposed at once: they share what it costs to wait, and the next ones are read meanwhile. Two log entries full.
+const PROPOSED_TOGETHER_MAX: usize = 64;
+const _: () = assert!(PROPOSED_TOGETHER_MAX <= PROPOSALS_MAX && PROPOSED_TOGETHER_MAX <= TOGETHER_MAX);
 /// Lists that are streamed at once: each may keep a page for a reader who does not read.
 pub(super) const LISTS_MAX: usize = 256;
 
@@ -60,13 +65,44 @@ impl Api {
         };
         let names: Vec<_> = request.requests.iter().map(name).collect();
         check("requests", names.iter().map(String::as_str))?;
-        // Read before anything is waited for: what is kept meanwhile is small.
-        let items = request.requests.into_iter().map(|item| {
-            let read = self.read_creation(item);
-            // On the heap: they are large, and moved several times on their way.
-            Box::pin(self.make_or_repeat(read, NEXT_TIMES_IN_LIST))
+        let mut requests = request.requests.into_iter();
+        let parts = std::iter::from_fn(|| {
+            let part: Vec<_> = requests.by_ref().take(PROPOSED_TOGETHER_MAX).collect();
+            (!part.is_empty()).then(|| self.create_together(part))
         });
-        Ok(answer(all(items).await.into_iter().map(|done| done.map(Item::Schedule))))
+        let done: Vec<_> =
+            stream::iter(parts).buffered(UNDER_WAY_MAX / PROPOSED_TOGETHER_MAX).collect().await;
+        Ok(answer(done.into_iter().flatten().map(|done| done.map(Item::Schedule))))
+    }
+
+    /// Proposes the creations at once, and has what is no plain creation go its own way beside them.
+    fn create_together(
+        &self,
+        requests: Vec<pb::CreateScheduleRequest>,
+    ) -> impl Future<Output = Vec<Result<pb::Schedule, ApiError>>> + Send {
+        // Read before anything is waited for: what is kept meanwhile is small.
+        let (mut commands, mut others) = (Vec::with_capacity(requests.len()), Vec::new());
+        for (index, request) in requests.into_iter().enumerate() {
+            match self.read_creation(request) {
+                Ok(creation) if !creation.validate_only => {
+                    commands.push((index, self.creation_command(creation)));
+                }
+                read => others.push((index, read)),
+            }
+        }
+        async move {
+            let (places, commands): (Vec<_>, Vec<_>) = commands.into_iter().unzip();
+            let (other_places, others): (Vec<_>, Vec<_>) = others.into_iter().unzip();
+            // On the heap, as they are seldom.
+            let others =
+                others.into_iter().map(|read| Box::pin(self.make_or_repeat(read, NEXT_TIMES_IN_LIST)));
+            let (proposed, others) = join(self.propose_together(commands), all(others)).await;
+            let made = proposed.into_iter().map(|outcome| self.encode_outcome(outcome?, NEXT_TIMES_IN_LIST));
+            let mut done: Vec<_> =
+                places.into_iter().zip(made).chain(other_places.into_iter().zip(others)).collect();
+            done.sort_unstable_by_key(|(index, _)| *index);
+            done.into_iter().map(|(_, done)| done).collect()
+        }
     }
 
     pub(super) async fn batch_update(

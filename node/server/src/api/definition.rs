@@ -17,6 +17,7 @@ use super::encode::{COMMAND, HTTP};
 use super::names;
 use super::violations::{PAYLOAD_TOO_LARGE, Violations};
 use crate::config::Limits;
+use crate::timings::Timings;
 
 /// The pool of schedules that name none.
 const DEFAULT_POOL: &str = "default";
@@ -25,6 +26,8 @@ const DEFAULT_POOL: &str = "default";
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules<'a> {
     pub(super) limits: &'a Limits,
+    /// Timings that are compiled already.
+    pub(super) timings: &'a Timings,
 }
 
 impl Rules<'_> {
@@ -292,9 +295,9 @@ pub(super) mod tests {
 
     /// What is read, and what is wrong with it.
     pub(in crate::api) fn check<T>(read: impl FnOnce(&Rules<'_>, &mut Violations) -> T) -> (T, Vec<String>) {
-        let limits = Limits::default();
+        let (limits, timings) = (Limits::default(), Timings::default());
         let mut found = Violations::default();
-        let value = read(&Rules { limits: &limits }, &mut found);
+        let value = read(&Rules { limits: &limits, timings: &timings }, &mut found);
         let lines = found
             .all()
             .iter()

@@ -33,15 +33,15 @@ pub(super) struct ScheduleView {
 }
 
 impl ScheduleView {
-    pub(super) fn of(state: &State, timings: &Timings, schedule: &Schedule) -> Self {
+    pub(super) fn of(state: &State, timings: &Timings, schedule: Schedule) -> Self {
         Self::assuming(state, timings, schedule, &Assumed::new())
     }
 
     /// Likewise, where some calendars are assumed to be otherwise. Of a schedule that is not stored nothing is in the ledger.
-    pub(super) fn assuming(state: &State, timings: &Timings, schedule: &Schedule, assumed: &Assumed) -> Self {
+    pub(super) fn assuming(state: &State, timings: &Timings, schedule: Schedule, assumed: &Assumed) -> Self {
         let (due, running) = state.active_counts(schedule.id);
-        let compiled = compiled_assuming(state, timings, schedule, assumed);
-        Self { schedule: schedule.clone(), compiled, due, running }
+        let compiled = compiled_assuming(state, timings, &schedule, assumed);
+        Self { schedule, compiled, due, running }
     }
 }
 
@@ -165,11 +165,16 @@ fn status(view: &ScheduleView, now: UnixMillis, next_times: usize) -> pb::Schedu
     // A timing that this build cannot read, or that counts from the end of a run, has no further times to show.
     // Shown while paused too: they are what will become SKIPPED rows, or what a resume brings back.
     let following = |at: &UnixMillis| compiled.as_ref()?.next(at.0).map(UnixMillis);
-    let next = std::iter::successors(schedule.next_fire_at, following).take(next_times);
+    let mut next: Vec<_> = schedule.next_fire_at.into_iter().take(next_times).collect();
+    while next.len() < next_times
+        && let Some(at) = next.last().and_then(following)
+    {
+        next.push(at);
+    }
     let warnings = compiled.as_ref().map_or(&[][..], |compiled| compiled.warnings());
     let count = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
     pb::ScheduleStatus {
-        next_times: next.map(timestamp).collect(),
+        next_times: next.into_iter().map(timestamp).collect(),
         ledger_complete_time: Some(timestamp(ledger_complete_at(schedule, now))),
         due_count: count(*due),
         running_count: count(*running),

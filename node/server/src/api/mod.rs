@@ -72,7 +72,8 @@ use crate::timings::Timings;
 use crate::transport::Dialer;
 
 /// Commands of callers on their way into the log at the same time. What the leader itself proposes, fires and begins, waits
-/// behind these at most; with a few hundred under way the log is written as fast as it can be.
+/// behind these at most; with a few hundred under way the log is written as fast as it can be. Each waits for its turn, and items of a
+/// batch for those that go together with them.
 const PROPOSALS_MAX: usize = 256;
 
 pub(crate) use self::encode::reason_name;
@@ -194,7 +195,7 @@ struct Shared {
 
 impl Api {
     fn rules(&self) -> Rules<'_> {
-        Rules { limits: &self.0.limits }
+        Rules { limits: &self.0.limits, timings: &self.0.timings }
     }
 
     fn name_max(&self) -> usize {

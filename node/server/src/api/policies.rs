@@ -212,10 +212,11 @@ mod tests {
     use super::super::encode;
     use super::*;
     use crate::config::Limits;
+    use crate::timings::Timings;
 
     fn read(policies: &pb::Policies) -> (Option<Policies>, Vec<String>) {
-        let limits = Limits::default();
-        let (rules, mut found) = (Rules { limits: &limits }, Violations::default());
+        let (limits, timings) = (Limits::default(), Timings::default());
+        let (rules, mut found) = (Rules { limits: &limits, timings: &timings }, Violations::default());
         let read = rules.policies(Some(policies), &mut found);
         if let Some(read) = &read {
             rules.check_policies(read, &mut found);

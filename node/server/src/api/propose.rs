@@ -88,11 +88,33 @@ impl Api {
         request: Option<RequestKey>,
         action: Action,
     ) -> Result<Outcome, ApiError> {
-        // Encoded first: while it waits there are only its bytes.
-        let proposal = self.0.replica.prepare(&Command { now, request, action })?;
-        let _turn = self.0.proposals.acquire().await.expect("the semaphore is never closed");
-        let (_, applied) = self.0.replica.propose_together(proposal).await?;
-        Ok(applied.outcome?)
+        self.propose_command(Command { now, request, action }).await
+    }
+
+    /// Likewise.
+    pub(super) async fn propose_command(&self, command: Command) -> Result<Outcome, ApiError> {
+        let proposed = self.propose_together(vec![Ok(command)]).await;
+        proposed.into_iter().next().unwrap_or(Err(ApiError::WrongOutcome))
+    }
+
+    /// Proposes commands at once, [`PROPOSALS_MAX`](super::PROPOSALS_MAX) at most, but for those that were refused before. What became of
+    /// each comes in their order, once it is known of all.
+    pub(super) async fn propose_together(
+        &self,
+        commands: Vec<Result<Command, ApiError>>,
+    ) -> Vec<Result<Outcome, ApiError>> {
+        let replica = &self.0.replica;
+        // Encoded first: while they wait there are only their bytes.
+        let (mut prepared, mut results) = (Vec::with_capacity(commands.len()), Vec::new());
+        results.extend(commands.into_iter().map(|command| {
+            prepared.push(replica.prepare(&command?)?);
+            Ok(())
+        }));
+        let places = u32::try_from(prepared.len()).unwrap_or(u32::MAX);
+        let _turn = self.0.proposals.acquire_many(places).await.expect("the semaphore is never closed");
+        let mut written = replica.propose_together(prepared).await.into_iter();
+        let mut next = || Ok(written.next().ok_or(ApiError::WrongOutcome)??.1.outcome?);
+        results.into_iter().map(|proposed: Result<(), ApiError>| proposed.and_then(|()| next())).collect()
     }
 
     /// Refuses what not every member of the cluster understands yet.

@@ -11,7 +11,7 @@ use belfry_core::run::{RunState, Trigger};
 use belfry_core::schedule::Pause;
 use belfry_core::state::MANUAL_WAITING_MAX;
 use belfry_core::{
-    Action, AttemptNo, Outcome, Rejection, Revision, Run, RunId, Schedule, ScheduleId, ScheduleKey,
+    Action, AttemptNo, Command, Outcome, Rejection, Revision, Run, RunId, Schedule, ScheduleId, ScheduleKey,
     UnixMillis,
 };
 use belfry_proto::v1 as pb;
@@ -196,28 +196,46 @@ impl Api {
     }
 
     pub(super) async fn make(&self, creation: Creation, next_times: usize) -> Result<pb::Schedule, ApiError> {
-        let Creation { key, definition, pause, request, validate_only, assumed } = creation;
-        self.require_level_of(&definition)?;
+        if creation.validate_only {
+            return Box::pin(self.validated_creation(creation)).await;
+        }
+        let outcome = self.propose_command(self.creation_command(creation)?).await?;
+        self.encode_outcome(outcome, next_times)
+    }
+
+    /// The command that makes what was read.
+    pub(super) fn creation_command(&self, creation: Creation) -> Result<Command, ApiError> {
+        let (now, next_fire_at, calendars) = self.first_of(&creation)?;
+        let Creation { key, definition, pause, request, .. } = creation;
+        let uid = crate::random::ulid().into();
+        let action = Action::CreateSchedule { key, uid, definition, next_fire_at, calendars, pause };
+        Ok(Command { now, request, action })
+    }
+
+    async fn validated_creation(&self, creation: Creation) -> Result<pb::Schedule, ApiError> {
+        let (now, next_fire_at, _) = self.first_of(&creation)?;
+        let Creation { key, definition, pause, assumed, .. } = creation;
+        self.barrier(Freshness::Linearizable).await?;
+        if let Some(rejection) = self.0.replica.read(|state| has_no_place(state, &key)) {
+            return Err(rejection.into());
+        }
+        let pause = pause.map(|pause| Pause { paused_at: now, ..pause });
+        Ok(self.preview(preview(key, definition, next_fire_at, pause, now), now, &assumed))
+    }
+
+    /// The first instant of a schedule that is made now, with the revision of its calendars.
+    fn first_of(&self, creation: &Creation) -> Result<(UnixMillis, Option<UnixMillis>, Revision), ApiError> {
+        let Creation { key, definition, pause, assumed, .. } = creation;
+        self.require_level_of(definition)?;
         if pause.as_ref().is_some_and(|pause| pause.until.is_some()) {
             self.require_level_2("a pause that ends by itself")?;
         }
         let now = self.0.clock.now();
-        let (next_fire_at, calendars) = self.first_after(&key, &definition.timing, now, &assumed)?;
+        let (next_fire_at, calendars) = self.first_after(key, &definition.timing, now, assumed)?;
         if next_fire_at.is_none() {
             check_not_passed(&definition.timing)?;
         }
-        if validate_only {
-            Box::pin(self.barrier(Freshness::Linearizable)).await?;
-            if let Some(rejection) = self.0.replica.read(|state| has_no_place(state, &key)) {
-                return Err(rejection.into());
-            }
-            let pause = pause.map(|pause| Pause { paused_at: now, ..pause });
-            return Ok(self.preview(&preview(key, definition, next_fire_at, pause, now), now, &assumed));
-        }
-        let uid = crate::random::ulid().into();
-        let action = Action::CreateSchedule { key, uid, definition, next_fire_at, calendars, pause };
-        let outcome = self.propose(now, request, action).await?;
-        self.encode_outcome(outcome, next_times)
+        Ok((now, next_fire_at, calendars))
     }
 
     /// The first instant of a timing that is about to be proposed.
@@ -293,7 +311,7 @@ impl Api {
             };
             let schedules = state.schedules_from(&from).take_while(inside).take(size + 1);
             let views = schedules
-                .map(|schedule| ScheduleView::of(state, &self.0.timings, schedule))
+                .map(|schedule| ScheduleView::of(state, &self.0.timings, schedule.clone()))
                 .collect::<Vec<_>>();
             (at.index, views)
         });
@@ -533,7 +551,9 @@ impl Api {
 
     pub(super) fn view(&self, key: &ScheduleKey) -> Result<ScheduleView, ApiError> {
         let view = |state: &belfry_core::State| {
-            state.schedule_named(key).map(|schedule| ScheduleView::of(state, &self.0.timings, schedule))
+            state
+                .schedule_named(key)
+                .map(|schedule| ScheduleView::of(state, &self.0.timings, schedule.clone()))
         };
         let view = self.0.replica.read(view);
         view.ok_or_else(|| Rejection::ScheduleNotFound { key: key.clone() }.into())
@@ -580,7 +600,7 @@ impl Api {
         let (Outcome::Schedule(schedule) | Outcome::Deleted { schedule, .. }) = outcome else {
             return Err(ApiError::WrongOutcome);
         };
-        let view = self.0.replica.read(|state| ScheduleView::of(state, &self.0.timings, &schedule));
+        let view = self.0.replica.read(|state| ScheduleView::of(state, &self.0.timings, *schedule));
         Ok(encode::schedule(&view, self.0.clock.now(), next_times))
     }
 
@@ -600,7 +620,7 @@ impl Api {
     }
 
     /// A schedule that was not made: it has neither uid nor etag.
-    fn preview(&self, schedule: &Schedule, now: UnixMillis, assumed: &Assumed) -> pb::Schedule {
+    fn preview(&self, schedule: Schedule, now: UnixMillis, assumed: &Assumed) -> pb::Schedule {
         let timings = &self.0.timings;
         let view = self.0.replica.read(|state| ScheduleView::assuming(state, timings, schedule, assumed));
         let encoded = encode::schedule(&view, now, NEXT_TIMES);

@@ -1,5 +1,6 @@
 //! When a schedule fires: every rule checked by itself and all of them together, then turned into the core's types.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -95,7 +96,41 @@ impl Rules<'_> {
             spread: flatten(spread)?,
         };
         let unchanged = current == Some(&read);
-        (unchanged || fits_together(&read, now, found)).then_some(read)
+        (unchanged || self.fits_together(&read, now, found)).then_some(read)
+    }
+
+    /// Checks what rules say together; each by itself is valid.
+    fn fits_together(&self, timing: &Timing, now: UnixMillis, found: &mut Violations) -> bool {
+        let before = found.count();
+        let delays = |rules: &[Rule]| rules.iter().any(|rule| matches!(rule, Rule::FixedDelay(_)));
+        if delays(&timing.exclude) {
+            found.add("schedule.timing.exclude", "cannot have a fixed_delay: it names no instants");
+        }
+        if delays(&timing.include) {
+            let alone = timing.include.len() == 1 && timing.exclude.is_empty() && timing.calendars.is_empty();
+            if !alone {
+                let why = "has a fixed_delay with something beside it: it goes with no other rule, exclude or calendar";
+                found.add("schedule.timing.include", why);
+            }
+            if timing.start_at.zip(timing.end_at).is_some_and(|(start, end)| end <= start) {
+                found.add("schedule.timing.end_time", "is not after start_time");
+            }
+            return found.count() == before;
+        }
+        // Calendars are looked at where the state is: they may change at any time.
+        let without = match timing.calendars.is_empty() {
+            true => Cow::Borrowed(timing),
+            false => Cow::Owned(Timing { calendars: Vec::new(), ..timing.clone() }),
+        };
+        match self.timings.compile(&without, &Calendars::default()) {
+            Err(fault) => found.add(FIELD, fault),
+            Ok(compiled) if compiled.next(now.0).is_none() && !may_never_fire(timing) => {
+                let why = "has no instant from now on: loosen its excludes, its start or its end";
+                found.add(FIELD, why);
+            }
+            Ok(_) => {}
+        }
+        found.count() == before
     }
 
     fn calendars(&self, uses: &[pb::CalendarUse], found: &mut Violations) -> Option<Vec<CalendarUse>> {
@@ -130,38 +165,6 @@ fn flatten<T>(read: Option<Option<T>>) -> Option<Option<T>> {
         None => Some(None),
         Some(read) => read.map(Some),
     }
-}
-
-/// Checks what rules say together; each by itself is valid.
-fn fits_together(timing: &Timing, now: UnixMillis, found: &mut Violations) -> bool {
-    let before = found.count();
-    let delays = |rules: &[Rule]| rules.iter().any(|rule| matches!(rule, Rule::FixedDelay(_)));
-    if delays(&timing.exclude) {
-        found.add("schedule.timing.exclude", "cannot have a fixed_delay: it names no instants");
-    }
-    if delays(&timing.include) {
-        let alone = timing.include.len() == 1 && timing.exclude.is_empty() && timing.calendars.is_empty();
-        if !alone {
-            let why =
-                "has a fixed_delay with something beside it: it goes with no other rule, exclude or calendar";
-            found.add("schedule.timing.include", why);
-        }
-        if timing.start_at.zip(timing.end_at).is_some_and(|(start, end)| end <= start) {
-            found.add("schedule.timing.end_time", "is not after start_time");
-        }
-        return found.count() == before;
-    }
-    // Calendars are looked at where the state is: they may change at any time.
-    let without = Timing { calendars: Vec::new(), ..timing.clone() };
-    match timings::compile(&without, &Calendars::default(), NeverFiring::Allow) {
-        Err(fault) => found.add(FIELD, fault),
-        Ok(compiled) if compiled.next(now.0).is_none() && !may_never_fire(timing) => {
-            let why = "has no instant from now on: loosen its excludes, its start or its end";
-            found.add(FIELD, why);
-        }
-        Ok(_) => {}
-    }
-    found.count() == before
 }
 
 /// Whether its user said that it may have no instants, or it is over by its nature.

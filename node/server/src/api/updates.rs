@@ -150,9 +150,8 @@ impl Api {
                 changed.next_fire_at = next;
             }
             // Seen anew: the instants behind the first one are those of the new timing too.
-            let changed = |state: &belfry_core::State| {
-                ScheduleView::assuming(state, &self.0.timings, &changed, assumed)
-            };
+            let changed =
+                |state: &belfry_core::State| ScheduleView::assuming(state, &self.0.timings, changed, assumed);
             return Ok(encode::schedule(&self.0.replica.read(changed), now, NEXT_TIMES));
         }
         if let Retime::From(next) = retime {

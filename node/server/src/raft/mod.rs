@@ -56,7 +56,7 @@ pub use latency::{LATENCY_BOUNDS_US, LatencyCounts, LatencyHistogram};
 pub use leadership::Leadership;
 pub use members::{Candidate, Intent, MemberReport, MembershipError, Step};
 pub use node::{RaftNode, StartError, Stores, start};
-pub use replica::{Prepared, ProposeError, Replica, TransferError};
+pub use replica::{Prepared, ProposeError, Replica, TOGETHER_MAX, TransferError};
 pub use saving::{SavedSnapshot, SavingError};
 pub use service::{Peer, PeerService};
 pub use status::{MemberStatus, RaftStatus, Role};

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use openraft::errors::ClientWriteError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::machine::Shared;
 use super::types::{LogId, Proposal, Raft, TypeConfig};
@@ -50,9 +50,14 @@ pub(super) struct Waiting {
     pub(super) command: Bytes,
     /// The schedule that it edits, if it does no more than that.
     pub(super) edited: Option<ScheduleKey>,
+    /// Which one of its caller's it is, from 0 on.
+    pub(super) number: usize,
     /// Where to tell what became of it.
-    pub(super) answer: oneshot::Sender<Written>,
+    pub(super) answer: Answer,
 }
+
+/// Tells of what became of the proposals of a caller, each by its number.
+pub(super) type Answer = mpsc::UnboundedSender<(usize, Written)>;
 
 /// Hands groups to consensus until it ends.
 pub(super) async fn run(raft: Raft, shared: Arc<Shared>, mut waiting: mpsc::Receiver<Waiting>) {
@@ -83,9 +88,11 @@ pub(super) async fn run(raft: Raft, shared: Arc<Shared>, mut waiting: mpsc::Rece
                 let Some(Ok(result)) = results.next().await else { return };
                 match result {
                     Ok(written) => answer(answers, written.log_id, written.response),
-                    // Whoever asked may have gone away.
                     Err(error) => {
-                        answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone()))))
+                        for (number, answer) in answers {
+                            // Whoever asked may have gone away.
+                            let _ = answer.send((number, Err(error.clone())));
+                        }
                     }
                 }
             }
@@ -93,11 +100,11 @@ pub(super) async fn run(raft: Raft, shared: Arc<Shared>, mut waiting: mpsc::Rece
     }
 }
 
-fn answer(answers: Vec<oneshot::Sender<Written>>, id: LogId, applied: Vec<Applied>) {
+fn answer(answers: Vec<(usize, Answer)>, id: LogId, applied: Vec<Applied>) {
     assert_eq!(answers.len(), applied.len(), "every command of an entry is answered");
-    for (answer, applied) in answers.into_iter().zip(applied) {
+    for ((number, answer), applied) in answers.into_iter().zip(applied) {
         // Whoever asked may have gone away.
-        let _ = answer.send(Ok((id, applied)));
+        let _ = answer.send((number, Ok((id, applied))));
     }
 }
 
@@ -105,7 +112,7 @@ fn answer(answers: Vec<oneshot::Sender<Written>>, id: LogId, applied: Vec<Applie
 #[derive(Default)]
 struct Group {
     commands: Vec<Bytes>,
-    answers: Vec<oneshot::Sender<Written>>,
+    answers: Vec<(usize, Answer)>,
     bytes: usize,
     edited: HashSet<ScheduleKey>,
 }
@@ -123,7 +130,7 @@ impl Group {
     fn add(&mut self, waiting: Waiting) {
         self.bytes += waiting.command.len();
         self.commands.push(waiting.command);
-        self.answers.push(waiting.answer);
+        self.answers.push((waiting.number, waiting.answer));
         self.edited.extend(waiting.edited);
     }
 }
@@ -150,8 +157,8 @@ mod tests {
     use crate::raft::tests::key;
 
     fn waiting(edited: Option<&str>, bytes: usize) -> Waiting {
-        let (answer, _) = oneshot::channel();
-        Waiting { command: vec![0; bytes].into(), edited: edited.map(key), answer }
+        let (answer, _) = mpsc::unbounded_channel();
+        Waiting { command: vec![0; bytes].into(), edited: edited.map(key), number: 0, answer }
     }
 
     fn sizes(all: &[(Option<&str>, usize)], together: bool) -> Vec<usize> {

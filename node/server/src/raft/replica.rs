@@ -24,7 +24,7 @@ use super::leadership::{Leadership, best_successor};
 use super::log::RaftLog;
 use super::machine::Shared;
 use super::network::Network;
-use super::proposer::Waiting;
+use super::proposer::{WAITING_MAX, Waiting};
 use super::status::{self, RaftStatus};
 use super::types::{LogId, Proposal, Raft, TypeConfig};
 use super::{Member, NodeId};
@@ -120,6 +120,9 @@ pub struct Prepared {
     edited: Option<ScheduleKey>,
 }
 
+/// Commands that may be proposed together.
+pub const TOGETHER_MAX: usize = WAITING_MAX;
+
 fn position(id: LogId) -> LogPosition {
     LogPosition { term: id.leader_id.term, index: id.index }
 }
@@ -186,21 +189,34 @@ impl Replica {
     }
 
     /// As [`Replica::propose`], in one write with what others propose this way at the same time: each costs less, and may wait for
-    /// the group before it to be taken.
-    pub async fn propose_together(&self, prepared: Prepared) -> Result<(LogPosition, Applied), ProposeError> {
-        let (answer, answered) = oneshot::channel();
+    /// the group before it to be taken. What became of each command comes in their order. There may be as many as may wait for
+    /// consensus, [`TOGETHER_MAX`].
+    pub async fn propose_together(
+        &self,
+        commands: Vec<Prepared>,
+    ) -> Vec<Result<(LogPosition, Applied), ProposeError>> {
+        // PROPOSE-1
+        let mut results = vec![Err(ProposeError::OutcomeUnknown); commands.len()];
+        let (answer, mut answers) = mpsc::unbounded_channel();
         let write = async {
-            let Prepared { command, edited } = prepared;
-            let waiting = Waiting { command, edited, answer };
-            self.inner.proposals.send(waiting).await.map_err(|_| ProposeError::Stopped)?;
-            // PROPOSE-1
-            answered.await.map_err(|_| ProposeError::OutcomeUnknown)
+            let Ok(places) = self.inner.proposals.reserve_many(commands.len()).await else {
+                results.fill(Err(ProposeError::Stopped));
+                return;
+            };
+            for (number, (place, Prepared { command, edited })) in places.zip(commands).enumerate() {
+                place.send(Waiting { command, edited, number, answer: answer.clone() });
+            }
+            drop(answer);
+            while let Some((number, written)) = answers.recv().await {
+                results[number] = match written {
+                    Ok((id, applied)) => Ok((position(id), applied)),
+                    Err(error) => Err(self.not_written(error)),
+                };
+            }
         };
-        let written = tokio::time::timeout(self.inner.config.propose_timeout, write).await;
-        match written.map_err(|_elapsed| ProposeError::OutcomeUnknown)?? {
-            Ok((id, applied)) => Ok((position(id), applied)),
-            Err(error) => Err(self.not_written(error)),
-        }
+        // What is known by then is told, whatever became of the others.
+        let _ = tokio::time::timeout(self.inner.config.propose_timeout, write).await;
+        results
     }
 
     fn encode(&self, command: &Command) -> Result<Bytes, ProposeError> {

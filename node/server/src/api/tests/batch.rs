@@ -86,6 +86,53 @@ async fn batch_1_each_item_is_answered_as_if_it_were_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batch_1_answers_come_in_the_order_of_the_items() {
+    let alone = Alone::start().await;
+    alone.create("team", "s010").await;
+    alone.create("team", "s020").await;
+    let id = |number: usize| format!("s{number:03}");
+    let requests = (0..400).map(|number| {
+        let mut request = creation("team", &id(number));
+        request.validate_only = number % 7 == 3;
+        let schedule = request.schedule.as_mut().unwrap();
+        if number % 11 == 5 {
+            schedule.pool = "no pool!".into();
+        }
+        let timing = schedule.timing.as_mut().unwrap();
+        match number {
+            30 => timing.calendars = vec![pb::CalendarUse { calendar: "none".into(), mode: 2 }],
+            40 => {
+                request.request_id = "forty".into();
+                let past = prost_types::Timestamp { seconds: 1, nanos: 0 };
+                timing.include = vec![pb::Rule { rule: Some(pb::rule::Rule::AtTime(past)) }];
+            }
+            _ => {}
+        }
+        request
+    });
+    let request = pb::BatchCreateSchedulesRequest { requests: requests.collect() };
+    let response = alone.schedules().batch_create_schedules(request).await.unwrap().into_inner();
+    let names = (0..400).map(|number| match number {
+        40 => refused(Code::InvalidArgument, "INVALID_FIELD"),
+        _ if number % 11 == 5 => refused(Code::InvalidArgument, "INVALID_FIELD"),
+        // The one is only checked, the other one proposed.
+        10 | 20 => refused(Code::AlreadyExists, "SCHEDULE_EXISTS"),
+        30 => refused(Code::NotFound, "CALENDAR_NOT_FOUND"),
+        _ => Ok(name(&id(number))),
+    });
+    assert_eq!(said(response.clone()), names.collect::<Vec<_>>());
+    for (number, result) in response.results.into_iter().enumerate() {
+        // What was checked alone is not there.
+        if let Some(Item::Schedule(schedule)) = result.result {
+            let found = alone.schedules().get_schedule(pb::GetScheduleRequest { name: schedule.name }).await;
+            let is_made = number % 7 != 3;
+            assert_eq!((found.is_ok(), schedule.etag.is_empty()), (is_made, !is_made), "{number}");
+        }
+    }
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn api_2_a_batch_that_is_sent_again_changes_nothing() {
     let alone = Alone::start().await;
     let request = |id: &str| pb::CreateScheduleRequest { request_id: id.into(), ..creation("team", id) };

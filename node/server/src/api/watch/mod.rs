@@ -204,7 +204,7 @@ impl Watcher for ScheduleWatcher {
                 let schedule =
                     state.schedule(id).filter(|schedule| schedule.remains().deleted_at.is_none())?;
                 let wanted = self.filter.wants(&schedule.key, &schedule.definition.labels);
-                wanted.then(|| ScheduleView::of(state, &self.api.0.timings, schedule))
+                wanted.then(|| ScheduleView::of(state, &self.api.0.timings, schedule.clone()))
             });
             let encoded = |view| encode::schedule(&view, now, NEXT_TIMES_IN_LIST);
             let Some(schedule) = view.map(encoded) else { continue };

@@ -190,13 +190,19 @@ async fn what_is_proposed_together_shares_entries_once_all_members_read_them() {
     cluster.write(&create("taken-0")).await;
     cluster.write(&create("taken-100")).await;
     let create_all = async |prefix: &str| {
-        let creations = (0..200).map(|number| {
+        let creation = |number| {
             let mut command = create(&format!("{prefix}-{number}"));
             // By somebody else, who does not know of the first ones.
             command.request = None;
-            leader.propose_together(leader.prepare(&command).unwrap())
-        });
-        eventually("all creations", futures_util::future::join_all(creations)).await
+            leader.prepare(&command).unwrap()
+        };
+        let numbers: Vec<_> = (0..200).collect();
+        // Callers with one command and callers with several.
+        let callers = numbers[..50].chunks(1).chain(numbers[50..].chunks(7));
+        let creations =
+            callers.map(|numbers| leader.propose_together(numbers.iter().map(creation).collect()));
+        let done = eventually("all creations", futures_util::future::join_all(creations)).await;
+        done.into_iter().flatten().collect::<Vec<_>>()
     };
     let entries = |done: &[Result<(LogPosition, Applied), ProposeError>]| {
         done.iter().map(|done| done.as_ref().unwrap().0.index).collect::<BTreeSet<_>>().len()
@@ -225,9 +231,10 @@ async fn what_is_proposed_together_shares_entries_once_all_members_read_them() {
     // Each is told of an entry that was not written, and a log of such entries is read at a start.
     let (_, follower) = cluster.living().into_iter().find(|(node, _)| *node != id).unwrap();
     let commands = ["x", "y", "z"].map(create);
-    let refused =
-        commands.iter().map(|command| follower.propose_together(follower.prepare(command).unwrap()));
-    for refused in eventually("all refusals", futures_util::future::join_all(refused)).await {
+    let commands = commands.iter().map(|command| follower.prepare(command).unwrap()).collect();
+    let refused = eventually("all refusals", follower.propose_together(commands)).await;
+    assert_eq!(refused.len(), 3);
+    for refused in refused {
         assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "{refused:?}");
     }
     drop((leader, follower));
