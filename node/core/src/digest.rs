@@ -79,6 +79,11 @@ impl Canonical {
         &self.0
     }
 
+    /// What was written, in its own memory.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
     /// Adds a number.
     #[must_use]
     pub fn number(mut self, value: u64) -> Self {

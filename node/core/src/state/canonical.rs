@@ -1,9 +1,9 @@
 //! Records as canonical bytes, and the digests of those.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::definitions::ByDefinition;
 use super::records::{Record, Subject};
 use super::zones::ZoneChange;
 use crate::backfill::{Backfill, BackfillState};
@@ -16,26 +16,40 @@ use crate::schedule::Schedule;
 
 /// The digest of some records: the sum of theirs.
 pub fn digest_of(records: &[Record]) -> Digest {
-    digests(records).fold(Digest::default(), |sum, (digest, _)| sum.plus(digest))
+    Digester::default().digest_of(records)
 }
 
-/// The digest of each record, and how many bytes were written for it.
-pub(super) fn digests(records: &[Record]) -> impl Iterator<Item = (Digest, usize)> {
-    let (mut neighbour, mut written) = (Neighbour::default(), Canonical::default());
-    records.iter().map(move |record| {
-        let empty = std::mem::take(&mut written).anew(record.block().kind as u8);
-        written = record.write(empty, &mut neighbour);
-        (written.digest(), written.as_bytes().len())
-    })
+/// Computes digests, of one record after the other: what many of them share is written out once.
+#[derive(Default)]
+pub struct Digester {
+    definitions: WrittenDefinitions,
+    /// The record before, whose memory the next one takes.
+    written: Canonical,
+}
+
+impl Digester {
+    /// The sum of the digests of some records.
+    pub fn digest_of(&mut self, records: &[Record]) -> Digest {
+        self.digests(records).fold(Digest::default(), |sum, (digest, _)| sum.plus(digest))
+    }
+
+    /// The digest of each record, and how many bytes were written for it.
+    pub(super) fn digests(&mut self, records: &[Record]) -> impl Iterator<Item = (Digest, usize)> {
+        records.iter().map(|record| {
+            let empty = std::mem::take(&mut self.written).anew(record.block().kind as u8);
+            self.written = record.write(empty, &mut self.definitions);
+            (self.written.digest(), self.written.as_bytes().len())
+        })
+    }
 }
 
 impl Record {
     /// The digest of this record.
     pub fn digest(&self) -> Digest {
-        self.write(Canonical::new(self.block().kind as u8), &mut Neighbour::default()).digest()
+        self.write(Canonical::new(self.block().kind as u8), &mut WrittenDefinitions::default()).digest()
     }
 
-    fn write<'a>(&'a self, out: Canonical, neighbour: &mut Neighbour<'a>) -> Canonical {
+    fn write(&self, out: Canonical, definitions: &mut WrittenDefinitions) -> Canonical {
         match self {
             Record::Totals(totals) => out
                 .number(totals.feature_level.into())
@@ -51,7 +65,7 @@ impl Record {
                 .unless_default(4, totals.restored_until, |out, until| {
                     out.option(until, |out, until| out.signed(until.0))
                 }),
-            Record::Schedule(schedule) => write_schedule(out, schedule, neighbour),
+            Record::Schedule(schedule) => write_schedule(out, schedule, definitions),
             Record::Run(run) => write_run(out, run),
             Record::Report(id, report) => out
                 .number(id.0)
@@ -72,25 +86,10 @@ impl Record {
     }
 }
 
-/// What schedules that lie side by side often share, as it was written last.
-#[derive(Default)]
-struct Neighbour<'a> {
-    definition: Option<(&'a Arc<Definition>, Vec<u8>)>,
-}
+/// Definitions that schedules share, as they were written.
+type WrittenDefinitions = ByDefinition<Vec<u8>>;
 
-impl<'a> Neighbour<'a> {
-    fn write(&mut self, out: Canonical, definition: &'a Arc<Definition>) -> Canonical {
-        if let Some((_, bytes)) = self.definition.as_ref().filter(|(last, _)| Arc::ptr_eq(last, definition)) {
-            return out.written(bytes);
-        }
-        let start = out.as_bytes().len();
-        let out = write_definition(out, definition);
-        self.definition = Some((definition, out.as_bytes()[start..].to_vec()));
-        out
-    }
-}
-
-fn write_schedule<'a>(out: Canonical, schedule: &'a Schedule, neighbour: &mut Neighbour<'a>) -> Canonical {
+fn write_schedule(out: Canonical, schedule: &Schedule, definitions: &mut WrittenDefinitions) -> Canonical {
     let counters = &schedule.counters;
     let last = |out: Canonical, (run, at): (RunId, UnixMillis)| out.number(run.0).signed(at.0);
     let remains = schedule.remains();
@@ -101,7 +100,10 @@ fn write_schedule<'a>(out: Canonical, schedule: &'a Schedule, neighbour: &mut Ne
         .text(&schedule.key.name)
         .number(schedule.generation.0)
         .number(schedule.revision.0);
-    let out = neighbour.write(out, &schedule.definition);
+    let definition = definitions.get_or_make(&schedule.definition, || {
+        write_definition(Canonical::default(), &schedule.definition).into_bytes()
+    });
+    let out = out.written(definition);
     out.each(remains.retired.iter(), |out, (generation, definition)| {
         write_definition(out.number(generation.0), definition)
     })
@@ -383,12 +385,14 @@ fn write_lease(out: Canonical, lease: &Lease) -> Canonical {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::definition::{Target, Timing};
     use crate::ids::{Generation, ScheduleId, ScheduleKey};
 
     #[test]
-    fn what_neighbours_share_is_in_the_digest_of_each() {
+    fn what_schedules_share_is_in_the_digest_of_each() {
         let definition = |handler: &str| {
             let timing = Timing::of(vec![Rule::At(UnixMillis(1))], "UTC");
             Arc::new(Definition::new(timing, Target { handler: handler.into(), payload: Default::default() }))

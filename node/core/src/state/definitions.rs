@@ -13,28 +13,58 @@ use crate::state::canonical::definition_digest;
 /// Entries that may be dead before any are looked for.
 const DEAD_MIN: usize = 1024;
 
+/// Bytes of definitions that [`ByDefinition`] remembers: two thousand of the usual ones, or a few with large payloads.
+const REMEMBERED_BYTES_MAX: usize = 2 << 20;
+/// What a definition counts beside its payload.
+const USUAL_BYTES: usize = 1 << 10;
+
+/// What was made of definitions, by which one it is: the schedules of a stored state are often given few of them, again and again.
+pub(super) struct ByDefinition<T> {
+    /// By address: as long as a definition is kept here, no other one lies there.
+    remembered: BTreeMap<usize, (Arc<Definition>, T)>,
+    bytes: usize,
+}
+
+impl<T> Default for ByDefinition<T> {
+    fn default() -> Self {
+        Self { remembered: BTreeMap::new(), bytes: 0 }
+    }
+}
+
+impl<T> ByDefinition<T> {
+    pub(super) fn get_or_make(&mut self, definition: &Arc<Definition>, make: impl FnOnce() -> T) -> &T {
+        let address = Arc::as_ptr(definition).addr();
+        if !self.remembered.contains_key(&address) {
+            let bytes = USUAL_BYTES + definition.target.payload.len();
+            if self.bytes + bytes > REMEMBERED_BYTES_MAX {
+                self.remembered.clear();
+                self.bytes = 0;
+            }
+            self.bytes += bytes;
+        }
+        let (_, made) = self.remembered.entry(address).or_insert_with(|| (definition.clone(), make()));
+        made
+    }
+}
+
 /// Definitions in use, by their digest. Derived: nothing depends on what is shared.
 #[derive(Clone, Default)]
 pub(super) struct Definitions {
     by_digest: BTreeMap<Digest, Weak<Definition>>,
     /// Entries there were when the dead ones were last dropped.
     kept: usize,
-    /// What was given last, and what it became: the schedules of a stored block are often given one and the same, those of a batch alike ones.
-    /// Weak: a payload that was given may be part of an entry of the log, which would be kept whole for it.
-    last: Option<(Weak<Definition>, Arc<Definition>)>,
+    /// What was shared last: the schedules of a batch are often given alike ones.
+    last: Option<Arc<Definition>>,
 }
 
 impl Definitions {
     /// The definition that is in use already, if one says the same.
     pub(super) fn share(&mut self, definition: Arc<Definition>) -> Arc<Definition> {
-        if let Some((given, shared)) = &self.last
-            && (given.as_ptr() == Arc::as_ptr(&definition) || *shared == definition)
-        {
+        if let Some(shared) = self.last.as_ref().filter(|last| **last == definition) {
             return shared.clone();
         }
-        let given = Arc::downgrade(&definition);
         let shared = self.find_or_add(definition);
-        self.last = Some((given, shared.clone()));
+        self.last = Some(shared.clone());
         shared
     }
 
@@ -91,6 +121,27 @@ mod tests {
             let kept = definitions.share(given);
             assert_eq!(kept.target.payload, [7; 10].as_slice());
             assert!(entry.is_unique());
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_of_the_definition_that_was_given() {
+        let mut remembered = ByDefinition::default();
+        let many: Vec<_> = (0..3000).map(definition).collect();
+        for _ in 0..2 {
+            for (number, definition) in many.iter().enumerate() {
+                assert_eq!(*remembered.get_or_make(definition, || number), number);
+                assert_eq!(*remembered.get_or_make(definition, || unreachable!("it was just made")), number);
+            }
+        }
+        assert!(remembered.remembered.len() * USUAL_BYTES <= REMEMBERED_BYTES_MAX);
+        let mut large = definition(1);
+        Arc::make_mut(&mut large).target.payload = vec![7; REMEMBERED_BYTES_MAX].into();
+        remembered.get_or_make(&large, || 0);
+        assert_eq!(remembered.remembered.len(), 1);
+        // Another one may come to lie where one was that is gone.
+        for number in 3000..4000 {
+            assert_eq!(*remembered.get_or_make(&definition(1), || number), number);
         }
     }
 

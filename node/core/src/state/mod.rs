@@ -50,7 +50,7 @@ use table::Table;
 
 pub use answers::Answer;
 pub use backfills::{BackfillRequest, LastInstants};
-pub use canonical::digest_of;
+pub use canonical::{Digester, digest_of};
 pub use due::DueIndex;
 pub use invariants::Violation;
 pub use leases::LeaseIndex;

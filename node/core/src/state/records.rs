@@ -4,9 +4,11 @@
 //! slow with one value per record. The state remembers which blocks changed; a checkpoint writes those.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::definition::Definition;
 use crate::digest::Digest;
 use crate::ids::{BackfillId, ObjectId, RunId, ScheduleId, UnixMillis};
 use crate::object::{Object, ObjectKind};
@@ -14,7 +16,8 @@ use crate::run::{Report, Run, RunState};
 use crate::schedule::Schedule;
 use crate::state::answers::Answers;
 use crate::state::attempts::Running;
-use crate::state::canonical::{digest_of, digests};
+use crate::state::canonical::Digester;
+use crate::state::definitions::ByDefinition;
 use crate::state::names::NameList;
 use crate::state::zones::ZoneData;
 use crate::state::{Answer, RowKey, Slot, State};
@@ -281,15 +284,17 @@ impl State {
 
     /// The digest of everything stored (APPLY-1). Linear in the number of records.
     pub fn digest(&self) -> Digest {
-        let digests = self.blocks().into_iter().map(|block| digest_of(&self.block(block)));
+        let mut digester = Digester::default();
+        let digests = self.blocks().into_iter().map(|block| digester.digest_of(&self.block(block)));
         digests.fold(Digest::default(), Digest::plus)
     }
 
     /// The same, unless the records take more than so many bytes as they are written for it: then it would take long.
     pub fn digest_within(&self, bytes_max: usize) -> Option<Digest> {
         let (mut sum, mut bytes_left) = (Digest::default(), bytes_max);
+        let mut digester = Digester::default();
         for block in self.blocks() {
-            for (digest, bytes) in digests(&self.block(block)) {
+            for (digest, bytes) in digester.digests(&self.block(block)) {
                 bytes_left = bytes_left.checked_sub(bytes)?;
                 sum = sum.plus(digest);
             }
@@ -301,10 +306,11 @@ impl State {
     pub fn restore(records: impl IntoIterator<Item = Record>) -> Result<State, RestoreError> {
         let mut state = State::default();
         let (mut names, mut runs, mut answers) = (NameList::default(), Vec::new(), Vec::new());
+        let mut shared = ByDefinition::default();
         for record in records {
             match record {
                 Record::Totals(totals) => state.totals = totals,
-                Record::Schedule(schedule) => state.restore_schedule(*schedule, &mut names)?,
+                Record::Schedule(schedule) => state.restore_schedule(*schedule, &mut names, &mut shared)?,
                 Record::Run(run) => runs.push(run),
                 Record::Report(id, report) => {
                     state.reports_weight_bytes += report.weight_bytes();
@@ -351,10 +357,16 @@ impl State {
         Ok(state)
     }
 
-    fn restore_schedule(&mut self, mut schedule: Schedule, names: &mut NameList) -> Result<(), RestoreError> {
+    fn restore_schedule(
+        &mut self,
+        mut schedule: Schedule,
+        names: &mut NameList,
+        shared: &mut ByDefinition<Arc<Definition>>,
+    ) -> Result<(), RestoreError> {
         let id = schedule.id;
         schedule.key = names.sharing(schedule.key);
-        schedule.definition = self.definitions.share(schedule.definition);
+        let given = &schedule.definition;
+        schedule.definition = shared.get_or_make(given, || self.definitions.share(given.clone())).clone();
         if !schedule.remains().retired.is_empty() {
             schedule.change_remains(|remains| {
                 for retired in remains.retired.values_mut() {

@@ -14,7 +14,7 @@ pub mod packed;
 mod records;
 
 pub use command::{decode_command, encode_command};
-pub use records::{compress_block, decode_block, encode_block};
+pub use records::{BlockDecoder, compress_block, decode_block, encode_block};
 
 use thiserror::Error;
 
@@ -93,7 +93,7 @@ mod tests {
     };
     use belfry_core::object::{Calendar, Declared, Namespace, Pool, Rate};
     use belfry_core::run::{AttemptResult, Reason, Report, Resolution, Verdict};
-    use belfry_core::schedule::Pause;
+    use belfry_core::schedule::{Pause, Schedule};
     use belfry_core::state::{BackfillRequest, LastInstants, LastPart, Record, Totals, ZoneData};
     use belfry_core::{
         AttemptNo, BackfillId, FencingToken, Generation, LogPosition, Revision, RunId, ScheduleId,
@@ -525,6 +525,38 @@ mod tests {
         assert!(matches!(decode(both), Err(CodecError::CompressedWithMore)));
         let twice = lz4_flex::compress_prepend_size(&block(lz4).encode_to_vec());
         assert!(matches!(decode(block(twice.into())), Err(CodecError::CompressedWithMore)));
+    }
+
+    #[test]
+    fn a_definition_of_several_blocks_is_decoded_once() {
+        let block = |number: i64| {
+            let (id, at) = (ScheduleId(1), UnixMillis(number));
+            let schedule = Schedule::new(
+                id,
+                "u".into(),
+                ScheduleKey::new("n", "s"),
+                definition(Rule::At(at)),
+                UnixMillis(0),
+            );
+            encode_block(&[Record::Schedule(Box::new(schedule))])
+        };
+        let mut decoder = BlockDecoder::default();
+        let mut decoded = |number| match decoder.decode(&block(number)).unwrap().as_slice() {
+            [Record::Schedule(schedule)] => schedule.definition.clone(),
+            other => panic!("{other:?}"),
+        };
+        let (one, two) = (decoded(1), decoded(2));
+        assert!(Arc::ptr_eq(&one, &decoded(1)) && Arc::ptr_eq(&two, &decoded(2)));
+        assert_eq!(
+            (one.clone(), two),
+            (definition(Rule::At(UnixMillis(1))), definition(Rule::At(UnixMillis(2))))
+        );
+        (3..5000).for_each(|number| drop(decoded(number)));
+        assert!(!Arc::ptr_eq(&one, &decoded(1)), "it is kept for ever");
+
+        let damaged = pb::Schedule { definition: vec![0xff].into(), ..Default::default() };
+        let damaged = pb::Block { schedules: vec![damaged], ..Default::default() }.encode_to_vec().into();
+        assert!(decoder.decode(&damaged).is_err() && decoder.decode(&damaged).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Records of checkpoints and snapshots.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use belfry_core::run::{
@@ -95,21 +96,37 @@ fn decompress_block(lz4: &[u8]) -> Result<Bytes, CodecError> {
 
 /// The records of a stored value.
 pub fn decode_block(value: &Bytes) -> Result<Vec<Record>, CodecError> {
-    let mut block = decode_message(value.clone())?;
-    let lz4 = std::mem::take(&mut block.lz4);
-    if !lz4.is_empty() {
-        let unpacked = decode_message(decompress_block(&lz4)?)?;
-        if block != pb::Block::default() || !unpacked.lz4.is_empty() {
-            return Err(CodecError::CompressedWithMore);
+    BlockDecoder::default().decode(value)
+}
+
+/// Decodes stored values, one after the other: a definition that many schedules have is decoded once.
+#[derive(Default)]
+pub struct BlockDecoder {
+    definitions: DefinitionDecoder,
+}
+
+impl BlockDecoder {
+    /// The records of a stored value.
+    pub fn decode(&mut self, value: &Bytes) -> Result<Vec<Record>, CodecError> {
+        let mut block = decode_message(value.clone())?;
+        let lz4 = std::mem::take(&mut block.lz4);
+        if !lz4.is_empty() {
+            let unpacked = decode_message(decompress_block(&lz4)?)?;
+            if block != pb::Block::default() || !unpacked.lz4.is_empty() {
+                return Err(CodecError::CompressedWithMore);
+            }
+            block = unpacked;
         }
-        block = unpacked;
+        decode_records(block, &mut self.definitions)
     }
+}
+
+fn decode_records(block: pb::Block, definitions: &mut DefinitionDecoder) -> Result<Vec<Record>, CodecError> {
     let lists = [block.schedules.len(), block.runs.len(), block.reports.len(), block.answers.len()];
     let mut records = Vec::with_capacity(1 + lists.iter().sum::<usize>() + block.objects.len());
-    let mut definitions = DefinitionDecoder::default();
     records.extend(block.totals.map(|totals| Record::Totals(decode_totals(&totals))));
     for schedule in block.schedules {
-        records.push(Record::Schedule(Box::new(decode_schedule(schedule, &mut definitions)?)));
+        records.push(Record::Schedule(Box::new(decode_schedule(schedule, definitions)?)));
     }
     for run in block.runs {
         records.push(Record::Run(Box::new(decode_run(run)?)));
@@ -147,19 +164,31 @@ impl<'a> DefinitionEncoder<'a> {
     }
 }
 
-/// Decodes the definitions of neighbours: what has the same bytes is one.
+/// Encoded definitions that are remembered: a few thousand of the usual ones, or a few that are large.
+const DEFINITIONS_BYTES_MAX: usize = 256 << 10;
+
+/// Decodes definitions: what has the same bytes is one.
 #[derive(Default)]
 struct DefinitionDecoder {
-    last: Option<(Bytes, Arc<Definition>)>,
+    known: HashMap<Bytes, Arc<Definition>>,
+    /// How many of their bytes there are.
+    known_bytes: usize,
 }
 
 impl DefinitionDecoder {
-    fn decode(&mut self, bytes: Bytes) -> Result<Arc<Definition>, CodecError> {
-        if let Some((_, definition)) = self.last.as_ref().filter(|(last, _)| *last == bytes) {
+    fn decode(&mut self, bytes: &[u8]) -> Result<Arc<Definition>, CodecError> {
+        if let Some(definition) = self.known.get(bytes) {
             return Ok(definition.clone());
         }
+        // A copy: the whole block would be kept for it.
+        let bytes = Bytes::copy_from_slice(bytes);
         let definition = Arc::new(definition::decode(pb::Definition::decode(bytes.clone())?)?);
-        self.last = Some((bytes, definition.clone()));
+        self.known_bytes += bytes.len();
+        if self.known_bytes > DEFINITIONS_BYTES_MAX {
+            self.known.clear();
+            self.known_bytes = bytes.len();
+        }
+        self.known.insert(bytes, definition.clone());
         Ok(definition)
     }
 }
@@ -271,7 +300,7 @@ fn decode_schedule(
         LastRun::from(last.map(|last| (RunId(last.run), UnixMillis(last.ended_unix_ms))))
     };
     let (id, key) = (ScheduleId(schedule.id), ScheduleKey::new(schedule.namespace, schedule.name));
-    let definition = definitions.decode(schedule.definition)?;
+    let definition = definitions.decode(&schedule.definition)?;
     let created_at = UnixMillis(schedule.created_unix_ms);
     let remains = Remains {
         retired: schedule

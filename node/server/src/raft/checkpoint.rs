@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use belfry_core::State;
 use belfry_core::digest::Digest;
-use belfry_core::state::{BlockId, Record, digest_of};
+use belfry_core::state::{BlockId, Digester, Record, digest_of};
 use belfry_proto::internal as pb;
 use bytes::Bytes;
 use prost::Message as _;
@@ -22,7 +22,7 @@ use super::convert;
 use super::machine::{Cut, Replicated, Shared};
 use super::snapshot::{self, SnapshotFile};
 use super::types::{LogId, StoredMembership};
-use crate::codec;
+use crate::codec::{self, BlockDecoder, CodecError};
 use crate::store::{BlockKey, CheckpointPort, Offload};
 
 /// Newest version of the checkpoint's layout: from 2 on, blocks may be compressed.
@@ -336,10 +336,11 @@ pub(super) fn read_state(
     blocks: impl Iterator<Item = io::Result<(BlockKey, Bytes)>>,
 ) -> io::Result<(State, Ledger)> {
     let (mut ledger, mut failure) = (Ledger::default(), None);
+    let (mut decoder, mut digester) = (BlockDecoder::default(), Digester::default());
     let mut read = |block: io::Result<(BlockKey, Bytes)>| {
         let (key, value) = block?;
-        let records = read_block(key, &value)?;
-        ledger.set(key, Some(digest_of(&records)));
+        let records = decoder.decode(&value).map_err(unreadable(key))?;
+        ledger.set(key, Some(digester.digest_of(&records)));
         io::Result::Ok(records)
     };
     let records = blocks.map_while(|block| read(block).map_err(|error| failure = Some(error)).ok()).flatten();
@@ -350,8 +351,8 @@ pub(super) fn read_state(
     }
 }
 
-pub(super) fn read_block(key: BlockKey, value: &Bytes) -> io::Result<Vec<Record>> {
-    codec::decode_block(value).map_err(|error| corrupt(format!("block {}/{}: {error}", key.kind, key.number)))
+fn unreadable(key: BlockKey) -> impl FnOnce(CodecError) -> io::Error {
+    move |error| corrupt(format!("block {}/{}: {error}", key.kind, key.number))
 }
 
 /// The digest of the records of an encoded block.
