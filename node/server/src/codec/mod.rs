@@ -541,10 +541,11 @@ mod tests {
             encode_block(&[Record::Schedule(Box::new(schedule))])
         };
         let mut decoder = BlockDecoder::default();
-        let mut decoded = |number| match decoder.decode(&block(number)).unwrap().as_slice() {
-            [Record::Schedule(schedule)] => schedule.definition.clone(),
-            other => panic!("{other:?}"),
-        };
+        let mut decoded =
+            |number| match decoder.decode(&block(number)).expect("it was just encoded").as_slice() {
+                [Record::Schedule(schedule)] => schedule.definition.clone(),
+                other => panic!("one schedule was encoded, not {other:?}"),
+            };
         let (one, two) = (decoded(1), decoded(2));
         assert!(Arc::ptr_eq(&one, &decoded(1)) && Arc::ptr_eq(&two, &decoded(2)));
         assert_eq!(
