@@ -14,6 +14,9 @@ use crate::ids::{RunId, ScheduleId};
 const SPAN: u64 = 64;
 /// The last of them.
 const LAST: u32 = 63;
+/// Items with which a page that has no gap gets room for all its places: its neighbours are on their way. Else they would be copied
+/// four times, each time into memory that was not touched before.
+const DENSE_MIN: usize = 4;
 
 /// A number that names a record.
 pub(super) trait Handle: Copy + Ord {
@@ -97,8 +100,7 @@ impl<T> Page<T> {
     fn get_or_insert_with(&mut self, place: u32, item: impl FnOnce() -> T) -> &mut T {
         let index = self.index(place);
         if !self.holds(place) {
-            self.items.insert(index, item());
-            self.present |= 1 << place;
+            self.put(place, index, item());
         }
         &mut self.items[index]
     }
@@ -108,9 +110,19 @@ impl<T> Page<T> {
         if self.holds(place) {
             return Some(std::mem::replace(&mut self.items[index], item));
         }
+        self.put(place, index, item);
+        None
+    }
+
+    /// Puts an item into a free place.
+    fn put(&mut self, place: u32, index: usize, item: T) {
+        let len = self.items.len();
+        let is_dense = place as usize == len && self.present.trailing_ones() as usize == len;
+        if is_dense && len >= DENSE_MIN && len == self.items.capacity() {
+            self.items.reserve_exact(SPAN as usize - len);
+        }
         self.items.insert(index, item);
         self.present |= 1 << place;
-        None
     }
 
     fn remove(&mut self, place: u32) -> Option<T> {
@@ -377,5 +389,20 @@ mod tests {
         assert!(page.items.capacity() <= 4, "{} places for one record", page.items.capacity());
         table.remove(&RunId(0));
         assert!(table.groups.is_empty());
+    }
+
+    #[test]
+    fn a_page_without_a_gap_has_room_for_its_neighbours() {
+        let capacity = |places: [u32; 5]| {
+            let mut page = Page::new();
+            for place in places {
+                page.insert(place, [0u8; 192]);
+            }
+            page.items.capacity()
+        };
+        assert_eq!(capacity([0, 1, 2, 3, 4]), SPAN as usize);
+        for gap in [[0, 1, 2, 3, 40], [1, 2, 3, 4, 5]] {
+            assert!(capacity(gap) < SPAN as usize, "{gap:?}");
+        }
     }
 }
