@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use belfry_core::command::{DeletedSchedule, ScheduleChange};
 use belfry_core::{Changes, RunId, ScheduleId};
 
-/// Changes kept: five storms of 10 000 runs, each of which moves three times, and 10 MiB.
-pub(super) const CHANGES_MAX: usize = 262_144;
+/// Changes kept: five storms of 10 000 runs, each of which moves three times. If none is the neighbour of the one before, they take
+/// 20 MiB: 40 bytes each, in a deque that doubles.
+pub(super) const CHANGES_MAX: u64 = 262_144;
 
 /// Bytes of deleted schedules kept beside.
 const DELETED_BYTES_MAX: usize = 64 << 20;
@@ -56,23 +57,36 @@ pub struct ChangePart {
 #[derive(Debug)]
 pub struct ChangeLog {
     ring: Mutex<Ring>,
-    changes_max: usize,
+    changes_max: u64,
 }
 
 #[derive(Debug)]
 struct Ring {
-    changes: VecDeque<(u64, Change)>,
-    /// Number of the first of them, counted since the node started.
-    first: u64,
+    spans: VecDeque<Span>,
+    /// Number of the next change, counted since the node started.
+    next: u64,
     /// Changes of entries up to this one may be missing.
     floor: u64,
     deleted_bytes: usize,
 }
 
+/// Changes of one kind that one entry made one after the other: of neighbours, as most rows and schedules of a storm are, or of one by
+/// itself.
+#[derive(Debug)]
+struct Span {
+    /// Log index of the entry.
+    index: u64,
+    /// Number of the first change.
+    first: u64,
+    count: u64,
+    /// The first of them.
+    change: Change,
+}
+
 impl ChangeLog {
     /// Empty, on a node that has applied the log up to `floor`.
-    pub(super) fn new(floor: u64, changes_max: usize) -> Self {
-        let ring = Ring { changes: VecDeque::new(), first: 0, floor, deleted_bytes: 0 };
+    pub(super) fn new(floor: u64, changes_max: u64) -> Self {
+        let ring = Ring { spans: VecDeque::new(), next: 0, floor, deleted_bytes: 0 };
         Self { ring: Mutex::new(ring), changes_max }
     }
 
@@ -83,13 +97,13 @@ impl ChangeLog {
             return;
         }
         let mut ring = self.lock();
-        ring.changes.extend(schedules.into_iter().map(|(id, change)| (index, Change::Schedule(id, change))));
-        ring.changes.extend(runs.into_iter().map(|id| (index, Change::Run(id))));
+        schedules.into_iter().for_each(|(id, change)| ring.push(index, Change::Schedule(id, change)));
+        runs.into_iter().for_each(|id| ring.push(index, Change::Run(id)));
         for schedule in deleted {
             ring.deleted_bytes += weight(&schedule);
-            ring.changes.push_back((index, Change::Deleted(Arc::new(schedule))));
+            ring.push(index, Change::Deleted(Arc::new(schedule)));
         }
-        while ring.changes.len() > self.changes_max || ring.deleted_bytes > DELETED_BYTES_MAX {
+        while ring.next - ring.first() > self.changes_max || ring.deleted_bytes > DELETED_BYTES_MAX {
             ring.drop_first();
         }
     }
@@ -97,12 +111,11 @@ impl ChangeLog {
     /// Forgets everything: the state was replaced by that at `floor`.
     pub(super) fn reset(&self, floor: u64) {
         let mut ring = self.lock();
-        ring.first += ring.changes.len() as u64;
-        ring.changes = VecDeque::new();
+        ring.spans = VecDeque::new();
         ring.deleted_bytes = 0;
         ring.floor = floor.max(ring.floor);
         // Cursors from before must not seem to be current.
-        ring.first += 1;
+        ring.next += 1;
     }
 
     /// As after a snapshot.
@@ -113,13 +126,12 @@ impl ChangeLog {
 
     /// A cursor before everything that there is.
     pub fn start(&self) -> ChangeCursor {
-        ChangeCursor(self.lock().first)
+        ChangeCursor(self.lock().first())
     }
 
     /// A cursor behind everything that there is.
     pub fn end(&self) -> ChangeCursor {
-        let ring = self.lock();
-        ChangeCursor(ring.first + ring.changes.len() as u64)
+        ChangeCursor(self.lock().next)
     }
 
     /// A cursor behind everything up to a log index (CHANGES-1).
@@ -142,12 +154,16 @@ impl ChangeLog {
     /// At most `max` changes from a cursor on (CHANGES-1).
     pub fn read(&self, from: ChangeCursor, max: usize) -> Result<ChangePart, Compacted> {
         let ring = self.lock();
-        let place = from.0.checked_sub(ring.first).ok_or(Compacted { oldest: ring.floor })?;
-        let place = usize::try_from(place).unwrap_or(usize::MAX).min(ring.changes.len());
-        let changes: Vec<_> = ring.changes.range(place..).take(max).cloned().collect();
-        let end = place + changes.len();
-        let whole_up_to = ring.changes.get(end).map(|(next, _)| next.saturating_sub(1));
-        Ok(ChangePart { changes, next: ChangeCursor(ring.first + end as u64), whole_up_to })
+        if from.0 < ring.first() {
+            return Err(Compacted { oldest: ring.floor });
+        }
+        let place = ring.spans.partition_point(|span| span.first + span.count <= from.0);
+        let spans = ring.spans.range(place..);
+        let changes: Vec<_> = spans.flat_map(|span| span.changes_from(from.0)).take(max).collect();
+        let next = from.0 + changes.len() as u64;
+        let end = ring.spans.partition_point(|span| span.first + span.count <= next);
+        let whole_up_to = ring.spans.get(end).map(|span| span.index.saturating_sub(1));
+        Ok(ChangePart { changes, next: ChangeCursor(next), whole_up_to })
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
@@ -156,17 +172,57 @@ impl ChangeLog {
 }
 
 impl Ring {
+    /// Number of the first change that is kept.
+    fn first(&self) -> u64 {
+        self.spans.front().map_or(self.next, |span| span.first)
+    }
+
     fn after(&self, index: u64) -> ChangeCursor {
-        let place = self.changes.partition_point(|(of, _)| *of <= index);
-        ChangeCursor(self.first + place as u64)
+        let place = self.spans.partition_point(|span| span.index <= index);
+        ChangeCursor(self.spans.get(place).map_or(self.next, |span| span.first))
+    }
+
+    fn push(&mut self, index: u64, change: Change) {
+        self.next += 1;
+        match self.spans.back_mut() {
+            Some(last) if last.index == index && last.change.is_followed_by(last.count, &change) => {
+                last.count += 1;
+            }
+            _ => self.spans.push_back(Span { index, first: self.next - 1, count: 1, change }),
+        }
     }
 
     fn drop_first(&mut self) {
-        let Some((index, change)) = self.changes.pop_front() else { return };
-        self.first += 1;
+        let Some(Span { index, change, .. }) = self.spans.pop_front() else { return };
         self.floor = self.floor.max(index);
         if let Change::Deleted(schedule) = change {
             self.deleted_bytes = self.deleted_bytes.saturating_sub(weight(&schedule));
+        }
+    }
+}
+
+impl Span {
+    /// Its changes from a number on.
+    fn changes_from(&self, number: u64) -> impl Iterator<Item = (u64, Change)> + '_ {
+        (number.saturating_sub(self.first)..self.count)
+            .map(|place| (self.index, self.change.neighbour(place)))
+    }
+}
+
+impl Change {
+    /// The same of what comes so many places after it.
+    fn neighbour(&self, places: u64) -> Change {
+        match self {
+            Change::Run(id) => Change::Run(RunId(id.0 + places)),
+            Change::Schedule(id, change) => Change::Schedule(ScheduleId(id.0 + places), *change),
+            Change::Deleted(_) => self.clone(),
+        }
+    }
+
+    fn is_followed_by(&self, places: u64, other: &Change) -> bool {
+        match self {
+            Change::Run(_) | Change::Schedule(..) => self.neighbour(places) == *other,
+            Change::Deleted(_) => false,
         }
     }
 }
@@ -230,6 +286,42 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_take_the_place_of_one() {
+        let log = ChangeLog::new(0, 1004);
+        let all: Vec<u64> = (1..=1000).collect();
+        log.push(1, runs(&all));
+        // A second command of the same entry; what is told again; what is no neighbour.
+        log.push(2, runs(&[1001, 1002]));
+        log.push(2, runs(&[1003, 1003]));
+        assert_eq!(log.lock().spans.len(), 3);
+        let start = log.after(0).unwrap();
+        let (ids, next, whole) = read(&log, start, 999);
+        assert_eq!((ids, whole), (all[..999].to_vec(), Some(0)), "the entry is not whole yet");
+        let (ids, next, whole) = read(&log, next, 3);
+        assert_eq!((ids, whole), (vec![1000, 1001, 1002], Some(1)));
+        let (ids, next, whole) = read(&log, next, 3);
+        assert_eq!((ids, whole, next), (vec![1003, 1003], None, log.end()));
+        log.push(3, runs(&[1004]));
+        assert_eq!(log.read(start, 1), Err(Compacted { oldest: 1 }), "it was one too many");
+        assert_eq!(read(&log, next, 9).0, [1004]);
+        assert_eq!(read(&log, log.after(1).unwrap(), 2).0, [1001, 1002]);
+    }
+
+    #[test]
+    fn schedules_are_neighbours_if_the_same_became_of_them() {
+        use ScheduleChange::{Changed, Created};
+        let log = ChangeLog::new(0, 9);
+        let all: Vec<_> = [(1, Created), (2, Created), (3, Changed), (4, Changed)]
+            .into_iter()
+            .map(|(id, change)| (ScheduleId(id), change))
+            .collect();
+        log.push(1, Changes { schedules: all.clone(), ..Changes::default() });
+        let part = log.read(log.after(0).unwrap(), 9).unwrap();
+        let told: Vec<_> = all.into_iter().map(|(id, change)| (1, Change::Schedule(id, change))).collect();
+        assert_eq!((part.changes, log.lock().spans.len()), (told, 2));
+    }
+
+    #[test]
     fn who_begins_with_what_is_published_is_told_what_is_not_yet() {
         let log = ChangeLog::new(4, 2);
         log.push(5, runs(&[1]));
@@ -244,7 +336,7 @@ mod tests {
 
     #[test]
     fn deleted_schedules_are_bounded_by_their_bytes() {
-        let log = ChangeLog::new(0, usize::MAX);
+        let log = ChangeLog::new(0, u64::MAX);
         for index in 1..=20 {
             let labels = (0..64).map(|key: u32| (key.to_string(), "x".repeat(64 << 10))).collect();
             let key = belfry_core::ScheduleKey::new("a", "b");
@@ -252,8 +344,6 @@ mod tests {
             log.push(index, Changes { deleted, ..Changes::default() });
         }
         let kept = log.lock();
-        assert!(
-            kept.changes.len() >= 10 && kept.changes.len() < 20 && kept.deleted_bytes <= DELETED_BYTES_MAX
-        );
+        assert!(kept.spans.len() >= 10 && kept.spans.len() < 20 && kept.deleted_bytes <= DELETED_BYTES_MAX);
     }
 }
