@@ -5,13 +5,12 @@
 //!
 //! - NAME-1: each thing has exactly one name: a text that parses is the text that would be written.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use belfry_core::run::Series;
 use belfry_core::{BackfillId, Run, Schedule, ScheduleKey, UnixMillis};
 use jiff::{Timestamp, tz::Offset};
 use thiserror::Error;
-use ulid::ULID_LEN;
 
 /// Stands for all in lists.
 pub const WILDCARD: &str = "-";
@@ -175,30 +174,47 @@ pub fn backfill_name(key: &ScheduleKey, id: BackfillId) -> String {
 
 /// The name of a run.
 pub fn run_name(key: &ScheduleKey, run: &Run) -> String {
-    let parts = key.namespace.len() + key.name.len() + RUN_ID_LENGTH;
-    let mut name = String::with_capacity("namespaces//schedules//runs/".len() + parts);
-    write!(name, "namespaces/{}/schedules/{}/runs/{}", key.namespace, key.name, run_id(run))
-        .expect("writing to a String cannot fail");
-    name
+    RunIds::default().name(key, run)
 }
 
 /// The same for every attempt of a run, and never for another one.
 pub fn idempotency_key(schedule: &Schedule, run: &Run) -> String {
-    let mut key = String::with_capacity(ULID_LEN + 1 + RUN_ID_LENGTH);
-    write!(key, "{}-{}", schedule.uid, run_id(run)).expect("writing to a String cannot fail");
-    key
+    RunIds::default().idempotency_key(schedule, run)
+}
+
+impl From<&Run> for RunKey {
+    fn from(run: &Run) -> Self {
+        Self { nominal_at: run.nominal_at, series: run.series() }
+    }
+}
+
+/// Names many runs: those of one instant, as a storm has them, have one id, and that is written once.
+#[derive(Default)]
+pub struct RunIds {
+    last: Option<(RunKey, String)>,
+}
+
+impl RunIds {
+    /// See [`run_name`].
+    pub fn name(&mut self, key: &ScheduleKey, run: &Run) -> String {
+        ["namespaces/", &key.namespace, "/schedules/", &key.name, "/runs/", self.of(run.into())].concat()
+    }
+
+    /// See [`idempotency_key`].
+    pub fn idempotency_key(&mut self, schedule: &Schedule, run: &Run) -> String {
+        let id = self.of(run.into());
+        schedule.uid.with_text(|uid| [uid, "-", id].concat())
+    }
+
+    fn of(&mut self, key: RunKey) -> &str {
+        let last = self.last.take().filter(|(last, _)| *last == key);
+        &self.last.insert(last.unwrap_or_else(|| (key, RunIdText(key).to_string()))).1
+    }
 }
 
 const SCHEDULE_FORM: &str = "namespaces/{namespace}/schedules/{schedule}";
 
-/// Bytes of nearly all run ids: of the timing, at a whole second.
-const RUN_ID_LENGTH: usize = "20260101T000000Z".len();
-
-fn run_id(run: &Run) -> RunIdText {
-    RunIdText(RunKey { nominal_at: run.nominal_at, series: run.series() })
-}
-
-/// A run as the last segment of its name. A storm writes two of them for each run.
+/// A run as the last segment of its name.
 struct RunIdText(RunKey);
 
 impl fmt::Display for RunIdText {
@@ -307,6 +323,23 @@ mod tests {
         assert_eq!(RunIdText(before_christ).to_string(), "-62200000000000ms");
         let broken = RunKey { nominal_at: UnixMillis(i64::MAX), series: Series::Timing };
         assert_eq!(RunIdText(broken).to_string(), "9223372036854775807ms");
+    }
+
+    #[test]
+    fn one_of_many_has_the_name_that_it_has_alone() {
+        let mut ids = RunIds::default();
+        let backfill = |number| Series::Backfill(BackfillId(number));
+        for (millis, series, id) in [
+            (0, Series::Timing, "19700101T000000Z"),
+            (0, Series::Timing, "19700101T000000Z"),
+            (0, Series::Manual, "19700101T000000Z-manual"),
+            (0, backfill(7), "19700101T000000Z-backfill7"),
+            (0, backfill(8), "19700101T000000Z-backfill8"),
+            (0, Series::Timing, "19700101T000000Z"),
+            (1, Series::Timing, "19700101T000000.001Z"),
+        ] {
+            assert_eq!(ids.of(RunKey { nominal_at: UnixMillis(millis), series }), id);
+        }
     }
 
     #[test]

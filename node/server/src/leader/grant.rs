@@ -6,16 +6,16 @@ use belfry_proto::v1 as pb;
 
 use crate::api::names;
 
-/// The grant for a run; none when the run is no longer there.
-pub(super) fn grant(state: &State, id: RunId) -> Option<pb::Grant> {
+/// The grant for a run, one of many that `ids` names; none when the run is no longer there.
+pub(super) fn grant(state: &State, id: RunId, ids: &mut names::RunIds) -> Option<pb::Grant> {
     let run = state.run(id)?;
     let schedule = state.schedule(run.schedule)?;
     let definition = schedule.definition_of(run.generation);
     Some(pb::Grant {
         run_id: id.0,
-        run: names::run_name(&schedule.key, run),
+        run: ids.name(&schedule.key, run),
         attempt: run.attempt.next().0,
-        idempotency_key: names::idempotency_key(schedule, run),
+        idempotency_key: ids.idempotency_key(schedule, run),
         handler: definition.target.handler.clone(),
         payload: definition.target.payload.clone(),
         nominal_unix_ms: run.nominal_at.0,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arcstr::ArcStr;
 use belfry_core::object::{Object, ObjectKind, ObjectName};
 use belfry_core::run::{RunState, Trigger};
-use belfry_core::{Effect, Revision, RunId, State, UnixMillis};
+use belfry_core::{Definition, Effect, Revision, RunId, State, UnixMillis};
 use belfry_proto::v1 as pb;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use super::grant::grant;
 use super::reconcile::{self, Reconcile};
 use super::session::Outbox;
 use super::{EVENTS_MAX, Shared};
+use crate::api::names::RunIds;
 use crate::metrics::DispatchGauges;
 
 /// How often gauges and the status of executors are brought up to date.
@@ -301,7 +302,7 @@ impl Pump {
     fn ready_runs(&self, runs: &[RunId]) -> Vec<ReadyRun> {
         let now = self.shared.clock.now();
         let mut needs = Needs::default();
-        let mut ready = Vec::new();
+        let mut ready = Vec::with_capacity(runs.len());
         for slice in runs.chunks(SLICE) {
             self.shared.replica.read(|state| {
                 ready.extend(slice.iter().filter_map(|id| ready_run(state, now, *id, &mut needs)));
@@ -320,10 +321,12 @@ impl Pump {
         let room = |session: SessionId| outboxes.get(&session).map_or(0, Outbox::room);
         let messages: Vec<_> = self.shared.replica.read(|state| {
             let assigned = self.dispatch.assign(Instant::now(), SLICE, &Ledgered(state), room);
+            let mut ids = RunIds::default();
             assigned
                 .into_iter()
                 .map(|(session, runs)| {
-                    let grants = runs.into_iter().filter_map(|id| grant(state, id)).collect();
+                    let mut grants = Vec::with_capacity(runs.len());
+                    grants.extend(runs.into_iter().filter_map(|id| grant(state, id, &mut ids)));
                     (session, pb::Grants { grants })
                 })
                 .collect()
@@ -456,14 +459,27 @@ fn cancel(state: &State, id: RunId) -> Option<(ArcStr, pb::Cancel)> {
     Some((lease.executor.clone(), told))
 }
 
-/// Names of pools and handlers, each allocated once per batch.
+/// What runs need, each allocated once per batch.
 #[derive(Default)]
 struct Needs {
     known: HashMap<(String, String), Need>,
     no_labels: Arc<BTreeMap<ArcStr, ArcStr>>,
+    /// What was asked for last: schedules that are due together have one definition as often as not.
+    last: Option<(Arc<Definition>, Need)>,
 }
 
 impl Needs {
+    fn of(&mut self, definition: &Arc<Definition>) -> Need {
+        if let Some((last, need)) = &self.last
+            && Arc::ptr_eq(last, definition)
+        {
+            return need.clone();
+        }
+        let Definition { pool, target, executor_labels, .. } = &**definition;
+        let need = self.intern(pool, &target.handler, executor_labels);
+        self.last.insert((definition.clone(), need)).1.clone()
+    }
+
     fn intern(&mut self, pool: &str, handler: &str, labels: &BTreeMap<String, String>) -> Need {
         if !labels.is_empty() {
             let selector = labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into()));
@@ -520,11 +536,42 @@ fn ready_run(state: &State, now: UnixMillis, id: RunId, needs: &mut Needs) -> Op
     let wait = run.not_before().since(now);
     Some(ReadyRun {
         id,
-        need: needs.intern(&definition.pool, &definition.target.handler, &definition.executor_labels),
+        need: needs.of(definition),
         namespace: schedule.key.namespace.clone(),
         class,
         priority: Priority::new(definition.priority.get()).unwrap_or_default(),
         // A little later rather than a little too early, when the ledger would refuse it.
         not_before: (!wait.is_zero()).then(|| Instant::now() + wait + Duration::from_millis(1)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leader::expiry::tests::running;
+
+    #[test]
+    fn what_was_asked_for_last_is_not_the_need_of_another_definition() {
+        let (state, run, _) = running();
+        let schedule = state.run(run).and_then(|run| state.schedule(run.schedule));
+        let one = schedule.expect("it is there").definition.clone();
+        let with = |change: fn(&mut Definition)| {
+            let mut other = Definition::clone(&one);
+            change(&mut other);
+            Arc::new(other)
+        };
+        let others = [
+            with(|definition| definition.pool = "other".into()),
+            with(|definition| definition.target.handler = "other".into()),
+            with(|definition| definition.executor_labels = [("zone".into(), "b".into())].into()),
+        ];
+        let mut needs = Needs::default();
+        let need = needs.of(&one);
+        assert_eq!(needs.of(&with(|_| ())), need, "alike, and not the same");
+        for other in others {
+            let (asked, afresh) = (needs.of(&other), Needs::default().of(&other));
+            assert!(asked == afresh && asked != need);
+            assert_eq!(needs.of(&one), need);
+        }
+    }
 }
