@@ -23,10 +23,16 @@ impl RunName {
     /// Reads a resource name; none when it is not the name of a run.
     #[must_use]
     pub fn parse(text: String) -> Option<Self> {
-        let parts: [&str; 6] = split(&text)?;
-        let named = [parts[1], parts[3], parts[5]].iter().all(|part| !part.is_empty());
-        let well_formed = named && [parts[0], parts[2], parts[4]] == ["namespaces", "schedules", "runs"];
-        well_formed.then_some(Self(text))
+        Self::of(text).ok()
+    }
+
+    /// The same; gives back what is not one.
+    pub(super) fn of(text: String) -> Result<Self, String> {
+        let is_one = split(&text).is_some_and(|parts| {
+            let named = [parts[1], parts[3], parts[5]].iter().all(|part| !part.is_empty());
+            named && [parts[0], parts[2], parts[4]] == ["namespaces", "schedules", "runs"]
+        });
+        if is_one { Ok(Self(text)) } else { Err(text) }
     }
 
     /// The whole name.

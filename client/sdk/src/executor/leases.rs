@@ -13,10 +13,11 @@
 //! - EXEC-5: a lease whose answer took longer than the lease itself is handed back, not carried out.
 //! - EXEC-6: a cancel reaches the lease whose token it names and no other; one that overtakes its lease waits for it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
 use prost::Message as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -27,7 +28,7 @@ use super::handler::AnyHandler;
 use super::line::one_line;
 use super::progress::Note;
 use super::recent::{Attempt, Recent};
-use super::slots::HandlerSlots;
+use super::slots::{HandlerSlot, HandlerSlots};
 use super::stop::{Cancellation, Stop};
 use crate::pb;
 use crate::pb::executor_message::Message;
@@ -61,6 +62,13 @@ impl Offer {
     }
 }
 
+/// An offer that was taken, and what is kept for it.
+struct Taken {
+    offer: Box<Offer>,
+    attempt: Attempt,
+    slot: Option<HandlerSlot>,
+}
+
 /// The right to start user code, once.
 pub(super) struct Lease {
     pub(super) offer: Box<Offer>,
@@ -76,17 +84,17 @@ struct Forestalled {
 
 enum Phase {
     /// Not asked for, so nobody can have given us a lease.
-    Offered(Box<Offer>),
+    Offered(Taken),
     /// Asked for, so a lease may have been committed. `asked_at` is none while the question waits to be put again;
     /// `first_asked_at` is when it was first put in this session: no answer can be older.
     Asked {
-        offer: Box<Offer>,
+        taken: Taken,
         first_asked_at: Option<Instant>,
         asked_at: Option<Instant>,
-        forestalled: Option<Forestalled>,
+        forestalled: Option<Box<Forestalled>>,
     },
     /// User code runs.
-    Running { attempt: Attempt, handler: String, fencing_token: u64, told: Arc<Told> },
+    Running { attempt: Attempt, slot: Option<HandlerSlot>, fencing_token: u64, told: Arc<Told> },
     /// Over, and not acknowledged. `sent_at` is none while the completion waits to be sent (again).
     Ended { completion: pb::Completion, sent_at: Option<Instant> },
 }
@@ -95,7 +103,8 @@ enum Phase {
 pub(super) struct Leases {
     slots: u32,
     handler_slots: HandlerSlots,
-    held: BTreeMap<u64, Phase>,
+    /// The hashes are the same in every process, and what is said is sorted: one that is simulated does the same each time.
+    held: HashMap<u64, Phase, FixedState>,
     started: Recent,
     unanswered: usize,
     running: usize,
@@ -122,7 +131,7 @@ impl Leases {
         Self {
             slots,
             handler_slots,
-            held: BTreeMap::new(),
+            held: HashMap::default(),
             started: Recent::default(),
             unanswered: 0,
             running: 0,
@@ -146,7 +155,10 @@ impl Leases {
 
     /// The leases to name in Hello: begun, and not acknowledged as complete.
     pub(super) fn named_in_hello(&self, now: Instant) -> Vec<pb::Held> {
-        self.held.iter().filter_map(|(&run_id, phase)| held(run_id, phase, now)).collect()
+        let held = self.held.iter().filter_map(|(&run_id, phase)| held(run_id, phase, now));
+        let mut named: Vec<_> = held.collect();
+        named.sort_unstable_by_key(|held| held.run_id);
+        named
     }
 
     /// A new session has begun. The leader knows nothing of what the former one was told and did not acknowledge.
@@ -185,14 +197,15 @@ impl Leases {
                 }
             }
         }
+        older_first([&mut self.to_ask, &mut self.to_complete, &mut self.to_note, &mut self.to_extend]);
     }
 
     /// Takes an offer, or declines it.
     pub(super) fn offer(&mut self, offer: Offer) {
-        let (run_id, attempt) = (offer.grant.run_id, offer.grant.attempt);
+        let run_id = offer.grant.run_id;
         match self.held.get(&run_id) {
-            Some(Phase::Offered(held) | Phase::Asked { offer: held, .. })
-                if held.grant.attempt == attempt =>
+            Some(Phase::Offered(taken) | Phase::Asked { taken, .. })
+                if taken.offer.grant.attempt == offer.grant.attempt =>
             {
                 // The same offer again: the question is put already.
                 self.outstanding = self.outstanding.saturating_sub(1);
@@ -200,15 +213,18 @@ impl Leases {
             // Answers name the run only, so one run is asked for one attempt at a time.
             Some(_) => self.decline(run_id),
             None if self.draining || self.is_full(&offer.grant.handler) => self.decline(run_id),
-            None if self.started.contains(&offer.attempt()) => {
-                tracing::warn!(run = %offer.run, attempt, "declined an attempt that was already started here");
-                self.decline(run_id);
-            }
             None => {
+                let attempt = offer.attempt();
+                if self.started.contains(&attempt) {
+                    let (run, attempt) = (&offer.run, offer.grant.attempt);
+                    tracing::warn!(%run, attempt, "declined an attempt that was already started here");
+                    return self.decline(run_id);
+                }
                 self.outstanding = self.outstanding.saturating_sub(1);
                 self.unanswered += 1;
-                self.handler_slots.take(&offer.grant.handler);
-                self.held.insert(run_id, Phase::Offered(Box::new(offer)));
+                let slot = self.handler_slots.take(&offer.grant.handler);
+                let taken = Taken { offer: Box::new(offer), attempt, slot };
+                self.held.insert(run_id, Phase::Offered(taken));
                 self.to_ask.push_back(run_id);
             }
         }
@@ -227,22 +243,22 @@ impl Leases {
     pub(super) fn answer(&mut self, reply: pb::BeginReply, now: Instant) -> Option<Lease> {
         let pb::BeginReply { run_id, fencing_token } = reply;
         match self.held.remove(&run_id) {
-            Some(Phase::Offered(offer)) => {
+            Some(Phase::Offered(taken)) => {
                 self.unanswered -= 1;
-                self.leased(offer, fencing_token, Duration::ZERO, now)
+                self.leased(taken, fencing_token, Duration::ZERO, now)
             }
-            Some(Phase::Asked { offer, forestalled: Some(forestalled), .. })
+            Some(Phase::Asked { taken, forestalled: Some(forestalled), .. })
                 if forestalled.fencing_token == fencing_token =>
             {
                 self.unanswered -= 1;
-                self.handler_slots.free(&offer.grant.handler);
+                self.handler_slots.free(taken.slot);
                 self.cancel_unstarted(run_id, &forestalled);
                 None
             }
-            Some(Phase::Asked { offer, first_asked_at, .. }) => {
+            Some(Phase::Asked { taken, first_asked_at, .. }) => {
                 self.unanswered -= 1;
                 let age = first_asked_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-                self.leased(offer, fencing_token, age, now)
+                self.leased(taken, fencing_token, age, now)
             }
             Some(Phase::Ended { completion, .. }) if completion.fencing_token < fencing_token => {
                 // A later lease proves that this completion was taken: only its acknowledgement is under way.
@@ -265,18 +281,12 @@ impl Leases {
         }
     }
 
-    fn leased(
-        &mut self,
-        offer: Box<Offer>,
-        fencing_token: u64,
-        age: Duration,
-        now: Instant,
-    ) -> Option<Lease> {
+    fn leased(&mut self, taken: Taken, fencing_token: u64, age: Duration, now: Instant) -> Option<Lease> {
+        let Taken { offer, attempt, slot } = taken;
         if !self.may_begin(&offer, fencing_token, age) {
-            self.handler_slots.free(&offer.grant.handler);
+            self.handler_slots.free(slot);
             return None;
         }
-        let attempt = offer.attempt();
         assert!(self.started.insert(attempt), "EXEC-1: an attempt is started once");
         let (max, noted) = (self.attempt_max.clone(), Arc::clone(&self.noted));
         let told = Arc::new(Told {
@@ -285,12 +295,7 @@ impl Leases {
             deadline: Deadline::new(now, attempt_timeout(&offer.grant), max, noted),
         });
         self.running += 1;
-        let phase = Phase::Running {
-            attempt,
-            handler: offer.grant.handler.clone(),
-            fencing_token,
-            told: Arc::clone(&told),
-        };
+        let phase = Phase::Running { attempt, slot, fencing_token, told: Arc::clone(&told) };
         self.held.insert(offer.grant.run_id, phase);
         Some(Lease { offer, fencing_token, told })
     }
@@ -339,9 +344,9 @@ impl Leases {
 
     /// Takes what a started run came to.
     pub(super) fn ended(&mut self, completion: pb::Completion) {
-        if let Some(Phase::Running { attempt, handler, .. }) = self.held.remove(&completion.run_id) {
+        if let Some(Phase::Running { attempt, slot, .. }) = self.held.remove(&completion.run_id) {
             self.running -= 1;
-            self.handler_slots.free(&handler);
+            self.handler_slots.free(slot);
             if completion.result() == pb::completion::Result::NotStarted {
                 // The handler says that nothing happened, and the ledger will offer the same attempt again.
                 self.started.remove(&attempt);
@@ -377,12 +382,13 @@ impl Leases {
         self.draining = true;
         self.drain_due = true;
         let mut unasked = Vec::new();
-        self.held.retain(|&run_id, phase| {
-            let Phase::Offered(offer) = phase else { return true };
-            self.handler_slots.free(&offer.grant.handler);
+        for (run_id, phase) in self.held.extract_if(|_, phase| matches!(phase, Phase::Offered(_))) {
+            if let Phase::Offered(taken) = phase {
+                self.handler_slots.free(taken.slot);
+            }
             unasked.push(run_id);
-            false
-        });
+        }
+        unasked.sort_unstable();
         self.unanswered -= unasked.len();
         for run_id in unasked {
             self.decline(run_id);
@@ -403,7 +409,7 @@ impl Leases {
             }
             // The lease may be committed and its answer under way: only that tells whether the token is ours.
             Some(Phase::Asked { forestalled, .. }) => {
-                *forestalled = Some(Forestalled { fencing_token, cancellation: cancellation() });
+                *forestalled = Some(Box::new(Forestalled { fencing_token, cancellation: cancellation() }));
             }
             // Another lease than ours, or one that is over: its completion says what it came to.
             Some(Phase::Offered(_) | Phase::Running { .. } | Phase::Ended { .. }) | None => {
@@ -414,10 +420,15 @@ impl Leases {
 
     /// Tells all that runs to end by then, because this executor does.
     pub(super) fn cancel_running(&self, drop_at: Instant) {
-        for phase in self.held.values() {
+        let mut running = Vec::new();
+        for (&run_id, phase) in &self.held {
             if let Phase::Running { told, .. } = phase {
-                told.stop.ask(Cancellation::Draining, drop_at);
+                running.push((run_id, told));
             }
+        }
+        running.sort_unstable_by_key(|(run_id, _)| *run_id);
+        for (_, told) in running {
+            told.stop.ask(Cancellation::Draining, drop_at);
         }
     }
 
@@ -425,19 +436,23 @@ impl Leases {
     pub(super) fn tick(&mut self, now: Instant, patience: Duration) {
         self.keep_alive_due = true;
         let overdue = |since: &Option<Instant>| since.is_some_and(|since| now - since > patience);
+        let (mut to_ask, mut to_complete) = (VecDeque::new(), VecDeque::new());
         for (&run_id, phase) in &mut self.held {
             match phase {
                 Phase::Asked { asked_at, .. } if overdue(asked_at) => {
                     *asked_at = None;
-                    self.to_ask.push_back(run_id);
+                    to_ask.push_back(run_id);
                 }
                 Phase::Ended { sent_at, .. } if overdue(sent_at) => {
                     *sent_at = None;
-                    self.to_complete.push_back(run_id);
+                    to_complete.push_back(run_id);
                 }
                 Phase::Offered(_) | Phase::Asked { .. } | Phase::Running { .. } | Phase::Ended { .. } => {}
             }
         }
+        older_first([&mut to_ask, &mut to_complete]);
+        self.to_ask.append(&mut to_ask);
+        self.to_complete.append(&mut to_complete);
     }
 
     /// Told when a run has noted something, or asked for more time.
@@ -454,6 +469,7 @@ impl Leases {
         let any = self.attempt_max.is_any();
         let extended = self.held.iter().filter(|(_, phase)| any && longer(phase));
         self.to_extend = extended.map(|(&run_id, _)| run_id).collect();
+        older_first([&mut self.to_note, &mut self.to_extend]);
     }
 
     /// Whether there is something to say.
@@ -490,10 +506,10 @@ impl Leases {
         while begins.len() < BATCH_MAX
             && let Some(run_id) = self.to_ask.pop_front()
         {
-            let (offer, first_asked_at, forestalled) = match self.held.remove(&run_id) {
-                Some(Phase::Offered(offer)) => (offer, now, None),
-                Some(Phase::Asked { offer, first_asked_at, asked_at: None, forestalled }) => {
-                    (offer, first_asked_at.unwrap_or(now), forestalled)
+            let (taken, first_asked_at, forestalled) = match self.held.remove(&run_id) {
+                Some(Phase::Offered(taken)) => (taken, now, None),
+                Some(Phase::Asked { taken, first_asked_at, asked_at: None, forestalled }) => {
+                    (taken, first_asked_at.unwrap_or(now), forestalled)
                 }
                 Some(phase) => {
                     self.held.insert(run_id, phase);
@@ -501,9 +517,9 @@ impl Leases {
                 }
                 None => continue,
             };
-            begins.push(pb::Begin { run_id, attempt: offer.grant.attempt });
+            begins.push(pb::Begin { run_id, attempt: taken.offer.grant.attempt });
             let (first_asked_at, asked_at) = (Some(first_asked_at), Some(now));
-            self.held.insert(run_id, Phase::Asked { offer, first_asked_at, asked_at, forestalled });
+            self.held.insert(run_id, Phase::Asked { taken, first_asked_at, asked_at, forestalled });
         }
         (!begins.is_empty()).then_some(Message::Begins(pb::Begins { begins }))
     }
@@ -597,6 +613,13 @@ impl Leases {
     /// Leases reported as cancelled so far without a start.
     pub(super) fn cancelled_unstarted(&self) -> u64 {
         self.cancelled_unstarted
+    }
+}
+
+/// Sorts run ids, those of older runs first: they are counted up.
+fn older_first<const N: usize>(queues: [&mut VecDeque<u64>; N]) {
+    for run_ids in queues {
+        run_ids.make_contiguous().sort_unstable();
     }
 }
 

@@ -186,8 +186,7 @@ fn leases_are_named_and_completions_repeated_after_each_reconnect() {
     leases.ended(success(7, 70));
     said(&mut leases);
     for _ in 0..2 {
-        let mut held = leases.named_in_hello(Instant::now());
-        held.sort_by_key(|held| held.run_id);
+        let held = leases.named_in_hello(Instant::now());
         let named: Vec<_> = held.iter().map(|held| (held.run_id, held.fencing_token)).collect();
         assert_eq!(named, [(7, 70), (8, 80)]);
         leases.reconnected(0);
@@ -511,12 +510,7 @@ fn notes_are_said_together_when_they_are_due() {
     leases.notes_due();
     // What is noted until it is said wins, too.
     seven.told.note.write("44 of 100");
-    let Some(Message::Progress(mut progress)) = leases.next_message(Instant::now()) else {
-        panic!("two notes")
-    };
-    progress.notes.sort_by_key(|note| note.run_id);
-    assert_eq!(line(Message::Progress(progress)), "progress 7:70 44 of 100 8:80 half");
-    assert!(!leases.has_message());
+    assert_eq!(said(&mut leases), ["progress 7:70 44 of 100 8:80 half"]);
     seven.told.note.write("100 of 100");
     leases.notes_due();
     leases.ended(success(7, 70));
@@ -524,4 +518,35 @@ fn notes_are_said_together_when_they_are_due() {
     leases.reconnected(0);
     let again = ["credits 1", "end 7:70 SUCCEEDED", "progress 8:80 half"];
     assert_eq!(said(&mut leases), again, "a new leader has not heard it");
+}
+
+#[test]
+fn exec_2_what_is_said_again_is_said_of_older_runs_first() {
+    const RUNS: u64 = 40;
+    let mut leases = Leases::new(100, HandlerSlots::default());
+    said(&mut leases);
+    let start = Instant::now();
+    // Neither up nor down.
+    let mixed = (0..RUNS).map(|place| place * 7 % RUNS + 1);
+    mixed.for_each(|run_id| leases.offer(offer(run_id, 1)));
+    let listed = |ids: std::ops::RangeInclusive<u64>| ids.map(|id| format!(" {id}/1")).collect::<String>();
+    let (all, half) = (listed(1..=RUNS), listed(1..=RUNS / 2));
+    assert_ne!(leases.next_message(start).map(line), Some(format!("begin{all}")), "as they were offered");
+    while leases.next_message(start).is_some() {}
+
+    leases.tick(start + Duration::from_secs(2), Duration::from_secs(1));
+    let begins = said(&mut leases).into_iter().find(|line| line.starts_with("begin"));
+    assert_eq!(begins, Some(format!("begin{all}")));
+    for run_id in (RUNS / 2 + 1..=RUNS).rev() {
+        leases.answer(answer(run_id, run_id * 10), Instant::now()).unwrap();
+    }
+    let named: Vec<_> = leases.named_in_hello(Instant::now()).iter().map(|held| held.run_id).collect();
+    assert!(named.is_sorted() && named.len() == 20);
+    for run_id in (RUNS / 2 + 1..=RUNS).rev() {
+        leases.ended(success(run_id, run_id * 10));
+    }
+    leases.reconnected(0);
+    let again = said(&mut leases);
+    let ends: String = (RUNS / 2 + 1..=RUNS).map(|id| format!(" {id}:{}0 SUCCEEDED", id)).collect();
+    assert_eq!([&again[0], &again[2]], [&format!("begin{half}"), &format!("end{ends}")]);
 }

@@ -1,7 +1,9 @@
 //! A memory of what was started lately.
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher as _, Hash, Hasher};
+
+use foldhash::{fast, quality};
 
 use super::context::RunName;
 
@@ -21,8 +23,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     pub(super) fn new(run_id: u64, name: &RunName, attempt: u32) -> Self {
-        let name = BuildHasherDefault::<DefaultHasher>::default().hash_one(name);
-        Self { run_id, name, attempt }
+        Self { run_id, name: quality::FixedState::default().hash_one(name), attempt }
     }
 }
 
@@ -36,7 +37,7 @@ impl Hash for Attempt {
 /// The attempts started last; the second line of defence of EXEC-1 after the leader's own compare-and-set.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    known: HashSet<Attempt>,
+    known: HashSet<Attempt, fast::FixedState>,
     order: VecDeque<Attempt>,
 }
 

@@ -206,14 +206,17 @@ impl Runtime {
         }
     }
 
-    fn granted(&mut self, grant: pb::Grant) {
+    fn granted(&mut self, mut grant: pb::Grant) {
         let Some(handler) = self.config.handlers.get(&grant.handler) else {
             tracing::warn!(run = grant.run, handler = grant.handler, "declined: no such handler here");
             return self.leases.decline(grant.run_id);
         };
-        let Some(run) = RunName::parse(grant.run.clone()) else {
-            tracing::warn!(run = grant.run, "declined: this is not the name of a run");
-            return self.leases.decline(grant.run_id);
+        let run = match RunName::of(std::mem::take(&mut grant.run)) {
+            Ok(run) => run,
+            Err(text) => {
+                tracing::warn!(run = text, "declined: this is not the name of a run");
+                return self.leases.decline(grant.run_id);
+            }
         };
         self.leases.offer(Offer { run, handler: Arc::clone(handler), grant });
     }
