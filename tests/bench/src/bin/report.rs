@@ -278,7 +278,8 @@ async fn steady(cluster: &Cluster, sizes: &Sizes, rows: &mut Vec<Row>) -> anyhow
             ("ms", Asked::AtMost(100.0)),
             (p99_of(intervals.last()), &figures.problem),
         ),
-        row(&name, "CPU of all", ("us per run", Asked::AtMost(20.0)), (&figures, COST)),
+        // What is asked of a run's CPU is asked of the storm, where many runs share an entry of the log; here few do.
+        row(&name, "CPU of all", ("us per run", Asked::Nothing), (&figures, COST)),
         computed(&name, "CPU of all", ("cores", Asked::Nothing), (cores, &figures.problem)),
     ]);
     Ok(())
