@@ -103,7 +103,8 @@ enum Phase {
 pub(super) struct Leases {
     slots: u32,
     handler_slots: HandlerSlots,
-    /// The hashes are the same in every process, and what is said is sorted: one that is simulated does the same each time.
+    /// The hashes are the same in every process, and what is said in the order of this table is sorted first: one that is simulated
+    /// does the same each time.
     held: HashMap<u64, Phase, FixedState>,
     started: Recent,
     unanswered: usize,

@@ -538,7 +538,7 @@ fn exec_2_what_is_said_again_is_said_of_older_runs_first() {
     let begins = said(&mut leases).into_iter().find(|line| line.starts_with("begin"));
     assert_eq!(begins, Some(format!("begin{all}")));
     for run_id in (RUNS / 2 + 1..=RUNS).rev() {
-        leases.answer(answer(run_id, run_id * 10), Instant::now()).unwrap();
+        leases.answer(answer(run_id, run_id * 10), Instant::now()).expect("it was asked for");
     }
     let named: Vec<_> = leases.named_in_hello(Instant::now()).iter().map(|held| held.run_id).collect();
     assert!(named.is_sorted() && named.len() == 20);
@@ -547,6 +547,6 @@ fn exec_2_what_is_said_again_is_said_of_older_runs_first() {
     }
     leases.reconnected(0);
     let again = said(&mut leases);
-    let ends: String = (RUNS / 2 + 1..=RUNS).map(|id| format!(" {id}:{}0 SUCCEEDED", id)).collect();
+    let ends: String = (RUNS / 2 + 1..=RUNS).map(|id| format!(" {id}:{id}0 SUCCEEDED")).collect();
     assert_eq!([&again[0], &again[2]], [&format!("begin{half}"), &format!("end{ends}")]);
 }

@@ -554,7 +554,7 @@ mod tests {
     fn what_was_asked_for_last_is_not_the_need_of_another_definition() {
         let (state, run, _) = running();
         let schedule = state.run(run).and_then(|run| state.schedule(run.schedule));
-        let one = schedule.expect("it is there").definition.clone();
+        let one = schedule.expect("`running` made both").definition.clone();
         let with = |change: fn(&mut Definition)| {
             let mut other = Definition::clone(&one);
             change(&mut other);
